@@ -1,0 +1,71 @@
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::{Message, Qos};
+
+/// A shared subscription's name: its group and the filter that the group shares.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ShareName {
+    /// The group.
+    pub group: Arc<str>,
+    /// The filter.
+    pub filter: Arc<str>,
+}
+
+/// What few deliveries carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Subscription identifiers beyond the first, when several subscriptions of the session matched.
+    pub further_subscription_ids: SmallVec<[u32; 4]>,
+    /// The shared subscription that the message was drawn from: it goes to another member if this one leaves without acknowledging.
+    pub share: Option<ShareName>,
+}
+
+/// A message on its way to one subscriber.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// What few deliveries carry.
+    pub rare: Option<Arc<Rare>>,
+    /// Subscription identifier (MQTT 5.0, section 3.3.2.3.8), 0 for none.
+    pub subscription_id: u32,
+    /// The lower of the publisher's and the subscription's quality of service.
+    pub qos: Qos,
+    /// The retain flag to send.
+    pub retain: bool,
+}
+
+/// What a protocol did with a delivery.
+#[derive(Debug)]
+#[must_use]
+pub enum Delivered {
+    /// Written, and nothing more to do or remember for the gateway.
+    Sent,
+    /// Not now: the protocol's window is full or the peer sleeps. It goes back to the head of the session's queue, and the protocol will not be asked
+    /// again before it has handled input, a reply or a timeout.
+    Later(Delivery),
+    /// Will never be sent: larger than the peer accepts, or expired.
+    Dropped(DropCause),
+}
+
+/// Why a delivery was dropped by the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DropCause {
+    /// Larger than the peer's maximum packet size [MQTT-3.1.2-25].
+    TooLarge,
+    /// Its message expiry interval has passed [MQTT-3.3.2-5].
+    Expired,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_three_words() {
+        assert_eq!(size_of::<Delivery>(), 24);
+    }
+}

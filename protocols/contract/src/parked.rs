@@ -1,0 +1,49 @@
+use crate::Delivery;
+
+/// An outgoing message that the peer has not fully acknowledged.
+#[derive(Clone, Debug)]
+pub struct Unacknowledged {
+    /// The packet identifier in use.
+    pub packet_id: u16,
+    /// The message; `None` once the peer has taken it over (QoS 2 after PUBREC) and only the release is missing.
+    pub delivery: Option<Delivery>,
+}
+
+/// The state of a conversation that outlives its connection (MQTT 5.0, section 4.1).
+#[derive(Clone, Debug, Default)]
+pub struct Parked {
+    /// Outgoing messages in the order in which they were first sent.
+    pub outbound: Vec<Unacknowledged>,
+    /// Packet identifiers of incoming QoS 2 messages that were published but not yet released.
+    pub inbound: Vec<u16>,
+    /// The packet identifier to try first.
+    pub next_packet_id: u16,
+}
+
+impl Parked {
+    /// True when nothing is worth keeping.
+    pub fn is_empty(&self) -> bool {
+        self.outbound.is_empty() && self.inbound.is_empty()
+    }
+}
+
+/// What becomes of the will when a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WillFate {
+    /// Publish it, after its delay.
+    #[default]
+    Publish,
+    /// The peer said goodbye: delete it unpublished [MQTT-3.14.4-3].
+    Discard,
+}
+
+/// How a conversation ended, told once by the protocol when its connection is gone.
+#[derive(Debug, Default)]
+pub struct Departure {
+    /// What becomes of the will.
+    pub will: WillFate,
+    /// A session expiry in seconds that replaces the one granted at the start.
+    pub session_expiry_secs: Option<u32>,
+    /// What the next connection needs.
+    pub parked: Parked,
+}

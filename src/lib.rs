@@ -1,1 +1,3 @@
-//! x
+//! Thingway, a multi-protocol IoT gateway, as a library.
+
+pub mod config;

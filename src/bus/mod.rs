@@ -1,0 +1,4 @@
+//! The publish/subscribe core.
+
+pub mod routes;
+pub mod shared;

@@ -61,6 +61,8 @@ counters! {
     MessagesDelayed => "messages.delayed",
     /// Retained messages stored or replaced.
     MessagesRetained => "messages.retained",
+    /// Messages that were delivered but not retained, because a limit on retained messages was reached.
+    RetainRefused => "messages.retained.refused",
     /// Sessions begun.
     SessionCreated => "session.created",
     /// Sessions taken up again.

@@ -40,7 +40,7 @@ pub struct BusConfig {
     /// Bounds of each session's queue.
     pub queue: QueueLimits,
     /// Bounds on retained messages.
-    pub retained: retained::RetainedLimits,
+    pub retained: retained::RetainLimits,
     /// False refuses retained publications.
     pub retain_available: bool,
     /// Most delayed messages that wait at a time.
@@ -65,7 +65,7 @@ impl Default for BusConfig {
     fn default() -> Self {
         Self {
             queue: QueueLimits::default(),
-            retained: retained::RetainedLimits::default(),
+            retained: retained::RetainLimits::default(),
             retain_available: true,
             delayed_messages_max: 100_000,
             delayed_bytes_max: 256 * 1024 * 1024,

@@ -6,7 +6,6 @@ use thingway_contract::{Delivery, Instant, Message, PublishOutcome, Qos, Rare, T
 use super::{
     Bus, Counter, Lane, Session,
     inbox::Pushed,
-    retained::RetainedError,
     routes::{Grant, Target},
     shared::{ShareStrategy, SharedGroup},
 };
@@ -56,16 +55,10 @@ impl Bus {
         if !self.config.retain_available {
             return Err(PublishOutcome::RetainNotSupported);
         }
-        match self.retained.insert(message.clone()) {
-            Ok(()) => {
-                lane.count(Counter::MessagesRetained, 1);
-                Ok(())
-            }
-            Err(RetainedError { .. }) => {
-                lane.count(Counter::DroppedQuota, 1);
-                Err(PublishOutcome::QuotaExceeded)
-            }
-        }
+        // At a limit the message still reaches those who are subscribed now; stopping live traffic would be worse.
+        let kept = self.retained.insert(message.clone()).is_ok();
+        lane.count(if kept { Counter::MessagesRetained } else { Counter::RetainRefused }, 1);
+        Ok(())
     }
 
     /// `$delayed/{seconds}/{topic}`: published on `topic` when the seconds have passed.

@@ -16,6 +16,7 @@ use thingway_contract::{
 
 use super::{
     inbox::{Attached, Inbox},
+    retained::RetainedCursor,
     timers::TimerKey,
 };
 
@@ -78,8 +79,7 @@ pub(super) struct State {
 pub(super) struct Replay {
     pub filter: TopicFilter,
     pub options: SubscriptionOptions,
-    /// The last topic that was sent.
-    pub after: Option<Box<str>>,
+    pub cursor: RetainedCursor,
 }
 
 impl Session {

@@ -4,7 +4,7 @@ use thingway_contract::{
     Delivery, FilterKind, Instant, Qos, RetainHandling, SubscribeRefusal, Subscription, TopicFilter, UnsubscribeRefusal,
 };
 
-use super::{Bus, Counter, Lane, Session, publish::retained_delivery, session::Replay};
+use super::{Bus, Counter, Lane, Session, publish::retained_delivery, retained::RetainedCursor, session::Replay};
 
 /// Most filters of one session whose retained messages are still being sent.
 const REPLAYS_MAX: usize = 1024;
@@ -62,7 +62,8 @@ impl Bus {
         if wanted && !matches!(filter.kind(), FilterKind::Shared(_)) && !self.retained.is_empty() {
             let replays = state.replays.get_or_insert_default();
             if replays.len() < REPLAYS_MAX {
-                replays.push_back(Replay { filter, options, after: None });
+                let cursor = RetainedCursor::new(filter.filter());
+                replays.push_back(Replay { filter, options, cursor });
             }
         }
         Ok(options.qos)
@@ -74,29 +75,24 @@ impl Bus {
         const BATCH: usize = 512;
         let mut state = session.state.lock();
         let Some(replays) = &mut state.replays else { return false };
-        let Some(replay) = replays.front_mut() else {
-            state.replays = None;
-            return false;
-        };
-        let mut batch: Vec<Delivery> = Vec::new();
-        let (qos, id) = (replay.options.qos, replay.options.id);
-        let page = self.retained.page(replay.filter.filter(), replay.after.as_deref(), BATCH, now, |message| {
-            batch.push(retained_delivery(message, qos, id));
-        });
-        match page {
-            Some(after) => replay.after = Some(after),
-            None => {
+        let mut batch = Vec::new();
+        let mut deliveries: Vec<Delivery> = Vec::new();
+        if let Some(replay) = replays.front_mut() {
+            let more = self.retained.next_batch(&mut replay.cursor, now, BATCH, &mut batch);
+            let options = replay.options;
+            deliveries.extend(batch.iter().map(|message| retained_delivery(message, options.qos, options.id)));
+            if !more {
                 replays.pop_front();
-                if replays.is_empty() {
-                    state.replays = None;
-                }
             }
+        }
+        if replays.is_empty() {
+            state.replays = None;
         }
         let unfinished = state.replays.is_some();
         session.set_replaying(unfinished);
         drop(state);
-        let any = !batch.is_empty();
-        for delivery in batch {
+        let any = !deliveries.is_empty();
+        for delivery in deliveries {
             self.push(session, delivery, lane);
         }
         any || unfinished

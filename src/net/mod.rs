@@ -2,11 +2,11 @@
 
 pub mod core;
 mod faults;
+pub mod limit;
+pub mod listener;
 mod pending;
 mod service;
 pub mod stream;
 pub mod wheel;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
-pub use self::{core::Cores, service::Service};
+pub use self::{core::Cores, listener::ByteStream, service::Service};

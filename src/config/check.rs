@@ -103,7 +103,7 @@ pub fn spell(value: &Value) -> String {
 }
 
 /// The key that was probably meant: one with a similar name beside it, or one of the same name elsewhere.
-fn suggestion(siblings: &[Key], parent: &str, name: &str) -> Option<String> {
+pub fn suggestion(siblings: &[Key], parent: &str, name: &str) -> Option<String> {
     let near = siblings
         .iter()
         .map(|key| (strsim::damerau_levenshtein(name, key.name), key.name))

@@ -1,7 +1,8 @@
 use super::{
     Config, Loaded, Origin,
-    check::spell,
+    check::{spell, suggestion},
     document::wrap,
+    file::join,
     layers,
     load::{self, inherited_from},
     schema::{self, Key, Shape},
@@ -90,4 +91,81 @@ fn title(key: &str, described: &Key) -> String {
 
 fn last(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
+}
+
+/// The key that was probably meant by one that does not exist.
+pub fn similar_key(key: &str) -> Option<String> {
+    let mut keys = Config::keys();
+    let mut parent = String::new();
+    let mut parts = key.split('.');
+    while let Some(name) = parts.next() {
+        let Some(found) = keys.iter().find(|key| key.name == name) else { return suggestion(&keys, &parent, name) };
+        parent = join(&parent, name);
+        keys = match &found.shape {
+            Shape::Leaf { .. } => return Some(parent),
+            Shape::Section(keys) | Shape::Overrides(_, keys) => keys.clone(),
+            Shape::Named(keys) => {
+                parent = join(&parent, parts.next().map(|_| "default")?);
+                keys.clone()
+            }
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn explained(assignments: &[&str], key: &str) -> Option<String> {
+        let assignments = assignments.iter().map(|text| (*text).to_owned()).collect();
+        let loaded = Config::load(&Sources { assignments, ..Sources::default() }).expect("good");
+        explain(&loaded, key)
+    }
+
+    #[test]
+    fn a_key() {
+        let text = explained(&["mqtt.max_qos=1"], "mqtt.max_qos").expect("a key");
+        let expected = "\
+mqtt.max_qos = 1
+  set by    command line --set mqtt.max_qos=1
+  default   2
+  expected  a whole number from 0 to 2
+  variable  THINGWAY_MQTT__MAX_QOS
+
+  Highest quality of service for publications and subscriptions.
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_inherited_key() {
+        let text = explained(&["mqtt.max_qos=1"], "listeners.tcp.default.mqtt.max_qos").expect("a key");
+        assert!(text.starts_with("listeners.tcp.default.mqtt.max_qos = 1\n  set by    command line"), "{text}");
+        assert!(text.contains("  inherits  mqtt.max_qos\n"), "{text}");
+    }
+
+    #[test]
+    fn tables() {
+        let assignments = ["listeners.tcp.other.bind=:0"];
+        let listeners = explained(&assignments, "listeners.tcp").expect("a table");
+        assert!(listeners.contains("  listeners.tcp.default\n  listeners.tcp.other\n"), "{listeners}");
+        let other = explained(&assignments, "listeners.tcp.other").expect("a table");
+        assert!(other.contains("  listeners.tcp.other.bind = \":0\"  # command line --set"), "{other}");
+        let mqtt = explained(&[], "mqtt").expect("a table");
+        assert!(mqtt.contains("  mqtt.max_qos = 2\n"), "{mqtt}");
+    }
+
+    #[test]
+    fn no_such_key() {
+        for key in
+            ["mqtt.max_qoss", "nothing", "listeners.tcp.absent", "listeners.tcp.absent.bind", "mqtt.max_qos.x", ""]
+        {
+            assert_eq!(explained(&[], key), None, "{key}");
+        }
+        assert_eq!(similar_key("mqtt.max_qoss").as_deref(), Some("mqtt.max_qos"));
+        assert_eq!(similar_key("listeners.tcp.default.bnid").as_deref(), Some("listeners.tcp.default.bind"));
+        assert_eq!(similar_key("max_qos").as_deref(), Some("mqtt.max_qos"));
+    }
 }

@@ -24,7 +24,7 @@ mod value;
 
 pub use delayed::Delayed;
 pub use document::document;
-pub use explain::explain;
+pub use explain::{explain, similar_key};
 pub use gateway::Gateway;
 pub use listener::{
     CertificatePair, ClientAuth, ClientRate, IdentityAsUsername, Listener, ListenerKind, ListenerProtocol, Listeners,

@@ -1,0 +1,136 @@
+use std::sync::Arc;
+
+use thingway_contract::{
+    Delivery, FilterKind, Instant, Qos, RetainHandling, SubscribeRefusal, Subscription, TopicFilter, UnsubscribeRefusal,
+};
+
+use super::{Bus, Counter, Lane, Session, publish::retained_delivery, session::Replay};
+
+/// Most filters of one session whose retained messages are still being sent.
+const REPLAYS_MAX: usize = 1024;
+
+impl Bus {
+    /// Subscribes a session. Refusals are passed through in place. Retained messages follow as the session's queue has
+    /// room for them: see [`Bus::replay_retained`].
+    pub fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        subscriptions: Vec<Result<Subscription, SubscribeRefusal>>,
+        now: Instant,
+        lane: &mut Lane,
+    ) -> Vec<Result<Qos, SubscribeRefusal>> {
+        let results = subscriptions
+            .into_iter()
+            .map(|wanted| wanted.and_then(|subscription| self.subscribe_one(session, subscription, lane)))
+            .collect();
+        self.replay_retained(session, now, lane);
+        results
+    }
+
+    fn subscribe_one(
+        &self,
+        session: &Arc<Session>,
+        Subscription { filter, options }: Subscription,
+        lane: &Lane,
+    ) -> Result<Qos, SubscribeRefusal> {
+        let mut state = session.state.lock();
+        if state.ended {
+            return Err(SubscribeRefusal::Failed);
+        }
+        let position = state.subscriptions.iter().position(|(held, _)| *held == filter);
+        if position.is_none() && state.subscriptions.len() >= self.config.subscriptions_max {
+            return Err(SubscribeRefusal::QuotaExceeded);
+        }
+        self.routes.insert(&filter, session, options).map_err(|_| SubscribeRefusal::ExclusiveTaken)?;
+        let is_new = position.is_none();
+        match position {
+            Some(at) => state.subscriptions[at].1 = options,
+            None => {
+                // One at a time: most clients hold one subscription, and the idle cost counts.
+                state.subscriptions.reserve_exact(1);
+                state.subscriptions.push((filter.clone(), options));
+                session.set_subscriptions_len(state.subscriptions.len());
+            }
+        }
+        lane.count(Counter::ClientSubscribe, 1);
+        let wanted = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        // Shared subscriptions get no retained messages (MQTT 5.0, section 4.8.2).
+        if wanted && !matches!(filter.kind(), FilterKind::Shared(_)) && !self.retained.is_empty() {
+            let replays = state.replays.get_or_insert_default();
+            if replays.len() < REPLAYS_MAX {
+                replays.push_back(Replay { filter, options, after: None });
+            }
+        }
+        Ok(options.qos)
+    }
+
+    /// Goes on sending retained messages to a session's new subscriptions while its queue has room. The connection
+    /// calls this again when it has emptied the queue. True when some were queued.
+    pub fn replay_retained(&self, session: &Arc<Session>, now: Instant, lane: &mut Lane) -> bool {
+        const BATCH: usize = 512;
+        let mut state = session.state.lock();
+        let Some(replays) = &mut state.replays else { return false };
+        let Some(replay) = replays.front_mut() else {
+            state.replays = None;
+            return false;
+        };
+        let mut batch: Vec<Delivery> = Vec::new();
+        let (qos, id) = (replay.options.qos, replay.options.id);
+        let page = self.retained.page(replay.filter.filter(), replay.after.as_deref(), BATCH, now, |message| {
+            batch.push(retained_delivery(message, qos, id));
+        });
+        match page {
+            Some(after) => replay.after = Some(after),
+            None => {
+                replays.pop_front();
+                if replays.is_empty() {
+                    state.replays = None;
+                }
+            }
+        }
+        let unfinished = state.replays.is_some();
+        session.set_replaying(unfinished);
+        drop(state);
+        let any = !batch.is_empty();
+        for delivery in batch {
+            self.push(session, delivery, lane);
+        }
+        any || unfinished
+    }
+
+    /// Unsubscribes a session.
+    pub fn unsubscribe(
+        &self,
+        session: &Arc<Session>,
+        filters: Vec<Result<TopicFilter, UnsubscribeRefusal>>,
+        lane: &mut Lane,
+    ) -> Vec<Result<(), UnsubscribeRefusal>> {
+        filters.into_iter().map(|filter| self.unsubscribe_one(session, &filter?, lane)).collect()
+    }
+
+    fn unsubscribe_one(
+        &self,
+        session: &Arc<Session>,
+        filter: &TopicFilter,
+        lane: &Lane,
+    ) -> Result<(), UnsubscribeRefusal> {
+        let mut state = session.state.lock();
+        let at = state
+            .subscriptions
+            .iter()
+            .position(|(held, _)| held == filter)
+            .ok_or(UnsubscribeRefusal::NotSubscribed)?;
+        state.subscriptions.remove(at);
+        if let Some(replays) = &mut state.replays {
+            replays.retain(|replay| replay.filter != *filter);
+        }
+        session.set_subscriptions_len(state.subscriptions.len());
+        self.routes.remove(filter, session);
+        lane.count(Counter::ClientUnsubscribe, 1);
+        Ok(())
+    }
+}

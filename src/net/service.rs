@@ -6,7 +6,6 @@ use super::{Cores, core::Clock, faults::Faults};
 use crate::{access::Access, bus::Bus};
 
 /// What all connections of a listener share.
-#[derive(Debug)]
 pub struct Service<P: Protocol> {
     /// The bus.
     pub bus: Arc<Bus>,

@@ -1,4 +1,5 @@
 //! The publish/subscribe core.
 
+pub mod retained;
 pub mod routes;
 pub mod shared;

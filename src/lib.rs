@@ -16,3 +16,4 @@ pub mod config;
 pub mod gateway;
 pub mod logging;
 pub mod net;
+pub mod protocols;

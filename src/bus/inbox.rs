@@ -7,10 +7,12 @@ use thingway_contract::{CloseReason, Delivery, Qos};
 pub struct QueueLimits {
     /// Most deliveries waiting for a connected session.
     pub messages_max: usize,
-    /// Most bytes waiting, connected or not.
+    /// Most bytes waiting for a connected session. One message is let in whatever its size.
     pub bytes_max: usize,
     /// Most deliveries waiting for a session without a connection.
     pub offline_messages_max: usize,
+    /// Most bytes waiting for a session without a connection.
+    pub offline_bytes_max: usize,
     /// Keep QoS 0 messages for sessions without a connection.
     pub offline_qos0: bool,
     /// What goes when only QoS 1 and 2 messages are left.
@@ -23,6 +25,7 @@ impl Default for QueueLimits {
             messages_max: 20_000,
             bytes_max: 16 * 1024 * 1024,
             offline_messages_max: 10_000,
+            offline_bytes_max: 8 * 1024 * 1024,
             offline_qos0: false,
             drop_order: DropOrder::Oldest,
         }
@@ -76,34 +79,35 @@ pub(super) enum Pushed {
 
 impl Inbox {
     pub fn push(&mut self, delivery: Delivery, limits: &QueueLimits) -> Pushed {
-        let messages_max = if self.attached.is_some() {
-            limits.messages_max
+        let (messages_max, bytes_max) = if self.attached.is_some() {
+            (limits.messages_max, limits.bytes_max)
         } else {
             if delivery.qos == Qos::AtMostOnce && !limits.offline_qos0 {
                 return Pushed::DroppedQos0;
             }
-            limits.offline_messages_max
+            (limits.offline_messages_max, limits.offline_bytes_max)
         };
         let weight = weight(&delivery);
         let mut displaced = false;
-        while self.queue.len() >= messages_max || self.bytes + weight > limits.bytes_max && !self.queue.is_empty() {
+        while self.queue.len() >= messages_max || self.bytes + weight > bytes_max && !self.queue.is_empty() {
             if delivery.qos == Qos::AtMostOnce {
                 return Pushed::DroppedQos0;
             }
             if self.qos0_queued > 0 {
                 self.drop_oldest_qos0();
-            } else if limits.drop_order == DropOrder::Newest || self.queue.pop_front().is_none_or(|d| self.forget(&d)) {
-                return Pushed::DroppedFull;
-            } else {
-                displaced = true;
+                continue;
             }
+            let oldest = (limits.drop_order == DropOrder::Oldest).then(|| self.queue.pop_front()).flatten();
+            let Some(oldest) = oldest else { return Pushed::DroppedFull };
+            self.forget(&oldest);
+            displaced = true;
         }
         self.bytes += weight;
         self.qos0_queued += u32::from(delivery.qos == Qos::AtMostOnce);
         self.queue.push_back(delivery);
         if displaced {
             Pushed::Displaced
-        } else if self.queue.len() > messages_max / 8 * 7 || self.bytes > limits.bytes_max / 8 * 7 {
+        } else if self.queue.len() > messages_max / 8 * 7 || self.bytes > bytes_max / 8 * 7 {
             Pushed::Congested
         } else {
             Pushed::Queued
@@ -158,11 +162,10 @@ impl Inbox {
         std::mem::take(&mut self.queue)
     }
 
-    /// Keeps the account of a delivery that left the queue; always false.
-    fn forget(&mut self, delivery: &Delivery) -> bool {
+    /// Keeps the account of a delivery that left the queue.
+    fn forget(&mut self, delivery: &Delivery) {
         self.bytes -= weight(delivery);
         self.qos0_queued -= u32::from(delivery.qos == Qos::AtMostOnce);
-        false
     }
 
     fn drop_oldest_qos0(&mut self) {
@@ -225,7 +228,7 @@ mod tests {
 
     #[test]
     fn bytes_bound_the_queue_but_one_message_always_fits() {
-        let limits = QueueLimits { bytes_max: 1, ..limits(DropOrder::Oldest) };
+        let limits = QueueLimits { offline_bytes_max: 1, ..limits(DropOrder::Oldest) };
         let mut inbox = Inbox::default();
         assert_ne!(inbox.push(delivery(Qos::AtLeastOnce, 1), &limits), Pushed::DroppedFull);
         assert_eq!(inbox.push(delivery(Qos::AtLeastOnce, 2), &limits), Pushed::Displaced);

@@ -43,6 +43,8 @@ pub struct BusConfig {
     pub retained: retained::RetainLimits,
     /// False refuses retained publications.
     pub retain_available: bool,
+    /// False makes `$delayed/…` a topic that cannot be published to.
+    pub delayed_available: bool,
     /// Most delayed messages that wait at a time.
     pub delayed_messages_max: usize,
     /// Most bytes of delayed messages that wait at a time.
@@ -55,6 +57,8 @@ pub struct BusConfig {
     pub session_expiry_secs_max: u32,
     /// Most subscriptions of one session.
     pub subscriptions_max: usize,
+    /// Deliver with the subscription's quality of service even where the publication's is lower.
+    pub upgrade_qos: bool,
     /// Most sessions, connected or not. At the limit new ones are refused with "quota exceeded".
     pub sessions_max: usize,
     /// Bounds on topics that the bus checks itself (inside `$delayed/…`).
@@ -67,12 +71,14 @@ impl Default for BusConfig {
             queue: QueueLimits::default(),
             retained: retained::RetainLimits::default(),
             retain_available: true,
+            delayed_available: true,
             delayed_messages_max: 100_000,
             delayed_bytes_max: 256 * 1024 * 1024,
             delayed_secs_max: 4_294_967,
             share_strategy: shared::ShareStrategy::default(),
             session_expiry_secs_max: u32::MAX,
             subscriptions_max: usize::MAX,
+            upgrade_qos: false,
             sessions_max: usize::MAX,
             topic_limits: TopicLimits::default(),
         }

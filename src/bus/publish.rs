@@ -36,7 +36,7 @@ impl Bus {
         let mut scratch = std::mem::take(&mut lane.routes);
         let reached = self.routes.route(topic, publisher.map(Arc::as_ref), &mut scratch, |target| match target {
             Target::Direct { session, grant } => {
-                self.push(session, delivery(&message, &grant, None), lane);
+                self.push(session, self.delivery(&message, &grant, None), lane);
             }
             Target::Shared { group } => {
                 self.push_shared(group, &message, None, lane);
@@ -67,7 +67,7 @@ impl Bus {
             let secs = secs.bytes().all(|b| b.is_ascii_digit()).then(|| secs.parse::<u32>().ok()).flatten()?;
             Some((secs, Topic::parse(topic, self.config.topic_limits).ok()?))
         });
-        let Some((secs, topic)) = parts.filter(|(secs, _)| *secs <= self.config.delayed_secs_max) else {
+        let Some((secs, topic)) = parts.filter(|(secs, _)| self.config.delayed_available && *secs <= self.config.delayed_secs_max) else {
             return PublishOutcome::TopicInvalid;
         };
         if topic.is_reserved() {
@@ -139,7 +139,7 @@ impl Bus {
                     continue;
                 }
                 let rare = Rare { share: Some(group.name().clone()), ..Rare::default() };
-                if self.push(session, delivery(message, &member.grant(), Some(Arc::new(rare))), lane) {
+                if self.push(session, self.delivery(message, &member.grant(), Some(Arc::new(rare))), lane) {
                     candidates.accepted(member);
                     return true;
                 }
@@ -162,22 +162,23 @@ impl Bus {
             lane.count(Counter::DeliveryQueueFull, 1);
         }
     }
-}
 
-fn delivery(message: &Message, grant: &Grant<'_>, rare: Option<Arc<Rare>>) -> Delivery {
-    let rare = match grant.further_subscription_ids {
-        [] => rare,
-        ids => Some(Arc::new(Rare {
-            further_subscription_ids: ids.into(),
-            share: rare.as_ref().and_then(|rare| rare.share.clone()),
-        })),
-    };
-    Delivery {
-        message: message.clone(),
-        rare,
-        subscription_id: grant.subscription_id,
-        qos: message.head().qos.min(grant.qos),
-        retain: grant.retain_as_published && message.head().retain,
+    fn delivery(&self, message: &Message, grant: &Grant<'_>, rare: Option<Arc<Rare>>) -> Delivery {
+        let rare = match grant.further_subscription_ids {
+            [] => rare,
+            ids => Some(Arc::new(Rare {
+                further_subscription_ids: ids.into(),
+                share: rare.as_ref().and_then(|rare| rare.share.clone()),
+            })),
+        };
+        let qos = if self.config.upgrade_qos { grant.qos } else { message.head().qos.min(grant.qos) };
+        Delivery {
+            message: message.clone(),
+            rare,
+            subscription_id: grant.subscription_id,
+            qos,
+            retain: grant.retain_as_published && message.head().retain,
+        }
     }
 }
 

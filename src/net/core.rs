@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     thread::JoinHandle,
@@ -58,6 +58,8 @@ struct Inner {
 struct Core {
     handle: Handle,
     connections: AtomicUsize,
+    /// When the core last looked at its timers; 0 before the first time.
+    ticked_ms: AtomicU64,
     mailbox: Arc<Mailbox>,
 }
 
@@ -102,6 +104,7 @@ impl Cores {
             cores.push(Core {
                 handle: runtime.handle().clone(),
                 connections: AtomicUsize::new(0),
+                ticked_ms: AtomicU64::new(0),
                 mailbox: Arc::default(),
             });
             runtimes.push(runtime);
@@ -121,10 +124,11 @@ impl Cores {
                     wheel: Wheel::new(cores.clock().now()),
                     cores,
                 };
+                let cores_here = local.cores.clone();
                 LOCAL.set(Some(Box::new(local)));
                 runtime.block_on(async {
                     tokio::spawn(Postman(mailbox));
-                    tokio::spawn(tick(clock));
+                    tokio::spawn(tick(cores_here, index));
                     // The sender lives as long as the cores; an error means that they are gone.
                     let _ = stopped.wait_for(|stop| *stop).await;
                 });
@@ -179,6 +183,25 @@ impl Cores {
         for thread in threads {
             // A thread that panicked has said so already.
             let _ = thread.join();
+        }
+    }
+
+    /// As [`Cores::occupy`], for the core of the calling thread.
+    pub fn occupy_here(&self) -> CoreGuard {
+        self.occupy(CoreLocal::with(|core| usize::from(core.lane.core())).unwrap_or(0))
+    }
+
+    /// Connections on all cores, those included that are being closed.
+    pub fn connections(&self) -> usize {
+        self.0.cores.iter().map(|core| core.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How long the slowest core has been busy without looking at its timers, beyond what is normal.
+    pub fn lag(&self, now: Instant) -> Duration {
+        let slowest = self.0.cores.iter().map(|core| core.ticked_ms.load(Ordering::Relaxed)).min().unwrap_or(0);
+        match slowest {
+            0 => Duration::ZERO,
+            ms => now.since(Instant::from_millis(ms + 2 * TICK_MS)),
         }
     }
 
@@ -276,11 +299,13 @@ impl Future for Postman {
     }
 }
 
-async fn tick(clock: Clock) {
+async fn tick(cores: Cores, index: usize) {
     let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        CoreLocal::with(|core| core.wheel.advance(clock.now()));
+        let now = cores.clock().now();
+        cores.0.cores[index].ticked_ms.store(now.as_millis(), Ordering::Relaxed);
+        CoreLocal::with(|core| core.wheel.advance(now));
     }
 }

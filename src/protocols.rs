@@ -8,7 +8,7 @@ use thingway_mqtt as mqtt;
 
 use crate::{
     access::Access,
-    bus::{Bus, BusConfig, DropOrder, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
+    bus::{Bus, BusConfig, DropOrder, EventConfig, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
     config::{self, Config, ListenerProtocol},
     net::{
         ByteStream, Cores, Service,
@@ -102,7 +102,21 @@ pub fn bus_config(config: &Config) -> BusConfig {
         session_expiry_secs_max: expiry_secs(config.mqtt.session_expiry_max),
         subscriptions_max: config.mqtt.subscriptions_max.finite().map_or(usize::MAX, |max| max as usize),
         upgrade_qos: config.mqtt.upgrade_qos,
+        events: events(config),
         ..BusConfig::default()
+    }
+}
+
+fn events(config: &Config) -> EventConfig {
+    let system = &config.sys_topics;
+    let on = system.enable && system.emqx_tree;
+    EventConfig {
+        node: config.gateway.name.clone(),
+        connected: on && system.events.client_connected,
+        disconnected: on && system.events.client_disconnected,
+        subscribed: on && system.events.client_subscribed,
+        unsubscribed: on && system.events.client_unsubscribed,
+        clock_zero_unix_ms: 0,
     }
 }
 

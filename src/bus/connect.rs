@@ -9,7 +9,7 @@ use thingway_contract::{
     ClientId, CloseReason, Connected, Delivery, Departure, Instant, Parked, PublisherKey, Qos, Refusal, Will, WillFate,
 };
 
-use super::{Bus, ConnectionInfo, Counter, Lane, Session, session::State, timers::Timer};
+use super::{Bus, ConnectionInfo, Counter, DepartCause, Lane, Session, session::State, timers::Timer};
 
 /// Most connections that wait at a time for the one before to let go of a session.
 const WAITING_MAX: usize = 64;
@@ -94,7 +94,10 @@ impl Bus {
                 self.settle(rest, &session, now, lane);
                 continue;
             }
-            return ConnectOutcome::Granted(Box::new(self.grant(&session, &mut state, request, lane)));
+            let granted = self.grant(&session, &mut state, request, lane);
+            drop(state);
+            self.tell_connected(&id, &request.info, granted.connected.session_expiry_secs, now, lane);
+            return ConnectOutcome::Granted(Box::new(granted));
         }
     }
 
@@ -133,7 +136,7 @@ impl Bus {
         session: &Arc<Session>,
         epoch: u32,
         departure: Departure,
-        taken_over: bool,
+        cause: DepartCause,
         now: Instant,
         lane: &mut Lane,
     ) {
@@ -146,10 +149,10 @@ impl Bus {
             inbox.signal = None;
             inbox.scheduled = false;
         }
-        state.connection = None;
+        let info = state.connection.take();
         self.connected.fetch_sub(1, Ordering::Relaxed);
         lane.count(Counter::ClientDisconnected, 1);
-        if taken_over {
+        if cause == DepartCause::TakenOver {
             lane.count(Counter::SessionTakenOver, 1);
         }
         if let Some(expiry) = departure.session_expiry_secs {
@@ -180,6 +183,9 @@ impl Bus {
             Rest { will, redispatch, waiting: std::mem::take(&mut state.waiting) }
         };
         drop(state);
+        if let Some(info) = info {
+            self.tell_disconnected(session.id(), &info, cause, now, lane);
+        }
         self.settle(rest, session, now, lane);
     }
 

@@ -6,6 +6,7 @@
 
 mod connect;
 mod counters;
+mod events;
 mod inbox;
 mod lane;
 mod publish;
@@ -28,6 +29,7 @@ use thingway_contract::{ClientId, CloseReason, Instant, TopicLimits};
 pub use self::{
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
+    events::{DepartCause, EventConfig},
     inbox::{DropOrder, QueueLimits},
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Session, Taken},
@@ -61,6 +63,8 @@ pub struct BusConfig {
     pub upgrade_qos: bool,
     /// Most sessions, connected or not. At the limit new ones are refused with "quota exceeded".
     pub sessions_max: usize,
+    /// Which events about clients are published under `$SYS`.
+    pub events: EventConfig,
     /// Bounds on topics that the bus checks itself (inside `$delayed/…`).
     pub topic_limits: TopicLimits,
 }
@@ -80,6 +84,7 @@ impl Default for BusConfig {
             subscriptions_max: usize::MAX,
             upgrade_qos: false,
             sessions_max: usize::MAX,
+            events: EventConfig::default(),
             topic_limits: TopicLimits::default(),
         }
     }

@@ -21,7 +21,13 @@ impl Bus {
     ) -> Vec<Result<Qos, SubscribeRefusal>> {
         let results = subscriptions
             .into_iter()
-            .map(|wanted| wanted.and_then(|subscription| self.subscribe_one(session, subscription, lane)))
+            .map(|wanted| {
+                let subscription = wanted?;
+                let filter = subscription.filter.clone();
+                let qos = self.subscribe_one(session, subscription, lane)?;
+                self.tell_subscribed(session.id(), &filter, qos as u8, now, lane);
+                Ok(qos)
+            })
             .collect();
         self.replay_retained(session, now, lane);
         results
@@ -103,9 +109,16 @@ impl Bus {
         &self,
         session: &Arc<Session>,
         filters: Vec<Result<TopicFilter, UnsubscribeRefusal>>,
+        now: Instant,
         lane: &mut Lane,
     ) -> Vec<Result<(), UnsubscribeRefusal>> {
-        filters.into_iter().map(|filter| self.unsubscribe_one(session, &filter?, lane)).collect()
+        let one = |filter: Result<TopicFilter, _>| {
+            let filter = filter?;
+            self.unsubscribe_one(session, &filter, lane)?;
+            self.tell_unsubscribed(session.id(), &filter, now, lane);
+            Ok(())
+        };
+        filters.into_iter().map(one).collect()
     }
 
     fn unsubscribe_one(

@@ -68,7 +68,9 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         raise_open_files(config.gateway.open_files_max);
         let clock = Clock::new();
-        let bus = Arc::new(Bus::new(protocols::bus_config(&config), &assigned_prefix()));
+        let mut bus_config = protocols::bus_config(&config);
+        bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
+        let bus = Arc::new(Bus::new(bus_config, &format!("auto-{:x}-", unix_millis())));
         let count = match usize::from(config.gateway.cores) {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -161,10 +163,10 @@ async fn stop_cores(cores: &Cores) {
     }
 }
 
-/// Client ids assigned by this run must differ from those of earlier ones, whose sessions may live on.
-fn assigned_prefix() -> String {
-    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-    format!("auto-{:x}-", nanos as u64)
+/// Milliseconds since 1970. Client ids assigned by this run begin with it: they must differ from those of earlier runs.
+fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| time.as_millis() as u64)
 }
 
 /// Every connection is a descriptor: ask for as many as the system allows.

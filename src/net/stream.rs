@@ -23,7 +23,7 @@ use super::{
     service::Service,
     wheel::{TimerId, Wheel},
 };
-use crate::bus::{ConnectOutcome, ConnectionInfo, Counter, Granted, Lane, Session, SessionRequest};
+use crate::bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, Lane, Session, SessionRequest};
 
 /// Reads of one turn; a connection with more to read goes to the end of the queue.
 const READS_PER_TURN: usize = 4;
@@ -320,7 +320,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                 Reply::Subscribed { token, results }
             }
             Request::Unsubscribe { token, filters } => {
-                let results = self.service.bus.unsubscribe(session, filters, &mut core.lane);
+                let results = self.service.bus.unsubscribe(session, filters, now, &mut core.lane);
                 Reply::Unsubscribed { token, results }
             }
             Request::Authenticate { .. } => Reply::Refused(thingway_contract::Refusal::BadAuthenticationMethod),
@@ -514,23 +514,27 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
 
     /// The conversation is over: last words are written if there are any, the session is given back.
     fn stop(&mut self, stop: Stop<P::Fault>, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) {
-        let mut taken_over = false;
-        match &stop {
-            Stop::Gone => {}
-            Stop::Done => {}
+        let cause = match &stop {
+            Stop::Gone => DepartCause::Closed,
+            Stop::Done => DepartCause::Normal,
             Stop::Fault(fault) => {
                 core.lane.count(fault_counter(fault), 1);
                 self.service.faults.report(&self.remote(), P::NAME, self.session.as_deref().map(|s| s.id()), fault, now);
                 self.machine.refuse(fault, now, &mut core.outbox);
                 self.wrote_last_words = true;
+                DepartCause::Fault(fault.kind())
             }
             Stop::Gateway(reason) => {
-                taken_over = *reason == CloseReason::TakenOver;
                 self.machine.close(reason, now, &mut core.outbox);
                 self.wrote_last_words = true;
+                match reason {
+                    CloseReason::TakenOver => DepartCause::TakenOver,
+                    CloseReason::Administrative => DepartCause::Kicked,
+                    _ => DepartCause::Gateway,
+                }
             }
-        }
-        self.depart(taken_over, now, &mut core.lane);
+        };
+        self.depart(cause, now, &mut core.lane);
         let gone = matches!(stop, Stop::Gone) || self.write(cx, core).is_err();
         if let Some(timer) = self.timer.take() {
             core.wheel.cancel(timer);
@@ -545,10 +549,10 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         self.phase = Phase::Lingering { until, discarded: 0 };
     }
 
-    fn depart(&mut self, taken_over: bool, now: Instant, lane: &mut Lane) {
+    fn depart(&mut self, cause: DepartCause, now: Instant, lane: &mut Lane) {
         let departure = self.machine.depart();
         if let Some(session) = self.session.take() {
-            self.service.bus.depart(&session, self.epoch, departure, taken_over, now, lane);
+            self.service.bus.depart(&session, self.epoch, departure, cause, now, lane);
         }
     }
 
@@ -630,7 +634,7 @@ impl<P: Protocol, T, G> Drop for Connection<P, T, G> {
                 core.wheel.cancel(timer);
             }
             if let Some(session) = session {
-                self.service.bus.depart(&session, self.epoch, departure, false, now, &mut core.lane);
+                self.service.bus.depart(&session, self.epoch, departure, DepartCause::Closed, now, &mut core.lane);
             }
         });
     }

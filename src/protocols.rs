@@ -82,6 +82,7 @@ pub fn bus_config(config: &Config) -> BusConfig {
                 config::DropOrder::Newest => DropOrder::Newest,
             },
         },
+        queue_bytes_total_max: queue.total_bytes_max.as_usize(),
         retained: RetainLimits {
             messages_max: retained.messages_max.finite().map_or(usize::MAX, |max| max as usize),
             payload_bytes_max: retained.payload_max.as_usize(),

@@ -71,7 +71,7 @@ impl Bus {
             }
             let (session, _) = self.registry.find_or_insert(&id, || {
                 let key = PublisherKey(self.next_key.fetch_add(1, Ordering::Relaxed));
-                Arc::new(Session::new(id.clone(), key))
+                Arc::new(Session::new(id.clone(), key, self.budget.clone()))
             });
             let mut state = session.state.lock();
             if state.ended {
@@ -229,7 +229,7 @@ impl Bus {
         state.ended = true;
         self.timers.cancel(state.expiry_timer.take());
         self.timers.cancel(state.will_timer.take());
-        for (filter, _) in state.subscriptions.drain(..) {
+        for (filter, _) in state.subscriptions.take_all() {
             self.routes.remove(&filter, session);
         }
         session.set_subscriptions_len(0);

@@ -57,7 +57,14 @@ impl DepartCause {
 }
 
 impl Bus {
-    pub(super) fn tell_connected(&self, id: &str, info: &ConnectionInfo, expiry_secs: u32, now: Instant, lane: &mut Lane) {
+    pub(super) fn tell_connected(
+        &self,
+        id: &str,
+        info: &ConnectionInfo,
+        expiry_secs: u32,
+        now: Instant,
+        lane: &mut Lane,
+    ) {
         if !self.config.events.connected {
             return;
         }
@@ -93,7 +100,8 @@ impl Bus {
 
     pub(super) fn tell_subscribed(&self, id: &str, filter: &TopicFilter, qos: u8, now: Instant, lane: &mut Lane) {
         if self.config.events.subscribed {
-            let event = |ts| json!({ "clientid": id, "topic": filter.to_string(), "subopts": { "qos": qos }, "ts": ts });
+            let event =
+                |ts| json!({ "clientid": id, "topic": filter.to_string(), "subopts": { "qos": qos }, "ts": ts });
             self.tell(id, "subscribed", now, lane, event);
         }
     }
@@ -106,14 +114,7 @@ impl Bus {
     }
 
     /// Publishes an event, which is only put into words when somebody listens.
-    fn tell(
-        &self,
-        id: &str,
-        what: &str,
-        now: Instant,
-        lane: &mut Lane,
-        event: impl FnOnce(u64) -> serde_json::Value,
-    ) {
+    fn tell(&self, id: &str, what: &str, now: Instant, lane: &mut Lane, event: impl FnOnce(u64) -> serde_json::Value) {
         // A client id may hold what a topic level may not.
         let mut topic = String::with_capacity(64);
         let level = id.replace(['/', '+', '#'], "_");

@@ -32,6 +32,19 @@ impl Default for QueueLimits {
     }
 }
 
+impl QueueLimits {
+    /// The bounds while all queues together hold more than they may.
+    pub(super) fn shrunk(&self) -> Self {
+        Self {
+            messages_max: (self.messages_max / 8).max(1),
+            bytes_max: self.bytes_max / 8,
+            offline_messages_max: (self.offline_messages_max / 8).max(1),
+            offline_bytes_max: self.offline_bytes_max / 8,
+            ..*self
+        }
+    }
+}
+
 /// Which message a full queue gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DropOrder {

@@ -4,6 +4,7 @@
 //! Any thread may call the bus with a [`Lane`] of its own. Publishing is a plain call: routes are read without a lock,
 //! then each subscriber's queue is locked for one push.
 
+mod budget;
 mod connect;
 mod counters;
 mod events;
@@ -16,6 +17,7 @@ pub mod routes;
 mod session;
 pub mod shared;
 mod subscribe;
+mod subscriptions;
 pub mod system;
 mod timers;
 
@@ -26,6 +28,7 @@ use std::sync::{
 
 use thingway_contract::{ClientId, CloseReason, Instant, TopicLimits};
 
+use self::{budget::Budget, registry::Registry, retained::Retained, routes::Routes, timers::Timers};
 pub use self::{
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
@@ -34,13 +37,14 @@ pub use self::{
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Session, Taken},
 };
-use self::{registry::Registry, retained::Retained, routes::Routes, timers::Timers};
 
 /// Settings of the bus.
 #[derive(Clone, Debug)]
 pub struct BusConfig {
     /// Bounds of each session's queue.
     pub queue: QueueLimits,
+    /// Most bytes that wait in all queues together; while there are more, each queue's bounds shrink to an eighth.
+    pub queue_bytes_total_max: usize,
     /// Bounds on retained messages.
     pub retained: retained::RetainLimits,
     /// False refuses retained publications.
@@ -73,6 +77,7 @@ impl Default for BusConfig {
     fn default() -> Self {
         Self {
             queue: QueueLimits::default(),
+            queue_bytes_total_max: 1024 * 1024 * 1024,
             retained: retained::RetainLimits::default(),
             retain_available: true,
             delayed_available: true,
@@ -98,6 +103,8 @@ pub struct Bus {
     routes: Routes<Session>,
     retained: Retained,
     timers: Timers,
+    budget: Arc<Budget>,
+    queue_shrunk: QueueLimits,
     counters: CounterSet,
     connected: AtomicUsize,
     connected_max: AtomicUsize,
@@ -114,6 +121,8 @@ impl Bus {
             routes: Routes::default(),
             retained: Retained::new(config.retained),
             timers: Timers::default(),
+            budget: Arc::new(Budget::new(config.queue_bytes_total_max)),
+            queue_shrunk: config.queue.shrunk(),
             counters: CounterSet::default(),
             connected: AtomicUsize::new(0),
             connected_max: AtomicUsize::new(0),
@@ -176,12 +185,21 @@ impl Bus {
             retained: self.retained.len(),
             retained_bytes: self.retained.bytes(),
             delayed: self.timers.delayed_len(),
+            queued_bytes: self.budget.bytes(),
         }
     }
 
     /// Does what is due: delayed messages, wills, session expiry, retained expiry. At most about `budget` things; true
     /// when more is due.
     pub fn tick(&self, now: Instant, budget: usize, lane: &mut Lane) -> bool {
+        if self.budget.check() {
+            let (bytes, max) = (self.budget.bytes(), self.config.queue_bytes_total_max);
+            if self.budget.is_over() {
+                tracing::warn!(bytes, max, "queues hold more than they may together: each one's bounds shrink");
+            } else {
+                tracing::info!(bytes, max, "queues hold no more than they may: their bounds are as configured");
+            }
+        }
         for _ in 0..budget {
             match self.timers.pop(now) {
                 Some(timer) => self.fire(timer, now, lane),
@@ -192,6 +210,10 @@ impl Bus {
             }
         }
         true
+    }
+
+    fn queue_limits(&self) -> &QueueLimits {
+        if self.budget.is_over() { &self.queue_shrunk } else { &self.config.queue }
     }
 
     fn assign_client_id(&self) -> ClientId {
@@ -222,4 +244,6 @@ pub struct Gauges {
     pub retained_bytes: usize,
     /// Delayed messages.
     pub delayed: usize,
+    /// Bytes that wait in all queues.
+    pub queued_bytes: usize,
 }

@@ -67,7 +67,9 @@ impl Bus {
             let secs = secs.bytes().all(|b| b.is_ascii_digit()).then(|| secs.parse::<u32>().ok()).flatten()?;
             Some((secs, Topic::parse(topic, self.config.topic_limits).ok()?))
         });
-        let Some((secs, topic)) = parts.filter(|(secs, _)| self.config.delayed_available && *secs <= self.config.delayed_secs_max) else {
+        let Some((secs, topic)) =
+            parts.filter(|(secs, _)| self.config.delayed_available && *secs <= self.config.delayed_secs_max)
+        else {
             return PublishOutcome::TopicInvalid;
         };
         if topic.is_reserved() {
@@ -89,7 +91,7 @@ impl Bus {
     pub(super) fn push(&self, session: &Session, delivery: Delivery, lane: &mut Lane) -> bool {
         let qos = delivery.qos;
         let mut inbox = session.inbox();
-        let pushed = inbox.push(delivery, &self.config.queue);
+        let pushed = inbox.push(delivery, self.queue_limits());
         if !inbox.scheduled
             && let Some(attached) = &inbox.attached
         {

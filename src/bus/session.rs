@@ -2,6 +2,7 @@ use std::{
     collections::VecDeque,
     fmt,
     net::SocketAddr,
+    ops::{Deref, DerefMut},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -9,14 +10,16 @@ use std::{
     task::Waker,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use thingway_contract::{
     ClientId, CloseReason, Delivery, Instant, Parked, PublisherKey, SubscriptionOptions, TopicFilter, Transport, Will,
 };
 
 use super::{
+    budget::Budget,
     inbox::{Attached, Inbox},
     retained::RetainedCursor,
+    subscriptions::Subscriptions,
     timers::TimerKey,
 };
 
@@ -52,12 +55,13 @@ pub struct Session {
     subscriptions_len: AtomicU32,
     replaying: AtomicBool,
     inbox: Mutex<Inbox>,
+    budget: Arc<Budget>,
     pub(super) state: Mutex<State>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    pub subscriptions: Vec<(TopicFilter, SubscriptionOptions)>,
+    pub subscriptions: Subscriptions,
     pub will: Option<Box<Will>>,
     pub parked: Option<Box<Parked>>,
     pub connection: Option<Box<ConnectionInfo>>,
@@ -83,13 +87,14 @@ pub(super) struct Replay {
 }
 
 impl Session {
-    pub(super) fn new(id: ClientId, key: PublisherKey) -> Self {
+    pub(super) fn new(id: ClientId, key: PublisherKey, budget: Arc<Budget>) -> Self {
         Self {
             id,
             key,
             subscriptions_len: AtomicU32::new(0),
             replaying: AtomicBool::new(false),
             inbox: Mutex::new(Inbox::default()),
+            budget,
             state: Mutex::new(State::default()),
         }
     }
@@ -139,8 +144,9 @@ impl Session {
         self.replaying.store(replaying, Ordering::Relaxed);
     }
 
-    pub(super) fn inbox(&self) -> parking_lot::MutexGuard<'_, Inbox> {
-        self.inbox.lock()
+    pub(super) fn inbox(&self) -> InboxGuard<'_> {
+        let inbox = self.inbox.lock();
+        InboxGuard { bytes: inbox.bytes(), budget: &self.budget, inbox }
     }
 
     pub(super) fn attach(&self, waker: Waker, core: u16) -> u32 {
@@ -157,7 +163,7 @@ impl Session {
     ///
     /// Finding the queue empty makes the next push wake the connection.
     pub fn take(&self, epoch: u32, count: usize, into: &mut Vec<Delivery>) -> Taken {
-        let mut inbox = self.inbox.lock();
+        let mut inbox = self.inbox();
         if inbox.epoch != epoch {
             return Taken { signal: Some(CloseReason::TakenOver), more: false };
         }
@@ -175,7 +181,7 @@ impl Session {
     /// Gives back deliveries that could not be sent, in their order; they stay at the head of the queue and nothing is
     /// scheduled until the connection looks again.
     pub fn give_back(&self, deliveries: impl DoubleEndedIterator<Item = Delivery>) {
-        let mut inbox = self.inbox.lock();
+        let mut inbox = self.inbox();
         for delivery in deliveries.rev() {
             inbox.push_front(delivery);
         }
@@ -191,6 +197,33 @@ impl Session {
         drop(inbox);
         waker.wake();
         true
+    }
+}
+
+/// A locked inbox that keeps the account of all queues when it is let go.
+pub(super) struct InboxGuard<'a> {
+    inbox: MutexGuard<'a, Inbox>,
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Deref for InboxGuard<'_> {
+    type Target = Inbox;
+
+    fn deref(&self) -> &Inbox {
+        &self.inbox
+    }
+}
+
+impl DerefMut for InboxGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Inbox {
+        &mut self.inbox
+    }
+}
+
+impl Drop for InboxGuard<'_> {
+    fn drop(&mut self) {
+        self.budget.add(self.inbox.bytes() as isize - self.bytes as isize);
     }
 }
 
@@ -215,6 +248,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 296, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 312, "{}", size_of::<Session>());
     }
 }

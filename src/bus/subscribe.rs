@@ -43,21 +43,13 @@ impl Bus {
         if state.ended {
             return Err(SubscribeRefusal::Failed);
         }
-        let position = state.subscriptions.iter().position(|(held, _)| *held == filter);
-        if position.is_none() && state.subscriptions.len() >= self.config.subscriptions_max {
+        let is_new = !state.subscriptions.contains(&filter);
+        if is_new && state.subscriptions.len() >= self.config.subscriptions_max {
             return Err(SubscribeRefusal::QuotaExceeded);
         }
         self.routes.insert(&filter, session, options).map_err(|_| SubscribeRefusal::ExclusiveTaken)?;
-        let is_new = position.is_none();
-        match position {
-            Some(at) => state.subscriptions[at].1 = options,
-            None => {
-                // One at a time: most clients hold one subscription, and the idle cost counts.
-                state.subscriptions.reserve_exact(1);
-                state.subscriptions.push((filter.clone(), options));
-                session.set_subscriptions_len(state.subscriptions.len());
-            }
-        }
+        state.subscriptions.insert(filter.clone(), options);
+        session.set_subscriptions_len(state.subscriptions.len());
         lane.count(Counter::ClientSubscribe, 1);
         let wanted = match options.retain_handling {
             RetainHandling::Send => true,
@@ -128,12 +120,9 @@ impl Bus {
         lane: &Lane,
     ) -> Result<(), UnsubscribeRefusal> {
         let mut state = session.state.lock();
-        let at = state
-            .subscriptions
-            .iter()
-            .position(|(held, _)| held == filter)
-            .ok_or(UnsubscribeRefusal::NotSubscribed)?;
-        state.subscriptions.remove(at);
+        if !state.subscriptions.remove(filter) {
+            return Err(UnsubscribeRefusal::NotSubscribed);
+        }
         if let Some(replays) = &mut state.replays {
             replays.retain(|replay| replay.filter != *filter);
         }

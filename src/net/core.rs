@@ -160,7 +160,8 @@ impl Cores {
     pub fn place(&self, here: usize) -> usize {
         let load = |core: &Core| core.connections.load(Ordering::Relaxed);
         let own = self.0.cores.get(here).map_or(usize::MAX, load);
-        let (least, lowest) = (0..self.len()).map(|core| (core, load(&self.0.cores[core]))).min_by_key(|(_, n)| *n).unwrap_or((here, 0));
+        let (least, lowest) =
+            (0..self.len()).map(|core| (core, load(&self.0.cores[core]))).min_by_key(|(_, n)| *n).unwrap_or((here, 0));
         if own > lowest + lowest / 16 { least } else { here }
     }
 

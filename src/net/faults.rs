@@ -33,7 +33,9 @@ impl Faults {
         let client = client.map_or("", |id| id.as_str());
         match fault.culprit() {
             Culprit::Peer => tracing::warn!(%peer, protocol, client, suppressed, "the peer is at fault: {fault}"),
-            Culprit::Gateway => tracing::error!(%peer, protocol, client, suppressed, "the gateway is at fault: {fault}"),
+            Culprit::Gateway => {
+                tracing::error!(%peer, protocol, client, suppressed, "the gateway is at fault: {fault}")
+            }
         }
     }
 }

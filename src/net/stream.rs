@@ -384,12 +384,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         }
     }
 
-    fn refuse_session(
-        &mut self,
-        refusal: thingway_contract::Refusal,
-        core: &mut CoreLocal,
-        now: Instant,
-    ) -> Turn<P> {
+    fn refuse_session(&mut self, refusal: thingway_contract::Refusal, core: &mut CoreLocal, now: Instant) -> Turn<P> {
         core.lane.count(Counter::ClientRefused, 1);
         tracing::info!(peer = %self.remote(), ?refusal, "session refused");
         self.wrote_last_words = true;
@@ -443,7 +438,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             let mut sent = Sent::default();
             let mut deliveries = batch.drain(..);
             while let Some(delivery) = deliveries.next() {
-                let (qos, bytes) = (delivery.qos, delivery.message.payload().len() + delivery.message.topic_bytes().len());
+                let (qos, bytes) =
+                    (delivery.qos, delivery.message.payload().len() + delivery.message.topic_bytes().len());
                 match self.machine.deliver(delivery, now, &mut core.outbox) {
                     Delivered::Sent => sent.add(qos, bytes),
                     Delivered::Later(delivery) => {
@@ -519,7 +515,13 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             Stop::Done => DepartCause::Normal,
             Stop::Fault(fault) => {
                 core.lane.count(fault_counter(fault), 1);
-                self.service.faults.report(&self.remote(), P::NAME, self.session.as_deref().map(|s| s.id()), fault, now);
+                self.service.faults.report(
+                    &self.remote(),
+                    P::NAME,
+                    self.session.as_deref().map(|s| s.id()),
+                    fault,
+                    now,
+                );
                 self.machine.refuse(fault, now, &mut core.outbox);
                 self.wrote_last_words = true;
                 DepartCause::Fault(fault.kind())
@@ -640,7 +642,12 @@ impl<P: Protocol, T, G> Drop for Connection<P, T, G> {
     }
 }
 
-fn write_from<T: ByteStream>(io: &mut T, out: &Outbox, written: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn write_from<T: ByteStream>(
+    io: &mut T,
+    out: &Outbox,
+    written: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     super::pending::poll_write_pieces(io, out.pieces(), written, cx)
 }
 

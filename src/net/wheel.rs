@@ -37,12 +37,7 @@ struct Entry {
 impl Wheel {
     /// An empty wheel that begins at this time.
     pub fn new(now: Instant) -> Self {
-        Self {
-            slots: vec![Vec::new(); SLOTS],
-            entries: Vec::new(),
-            free: Vec::new(),
-            tick: now.as_millis() / TICK_MS,
-        }
+        Self { slots: vec![Vec::new(); SLOTS], entries: Vec::new(), free: Vec::new(), tick: now.as_millis() / TICK_MS }
     }
 
     /// Wakes `waker` once `at` has passed.

@@ -1,29 +1,40 @@
 //! The gateway's settings: one file per section, read from layers of which each beats the one before: built-in defaults, a file, the environment,
 //! the command line.
 
+mod check;
 mod delayed;
+mod document;
+mod explain;
+mod file;
 mod gateway;
 mod layers;
 mod listener;
+mod load;
 mod log;
 mod mqtt;
 mod overload;
+mod problem;
 mod queue;
 mod retained;
 mod schema;
 mod shared;
 mod sys_topics;
+mod validate;
 mod value;
 
 pub use delayed::Delayed;
+pub use document::document;
+pub use explain::{explain, similar_key};
 pub use gateway::Gateway;
 pub use listener::{
     CertificatePair, ClientAuth, ClientRate, IdentityAsUsername, Listener, ListenerKind, ListenerProtocol, Listeners,
     Quic, Tcp, Tls, TlsVersion, Unix, WebSocket,
 };
+pub use load::{Loaded, Sources, USUAL_FILES};
 pub use log::{Log, LogFormat};
 pub use mqtt::{ListenerMqtt, Mqtt};
 pub use overload::Overload;
+pub use problem::{Cause, Origin, Problem, Problems};
 pub use queue::{DropOrder, Queue};
 pub use retained::Retained;
 pub use shared::{Shared, Strategy};

@@ -53,7 +53,10 @@ impl Key {
     pub fn expected(&self) -> String {
         let Shape::Leaf { expected, .. } = &self.shape else { return "a table".into() };
         match &self.range {
-            Some(range) => format!("{expected} from {} to {}", range.start(), range.end()),
+            Some(range) => {
+                let kind = expected.split(" from ").next().unwrap_or(expected);
+                format!("{kind} from {} to {}", range.start(), range.end())
+            }
             None => expected.clone(),
         }
     }
@@ -192,9 +195,9 @@ macro_rules! leaves {
 
 leaves! {
     bool: "true or false";
-    u8: "a whole number";
-    u16: "a whole number up to 65535";
-    u32: "a whole number up to 4294967295";
+    u8: "a whole number from 0 to 255";
+    u16: "a whole number from 0 to 65535";
+    u32: "a whole number from 0 to 4294967295";
     u64: "a whole number";
     f64: "a number";
     String: "a text in quotation marks";

@@ -1,0 +1,100 @@
+//! The command line: what can be typed, and the commands that need no gateway.
+
+mod check;
+mod explain;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, Loaded, Problems, Sources};
+
+pub use check::check;
+pub use explain::explain;
+
+/// Thingway, a multi-protocol IoT gateway. Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "thingway", version, about, disable_version_flag = true, args_conflicts_with_subcommands = false)]
+pub struct Arguments {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub configuration: ConfigurationArguments,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigurationArguments {
+    /// Configuration file [default: ./thingway.toml or /etc/thingway/thingway.toml, where there is one]
+    #[arg(long, short, global = true, value_name = "FILE", env = "THINGWAY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set a value, such as mqtt.max_qos=1; may be given several times
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+    /// Directory for what the gateway keeps: short for --set gateway.data_dir=DIR
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve, which is also done without a command
+    Serve,
+    /// Tell what is wrong with the configuration, or what it amounts to
+    Check,
+    /// Tell the value of a key, which layer set it, its default and its meaning
+    Explain {
+        /// A key such as mqtt.max_qos, or a table such as listeners.tcp.default
+        key: String,
+    },
+    /// Print a configuration file with every key, its default and its meaning
+    Config,
+    /// Print the version
+    Version,
+}
+
+impl ConfigurationArguments {
+    /// Reads and checks the configuration.
+    pub fn load(&self) -> Result<Loaded, Problems> {
+        let mut assignments = self.assignments.clone();
+        if let Some(directory) = &self.data_dir {
+            assignments.push(format!("gateway.data_dir={}", directory.display()));
+        }
+        Config::load(&Sources::of_process(self.config.clone(), assignments))
+    }
+}
+
+/// Does what a command says. `None`: the caller shall serve.
+pub fn run(arguments: &Arguments) -> Option<ExitCode> {
+    let configuration = &arguments.configuration;
+    Some(match arguments.command.as_ref()? {
+        Command::Serve => return None,
+        Command::Check => check(configuration),
+        Command::Explain { key } => explain(configuration, key),
+        Command::Config => print(&config::document()),
+        Command::Version => print(&format!("thingway {}\n", env!("CARGO_PKG_VERSION"))),
+    })
+}
+
+/// Writes to standard output. A reader that went away is no failure worth a panic.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Tells on standard error what is wrong with the configuration.
+pub fn report(problems: &Problems) -> ExitCode {
+    for problem in &problems.0 {
+        eprintln!("error: {problem}");
+    }
+    let count = problems.0.len();
+    eprintln!("{count} {} in the configuration", if count == 1 { "error" } else { "errors" });
+    ExitCode::FAILURE
+}

@@ -1,0 +1,341 @@
+//! What must hold between settings, and between settings and the world.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ClientAuth, Config, Listener, ListenerKind,
+    layers::{Layers, Value},
+    problem::{Cause, Origin, Problem},
+    value::Bind,
+};
+
+/// Tells everything that does not hold.
+pub fn validate(config: &Config, layers: &Layers, origin: &dyn Fn(&str) -> Origin, problems: &mut Vec<Problem>) {
+    let mut checker = Checker { layers, origin, problems };
+    checker.gateway(config);
+    checker.mqtt("mqtt", &config.mqtt);
+    for (kind, name, listener) in config.listeners.iter() {
+        checker.listener(kind, &format!("listeners.{kind}.{name}"), listener);
+    }
+    checker.collisions(config);
+}
+
+struct Checker<'a> {
+    layers: &'a Layers,
+    origin: &'a dyn Fn(&str) -> Origin,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn tell(&mut self, key: String, cause: Cause) {
+        self.problems.push(Problem { origin: (self.origin)(&key), key, cause });
+    }
+
+    fn bad(&mut self, key: String, found: impl std::fmt::Debug, expected: &str) {
+        self.tell(key, Cause::BadValue { found: format!("{found:?}"), expected: expected.into() });
+    }
+
+    fn gateway(&mut self, config: &Config) {
+        let name = &config.gateway.name;
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(fine) {
+            self.bad("gateway.name".into(), name, "1 to 64 letters, digits, - _ . and @");
+        }
+        if config.gateway.data_dir.as_os_str().is_empty() {
+            self.bad("gateway.data_dir".into(), &config.gateway.data_dir, "the path of a directory");
+        }
+        let periods = [
+            ("sys_topics.interval", config.sys_topics.interval),
+            ("sys_topics.heartbeat", config.sys_topics.heartbeat),
+            ("overload.lag_max", config.overload.lag_max),
+            ("overload.check_interval", config.overload.check_interval),
+        ];
+        for (key, period) in periods {
+            if period.is_zero() {
+                self.bad(key.into(), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
+        if !is_log_filter(&config.log.level) {
+            self.bad(
+                "log.level".into(),
+                &config.log.level,
+                "\"error\", \"warn\", \"info\", \"debug\", \"trace\", \"off\", or a list such as \"info,thingway::net=debug\"",
+            );
+        }
+    }
+
+    fn mqtt(&mut self, at: &str, mqtt: &super::Mqtt) {
+        // What a listener inherits is told once, where it was written.
+        let own = |key: &str| self.layers.value(&format!("{at}.{key}")).is_some();
+        let (own_size, own_keep_alive) = (own("max_packet_size"), own("server_keep_alive"));
+        let own_texts = [own("response_information"), own("server_reference")];
+        // The largest packet that MQTT can express: five bytes of header and 268,435,455 (MQTT 5.0, section 1.5.5).
+        if own_size && !(64..=268_435_460).contains(&mqtt.max_packet_size.get()) {
+            self.bad(
+                format!("{at}.max_packet_size"),
+                mqtt.max_packet_size.to_string(),
+                "from \"64B\" to \"268435460B\"",
+            );
+        }
+        if own_keep_alive && mqtt.server_keep_alive.duration().as_secs() > 65_535 {
+            self.bad(format!("{at}.server_keep_alive"), mqtt.server_keep_alive.to_string(), "at most \"65535s\"");
+        }
+        let texts =
+            [("response_information", &mqtt.response_information), ("server_reference", &mqtt.server_reference)];
+        for ((key, text), own) in texts.into_iter().zip(own_texts) {
+            if own && (text.len() > 1024 || text.contains('\0')) {
+                self.bad(format!("{at}.{key}"), text, "at most 1024 bytes without NUL");
+            }
+        }
+    }
+
+    fn listener(&mut self, kind: ListenerKind, at: &str, listener: &Listener) {
+        for table in ["tcp", "tls", "websocket", "quic", "unix"] {
+            let key = format!("{at}.{table}");
+            let written = !kind.has_table(table) && self.is_written(&key);
+            if written {
+                let kinds: Vec<_> =
+                    ListenerKind::ALL.iter().filter(|kind| kind.has_table(table)).map(|kind| kind.as_str()).collect();
+                self.tell(key, Cause::Pointless { only_for: kinds.join(", ") });
+            }
+        }
+        let bind = format!("{at}.bind");
+        if self.layers.value(&bind).is_none() {
+            let expected = if kind == ListenerKind::Unix { "a path" } else { "where to listen, such as \":1883\"" };
+            return self.tell(bind, Cause::Missing { expected: expected.into() });
+        }
+        match (&listener.bind, kind) {
+            (Bind::Path(_), ListenerKind::Unix) => {}
+            (_, ListenerKind::Unix) => {
+                self.bad(bind, listener.bind.to_string(), "a path such as \"/run/thingway.sock\"")
+            }
+            (Bind::Path(_), _) => self.bad(bind, listener.bind.to_string(), "a port, or an address with a port"),
+            _ => {}
+        }
+        // Periods of zero would close every connection at once.
+        for (key, period) in
+            [("idle_timeout", listener.idle_timeout), ("handshake_timeout", listener.handshake_timeout)]
+        {
+            if period.is_zero() {
+                self.bad(format!("{at}.{key}"), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
+        for (key, trusting) in
+            [("proxy_protocol", listener.proxy_protocol), ("websocket.forwarded_for", listener.websocket.forwarded_for)]
+        {
+            if trusting && listener.trusted_proxies.is_empty() {
+                let other = format!("{at}.trusted_proxies");
+                self.tell(format!("{at}.{key}"), Cause::Needs { other, expected: "a list of at least one proxy" });
+            }
+        }
+        if listener.proxy_protocol && matches!(kind, ListenerKind::Quic | ListenerKind::Unix) {
+            self.tell(format!("{at}.proxy_protocol"), Cause::Pointless { only_for: "tcp, tls, ws, wss".into() });
+        }
+        self.tls(at, kind, listener);
+        if kind.is_websocket() {
+            self.websocket(at, listener);
+        }
+        let mode = &listener.unix.mode;
+        if !matches!(u32::from_str_radix(mode, 8), Ok(0..=0o777)) {
+            self.bad(format!("{at}.unix.mode"), mode, "an octal number from \"0000\" to \"0777\"");
+        }
+        self.mqtt(&format!("{at}.mqtt"), &listener.mqtt);
+    }
+
+    fn tls(&mut self, at: &str, kind: ListenerKind, listener: &Listener) {
+        if !kind.is_encrypted() {
+            return;
+        }
+        let tls = &listener.tls;
+        let at = format!("{at}.tls");
+        let (certificate, key) = (format!("{at}.certificate"), format!("{at}.key"));
+        match (is_set(&tls.certificate), is_set(&tls.key)) {
+            (true, false) => self.tell(certificate, Cause::Needs { other: key, expected: "its private key's file" }),
+            (false, true) => self.tell(key, Cause::Needs { other: certificate, expected: "its certificate's file" }),
+            (true, true) if listener.enable => {
+                self.file(certificate, &tls.certificate);
+                self.file(key, &tls.key);
+            }
+            _ => {}
+        }
+        for pair in &tls.additional {
+            for path in [&pair.certificate, &pair.key] {
+                if is_set(path) {
+                    self.file(format!("{at}.additional"), path);
+                } else {
+                    self.bad(format!("{at}.additional"), path, "a certificate and a key for each");
+                }
+            }
+        }
+        let client_ca = format!("{at}.client_ca");
+        if is_set(&tls.client_ca) && listener.enable {
+            self.file(client_ca, &tls.client_ca);
+        } else if tls.client_auth != ClientAuth::None && !is_set(&tls.client_ca) {
+            let cause = Cause::Needs { other: client_ca, expected: "a file with the roots that clients may come from" };
+            self.tell(format!("{at}.client_auth"), cause);
+        }
+        if tls.identity_as_username != super::IdentityAsUsername::None && tls.client_auth == ClientAuth::None {
+            let cause = Cause::Needs { other: format!("{at}.client_auth"), expected: "\"optional\" or \"required\"" };
+            self.tell(format!("{at}.identity_as_username"), cause);
+        }
+        if tls.versions.is_empty() {
+            self.bad(format!("{at}.versions"), &tls.versions, "\"1.2\", \"1.3\" or both");
+        }
+    }
+
+    fn websocket(&mut self, at: &str, listener: &Listener) {
+        let websocket = &listener.websocket;
+        let key = |name: &str| format!("{at}.websocket.{name}");
+        if !websocket.path.starts_with('/') || websocket.path.contains(['?', '#', ' ']) {
+            self.bad(key("path"), &websocket.path, "the path of a URL, beginning with \"/\", such as \"/mqtt\"");
+        }
+        for origin in &websocket.origins {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            if !host.is_some_and(|host| !host.is_empty() && !host.contains('/')) {
+                self.bad(key("origins"), origin, "scheme and host without a path, such as \"https://app.example\"");
+            }
+        }
+        if websocket.max_frame_size.get() < 128 {
+            self.bad(key("max_frame_size"), websocket.max_frame_size.to_string(), "at least \"128B\"");
+        }
+    }
+
+    fn file(&mut self, key: String, path: &Path) {
+        let result = File::open(path).and_then(|file| file.metadata());
+        let kind = match result {
+            Ok(metadata) if metadata.is_dir() => std::io::ErrorKind::IsADirectory,
+            Ok(_) => return,
+            Err(error) => error.kind(),
+        };
+        self.tell(key, Cause::NamedFileUnreadable { path: PathBuf::from(path), kind });
+    }
+
+    fn collisions(&mut self, config: &Config) {
+        let enabled: Vec<_> = config.listeners.iter().filter(|(_, _, listener)| listener.enable).collect();
+        for (index, (kind, name, listener)) in enabled.iter().enumerate() {
+            let earlier = enabled[..index].iter().find(|(other_kind, _, other)| {
+                // UDP and TCP have ports of their own.
+                (*other_kind == ListenerKind::Quic) == (*kind == ListenerKind::Quic)
+                    && other.bind.collides(&listener.bind)
+            });
+            if let Some((other_kind, other_name, _)) = earlier {
+                let other = format!("listeners.{other_kind}.{other_name}.bind");
+                let other_origin = (self.origin)(&other);
+                let cause = Cause::Collision { other, other_origin, bind: listener.bind.to_string() };
+                self.tell(format!("listeners.{kind}.{name}.bind"), cause);
+            }
+        }
+    }
+
+    /// True when an operator wrote something in this table: the defaults are there in any case.
+    fn is_written(&self, table: &str) -> bool {
+        match self.layers.value(table) {
+            Some(Value::Dict(_, values)) => {
+                values.keys().any(|name| (self.origin)(&format!("{table}.{name}")) != Origin::Default)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn is_set(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+/// Stricter than the parser of tracing-subscriber, which takes any word for the name of a module.
+fn is_log_filter(text: &str) -> bool {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    text.split(',').map(|part| part.trim().split_once('=').map_or(("", part), |(module, level)| (module, level))).all(
+        |(module, level)| {
+            LEVELS.contains(&level.trim())
+                && module.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':')
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys and causes of what is wrong.
+    fn causes(text: &str) -> Vec<(String, Cause)> {
+        let problems = Config::from_toml(text).expect_err("is wrong").0;
+        problems.into_iter().map(|problem| (problem.key, problem.cause)).collect()
+    }
+
+    #[test]
+    fn two_listeners_on_one_address() {
+        let text = "[listeners.tcp.other]\nbind = \"127.0.0.1:1883\"\n[listeners.ws.third]\nbind = 7\n[listeners.tcp.forth]\nbind = 7\nenable = false\n";
+        let problems = Config::from_toml(text).expect_err("is wrong").to_string();
+        assert_eq!(
+            problems,
+            "configuration:2: listeners.tcp.other.bind: 127.0.0.1:1883 is taken by listeners.tcp.default.bind (built-in default), \
+             expected an address that no other listener has"
+        );
+        assert!(Config::from_toml("[listeners.quic.default]\nbind = 1883\n").is_ok(), "UDP has ports of its own");
+        assert!(Config::from_toml("[listeners.tcp.default]\nbind = 0\n[listeners.ws.default]\nbind = 0\n").is_ok());
+    }
+
+    #[test]
+    fn a_new_listener_says_where() {
+        let causes = causes("[listeners.tcp.other]\nenable = true\n");
+        assert_eq!(causes[0].0, "listeners.tcp.other.bind");
+        assert!(matches!(causes[0].1, Cause::Missing { .. }));
+    }
+
+    #[test]
+    fn tables_of_another_kind() {
+        let causes = causes("[listeners.tcp.default.websocket]\npath = \"/x\"\n[listeners.unix.default]\nbind = 5\n");
+        assert_eq!(causes[0].0, "listeners.tcp.default.websocket");
+        assert_eq!(causes[0].1, Cause::Pointless { only_for: "ws, wss".into() });
+        assert_eq!(causes[1].0, "listeners.unix.default.bind");
+    }
+
+    #[test]
+    fn certificates() {
+        let text = "[listeners.tls.default.tls]\ncertificate = \"/nonexistent/c.pem\"\nkey = \"/\"\nclient_auth = \"required\"\nversions = []\n\
+                    [listeners.wss.default.tls]\ncertificate = \"x\"\nidentity_as_username = \"cn\"\n";
+        let keys: Vec<_> = causes(text).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys,
+            [
+                "listeners.tls.default.tls.certificate",
+                "listeners.tls.default.tls.key",
+                "listeners.tls.default.tls.client_auth",
+                "listeners.tls.default.tls.versions",
+                "listeners.wss.default.tls.certificate",
+                "listeners.wss.default.tls.identity_as_username",
+            ]
+        );
+    }
+
+    #[test]
+    fn proxies_must_be_named() {
+        let text = "[listeners.ws.default]\nproxy_protocol = true\nwebsocket.forwarded_for = true\n";
+        assert_eq!(causes(text).len(), 2);
+        assert!(Config::from_toml(&format!("{text}trusted_proxies = [\"10.0.0.0/8\"]\n")).is_ok());
+    }
+
+    #[test]
+    fn values_that_would_stop_everything() {
+        for text in [
+            "mqtt.max_packet_size = 1",
+            "listeners.tcp.default.mqtt.max_packet_size = \"1GiB\"",
+            "mqtt.server_keep_alive = \"20h\"",
+            "listeners.tcp.default.idle_timeout = \"0s\"",
+            "listeners.ws.default.websocket.path = \"mqtt\"",
+            "listeners.ws.default.websocket.origins = [\"app.example\"]",
+            "listeners.unix.default.unix.mode = \"0999\"",
+            "log.level = \"verbose\"",
+            "log.level = \"info,thingway=loud\"",
+            "sys_topics.interval = \"0s\"",
+            "gateway.data_dir = \"\"",
+        ] {
+            assert_eq!(causes(text).len(), 1, "{text}");
+        }
+        assert!(Config::from_toml("log.level = \"info, thingway::net=debug\"").is_ok());
+    }
+}

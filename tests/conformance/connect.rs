@@ -71,9 +71,8 @@ async fn an_unknown_protocol_level_is_refused() {
         put_string("unknown-protocol-level", &mut body);
         // Levels before 5 are answered in the language of 3.1.1, the others may be answered in that of 5.0.
         let answer = raw_answer(&gateway, &frame(0x10, &body)).await;
-        let in_3 = [0x20, 2, 0, 0x01];
-        let in_5 = [0x20, 3, 0, 0x84, 0];
-        assert!(answer == in_3 || level > 5 && answer == in_5, "level {level} got {answer:02x?}");
+        let in_5 = level > 5 && matches!(answer[..], [0x20, _, 0, 0x84, ..]);
+        assert!(answer == [0x20, 2, 0, 0x01] || in_5, "level {level} got {answer:02x?}");
     }
 }
 
@@ -499,21 +498,21 @@ async fn missing_kinds_of_subscription_are_told_and_refused() {
     {
         assert!(connack.properties.contains(&property), "{connack:?}");
     }
-    assert_eq!(
-        client.subscribe_all(&[("a/#", 0), ("+/a", 0), ("$share/g/a", 0), ("a", 0)], &[]).await,
-        [0xa2, 0xa2, 0x9e, 0]
-    );
-    // 3.1.1 has one code for all refusals.
+    // What was told not to be available is a protocol error (sections 3.2.2.3.11 to 3.2.2.3.13).
+    for (filter, properties, code) in [
+        ("a/#", vec![], 0xa2),
+        ("+/a", vec![], 0xa2),
+        ("$share/g/a", vec![], 0x9e),
+        ("a", vec![Property::SubscriptionId(7)], 0xa1),
+    ] {
+        client.send(&subscribe(Version::V5, 1, &[(filter, 0)], &properties)).await;
+        client.expect_disconnected(&[code]).await;
+        client = gateway.client(Version::V5, "few-kinds").await;
+    }
+    assert_eq!(client.subscribe("a", 0).await, 0);
+    // 3.1.1 has one code for all refusals [MQTT-3.8.3-2].
     let mut old = gateway.client(Version::V311, "few-kinds-311").await;
     assert_eq!(old.subscribe_all(&[("a/#", 0), ("a", 0)], &[]).await, [0x80, 0]);
-    // An identifier that is not available refuses the subscription, or the connection.
-    let id = client.packet_id();
-    client.send(&subscribe(Version::V5, id, &[("b", 0)], &[Property::SubscriptionId(7)])).await;
-    match client.packet().await {
-        Packet::Suback(answer) => assert_eq!(answer.codes, [0xa1]),
-        Packet::Disconnect(reason) => assert_eq!(reason.code, 0xa1),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -591,8 +590,7 @@ async fn raw_answer(gateway: &TestGateway, bytes: &[u8]) -> Vec<u8> {
 /// CONNACK that says the version is not served, or nothing, and then the end.
 async fn expect_version_refused(client: &mut Client) {
     let answer = client.bytes_until_closed().await;
-    let refusals: [&[u8]; 4] = [&[], &[0x20, 2, 0, 0x01], &[0x20, 3, 0, 0x84, 0], &[0x20, 3, 0, 0x81, 0]];
-    assert!(refusals.contains(&answer.as_slice()), "{answer:02x?}");
+    assert!(matches!(answer[..], [] | [0x20, 2, 0, 0x01] | [0x20, _, 0, 0x81 | 0x84, ..]), "{answer:02x?}");
 }
 
 fn seconds(seconds: u64) -> thingway::config::Period {

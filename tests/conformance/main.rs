@@ -15,4 +15,5 @@ mod session;
 mod shared;
 mod subscribe;
 mod topics;
+mod websocket;
 mod will;

@@ -26,6 +26,8 @@ pub struct Client {
     /// Packets that came while another one was waited for.
     early: VecDeque<Packet>,
     packet_id_next: u16,
+    /// Length of the longest packet that has come.
+    longest: usize,
 }
 
 impl Client {
@@ -36,7 +38,7 @@ impl Client {
             .expect("a connection in time")
             .expect("the gateway listens");
         stream.set_nodelay(true).expect("a TCP socket takes the option");
-        Self { version, stream, unread: Vec::new(), early: VecDeque::new(), packet_id_next: 1 }
+        Self { version, stream, unread: Vec::new(), early: VecDeque::new(), packet_id_next: 1, longest: 0 }
     }
 
     /// Connects and insists on success.
@@ -316,6 +318,11 @@ impl Client {
         self.stream.shutdown().await.expect("a socket that can be shut down");
     }
 
+    /// Bytes of the longest packet that has come since this was last asked.
+    pub fn longest(&mut self) -> usize {
+        std::mem::take(&mut self.longest)
+    }
+
     /// A packet identifier that was not used yet.
     pub fn packet_id(&mut self) -> u16 {
         let id = self.packet_id_next;
@@ -351,6 +358,7 @@ impl Client {
         let rest = reader.rest();
         let packet = Packet::read(self.version, first, &body)
             .unwrap_or_else(|fault| panic!("{fault}, in {first:#04x} {body:02x?}"));
+        self.longest = self.longest.max(self.unread.len() - rest.len());
         self.unread = rest;
         Some(packet)
     }

@@ -224,3 +224,50 @@ fn reason(reader: &mut Reader<'_>, known: &[u8], allowed: &[u8]) -> Result<Reaso
     }
     if known.contains(&reason.code) { Ok(reason) } else { Err(format!("code of {reason:?}")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_bits_of_connack_are_seen() {
+        for version in [Version::V311, Version::V5] {
+            for bit in 1..8 {
+                let body = [1 << bit, 0, 0];
+                assert!(Packet::read(version, 0x20, &body[..if version.is_5() { 3 } else { 2 }]).is_err());
+            }
+        }
+        assert!(Packet::read(Version::V5, 0x20, &[1, 0, 0]).is_ok());
+    }
+
+    #[test]
+    fn codes_of_other_packets_are_seen() {
+        let read = |first, body: &[u8]| Packet::read(Version::V5, first, body).is_ok();
+        for code in 0..=u8::MAX {
+            assert_eq!(read(0x20, &[0, code, 0]), CONNACK_CODES_5.contains(&code));
+            assert_eq!(read(0x40, &[0, 1, code]), PUBACK_CODES.contains(&code));
+            assert_eq!(read(0x50, &[0, 1, code]), PUBACK_CODES.contains(&code));
+            assert_eq!(read(0x62, &[0, 1, code]), matches!(code, 0 | 0x92));
+            assert_eq!(read(0x70, &[0, 1, code]), matches!(code, 0 | 0x92));
+            assert_eq!(read(0x90, &[0, 1, 0, code]), SUBACK_CODES_5.contains(&code));
+            assert_eq!(read(0xb0, &[0, 1, 0, code]), UNSUBACK_CODES.contains(&code));
+            assert_eq!(read(0xe0, &[code]), DISCONNECT_CODES.contains(&code));
+            assert_eq!(read(0xf0, &[code]), matches!(code, 0 | 0x18));
+            let old = |first, body: &[u8]| Packet::read(Version::V311, first, body).is_ok();
+            assert_eq!(old(0x20, &[0, code]), code <= 5);
+            assert_eq!(old(0x90, &[0, 1, code]), matches!(code, 0..=2 | 0x80));
+        }
+        // Only a client says "disconnect with will" and "authenticate again".
+        assert!(!DISCONNECT_CODES.contains(&0x04) && !AUTH_CODES.contains(&0x19));
+    }
+
+    #[test]
+    fn properties_of_other_packets_are_seen() {
+        let session_expiry = [0x11, 0, 0, 0, 1];
+        let read = |first, head: &[u8]| Packet::read(Version::V5, first, &[head, &[5], &session_expiry].concat());
+        assert!(read(0x20, &[0, 0]).is_ok());
+        assert!(read(0xe0, &[0]).is_err(), "a server's DISCONNECT has none [MQTT-3.14.2-2]");
+        assert!(read(0x40, &[0, 1, 0]).is_err());
+        assert!(read(0xf0, &[0]).is_err());
+    }
+}

@@ -1,6 +1,6 @@
 //! Flow control, section 4.9, and the maximum packet size, sections 3.1.2.11.4 and 3.2.2.3.6.
 
-use crate::common::{Connect, Packet, Property, TestGateway, Version, publish, wire};
+use crate::common::{Client, Connect, Packet, Property, TestGateway, Version, publish, subscribe, unsubscribe, wire};
 
 #[tokio::test]
 async fn the_gateway_keeps_to_the_clients_receive_maximum() {
@@ -116,6 +116,48 @@ async fn nothing_larger_than_the_clients_maximum_packet_size_is_sent() {
         }
     }
     client.expect_nothing(&mut publisher).await;
+}
+
+/// Requests that are answered with a failure, which the gateway may explain, and then one that ends the connection.
+async fn lengths_of_failures(client: &mut Client) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    let not_text = [Property::PayloadFormat(1)];
+    for request in [
+        subscribe(Version::V5, 1, &[("a/#/b", 0)], &[]),
+        unsubscribe(Version::V5, 2, &["never/subscribed"]),
+        publish(Version::V5, "not/text", b"\xff", 1, 3, &not_text),
+        publish(Version::V5, "not/text", b"\xff", 2, 4, &not_text),
+        wire::ack(0x62, 5, 0),
+        wire::ack(0x50, 6, 0),
+        publish(Version::V5, "", b"", 0, 0, &[]),
+    ] {
+        client.send(&request).await;
+        client.packet().await;
+        lengths.push(client.longest());
+    }
+    client.expect_closed().await;
+    lengths
+}
+
+#[tokio::test]
+async fn answers_stay_within_the_clients_maximum_packet_size() {
+    let gateway = TestGateway::start().await;
+    let connect = Connect::new(Version::V5, "answers");
+    let (mut client, _) = gateway.connect(&connect).await;
+    let connack = client.longest();
+    let free = lengths_of_failures(&mut client).await;
+    assert!(free.iter().any(|length| *length > connack), "nothing is longer than CONNACK, {connack}: {free:?}");
+    // CONNACK must fit, and everything between that and the longest answer is tried.
+    let longest = free.iter().copied().max().unwrap_or_default();
+    for maximum in connack + 5..=longest {
+        let maximum_property = Property::MaximumPacketSize(maximum as u32);
+        let (mut client, _) = gateway.connect(&connect.clone().property(maximum_property)).await;
+        let lengths = lengths_of_failures(&mut client).await;
+        assert!(lengths.iter().all(|length| *length <= maximum), "{lengths:?} for a client that takes {maximum}");
+        for (free, length) in free.iter().zip(&lengths) {
+            assert!(length == free || *free > maximum, "what fits stays whole: {length} of {free} for {maximum}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod retained;
 mod session;
 mod shared;
 mod subscribe;
+mod table;
 mod topics;
 mod websocket;
 mod will;

@@ -279,9 +279,14 @@ impl<S: Send + Sync + 'static> Routes<S> {
         let name = ExactName(topic.as_str());
         let hash = self.exact.hash(&name);
         if self.wildcard_filters.0.load(Ordering::Acquire) > 0 {
-            // The exact filter's memory is on its way meanwhile.
+            // The exact filter is fetched step by step meanwhile: slot, entry, text.
             self.exact.prefetch(hash, guard);
-            self.wildcard.matching(topic, guard, |terminal| visit(&terminal.filter, &terminal.subscribers));
+            let meanwhile = |level| match level {
+                0 => self.exact.prefetch_entry(hash, guard),
+                2 => self.exact.prefetch_behind(hash, guard, |exact| exact.filter.as_ptr()),
+                _ => {}
+            };
+            self.wildcard.matching(topic, guard, meanwhile, |terminal| visit(&terminal.filter, &terminal.subscribers));
         }
         if let Some(exact) = self.exact.get_hashed(hash, &name, guard) {
             visit(&exact.filter, &exact.subscribers);

@@ -85,6 +85,16 @@ impl<E: Hash + Send + Sync + 'static> Table<E> {
         prefetch(ptr::from_ref(&slots.0[slots.first(hash)]));
     }
 
+    /// Some time after [`Table::prefetch`]: has the entry fetched that is probably meant.
+    pub(super) fn prefetch_entry(&self, hash: u64, guard: &LocalGuard<'_>) {
+        self.first(hash, guard).into_iter().for_each(|entry| prefetch(entry));
+    }
+
+    /// Some time after [`Table::prefetch_entry`]: has what the entry points to fetched.
+    pub(super) fn prefetch_behind<T>(&self, hash: u64, guard: &LocalGuard<'_>, behind: impl FnOnce(&E) -> *const T) {
+        self.first(hash, guard).map(behind).into_iter().for_each(prefetch);
+    }
+
     /// [`Table::get`] with the key's hash.
     pub(super) fn get_hashed<'g>(&'g self, hash: u64, key: &impl Names<E>, guard: &'g LocalGuard<'_>) -> Option<&'g E> {
         let slots = self.shard(hash).slots(guard);
@@ -184,6 +194,13 @@ impl<E: Hash + Send + Sync + 'static> Table<E> {
             // SAFETY: as in `get`.
             is_entry(slot).then(|| unsafe { &*untagged(slot) })
         })
+    }
+
+    fn first<'g>(&'g self, hash: u64, guard: &'g LocalGuard<'_>) -> Option<&'g E> {
+        let slots = self.shard(hash).slots(guard);
+        let slot = guard.protect(&slots.0[slots.first(hash)], Ordering::Acquire);
+        // SAFETY: as in `get_hashed`.
+        is_tagged(slot, hash).then(|| unsafe { &*untagged(slot) })
     }
 
     fn shard(&self, hash: u64) -> &Shard<E> {

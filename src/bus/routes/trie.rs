@@ -135,11 +135,12 @@ impl<S: Send + Sync + 'static> Trie<S> {
         terminal(&node.here, guard)
     }
 
-    /// Visits every filter that matches. Takes no lock.
+    /// Visits every filter that matches. Takes no lock. Tells `meanwhile` each level's number when it is done.
     pub(super) fn matching<'g>(
         &'g self,
         topic: Topic<'_>,
         guard: &'g LocalGuard<'g>,
+        meanwhile: impl Fn(usize),
         mut visit: impl FnMut(&'g Terminal<S>),
     ) {
         // No filter beginning with a wildcard matches a name beginning with `$` [MQTT-4.7.2-1].
@@ -149,7 +150,7 @@ impl<S: Send + Sync + 'static> Trie<S> {
         let mut lookups: SmallVec<[(u64, EdgeRef<'_>); 16]> = SmallVec::new();
         nodes.push(&self.root);
         // A level of the topic at a time for all nodes, so that their look-ups wait for memory together.
-        for level in levels(topic.as_str()) {
+        for (number, level) in levels(topic.as_str()).enumerate() {
             for node in nodes.drain(..) {
                 if node.literals.load(Ordering::Acquire) > 0 {
                     let edge = EdgeRef { parent: node.address(), level };
@@ -169,6 +170,7 @@ impl<S: Send + Sync + 'static> Trie<S> {
                 return;
             }
             wildcards = true;
+            meanwhile(number);
         }
         for node in nodes {
             terminal(&node.below, guard).into_iter().for_each(&mut visit);

@@ -28,7 +28,7 @@ pub use connect::{Connect, Connected, Credentials, Refusal, Will};
 pub use delivery::{Delivered, Delivery, DropCause, Rare, ShareName};
 pub use fault::{CloseReason, Culprit, Fault, FaultKind};
 pub use message::{Message, MessageBuilder, MessageHead, PublisherKey};
-pub use outbox::{Outbox, PACKET_KINDS, Splice};
+pub use outbox::{Outbox, PACKET_KINDS, Splice, pieces};
 pub use parked::{Departure, Parked, Unacknowledged, WillFate};
 pub use properties::{Properties, PropertiesBuilder, Property, PropertyError};
 pub use protocol::{Input, Peer, Protocol, Transport};

@@ -94,27 +94,7 @@ impl Outbox {
 
     /// For drivers: the pieces to write, in order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = 0;
-        let mut splices = self.splices.iter();
-        let mut payload: Option<&[u8]> = None;
-        let mut done = false;
-        std::iter::from_fn(move || {
-            if let Some(bytes) = payload.take() {
-                return Some(bytes);
-            }
-            if let Some(splice) = splices.next() {
-                let piece = &self.wire[from..splice.at];
-                from = splice.at;
-                payload = Some(splice.message.payload());
-                return Some(piece);
-            }
-            if done {
-                return None;
-            }
-            done = true;
-            Some(&self.wire[from..])
-        })
-        .filter(|piece| !piece.is_empty())
+        pieces(&self.wire, &self.splices)
     }
 
     /// For drivers: takes wire bytes and splices for a peer that cannot be written to now.
@@ -142,6 +122,18 @@ impl Outbox {
             }
         }
     }
+}
+
+/// For drivers: wire bytes with the payloads of splices in their places, as pieces in order.
+pub fn pieces<'a>(wire: &'a [u8], splices: &'a [Splice]) -> impl Iterator<Item = &'a [u8]> {
+    let starts = std::iter::once(0).chain(splices.iter().map(|splice| splice.at));
+    let ends = splices.iter().map(|splice| splice.at).chain(std::iter::once(wire.len()));
+    let payloads = splices.iter().map(|splice| splice.message.payload()).chain(std::iter::once(&[][..]));
+    starts
+        .zip(ends)
+        .zip(payloads)
+        .flat_map(move |((start, end), payload)| [&wire[start..end], payload])
+        .filter(|piece| !piece.is_empty())
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ impl<'a> Input<'a> {
 ///
 /// A driver calls [`Protocol::open`], then the other verbs as things happen, and after each writes what is in the [`Outbox`] and answers the requests in it,
 /// in order. After [`Outbox::close`], an `Err`, or the end of the transport it calls [`Protocol::depart`] and drops the value.
-pub trait Protocol: Sized + Send + 'static {
+pub trait Protocol: Sized + Send + Unpin + 'static {
     /// Name in configuration, logs and metrics.
     const NAME: &'static str;
     /// Names of the kinds of packet that are counted in the outbox, by number.

@@ -1,0 +1,68 @@
+use std::{sync::Arc, task::Waker};
+
+use super::{Counter, Counters, routes::RouteScratch};
+
+/// One thread's way onto the bus: the scratch space, the counters and the wake-ups that a call needs.
+///
+/// A lane belongs to one thread. After a batch of calls its owner sends the collected wake-ups on their way with
+/// [`Lane::take_remote`]; wake-ups for its own core have happened already.
+#[derive(Debug)]
+pub struct Lane {
+    core: u16,
+    counters: Arc<Counters>,
+    remote: Vec<(u16, Waker)>,
+    congested: bool,
+    pub(super) routes: RouteScratch,
+}
+
+/// Core number of threads that run no connections.
+pub const NO_CORE: u16 = u16::MAX;
+
+impl Lane {
+    /// A lane for the thread of this core.
+    pub fn new(core: u16, counters: Arc<Counters>) -> Self {
+        Self { core, counters, remote: Vec::new(), congested: false, routes: RouteScratch::default() }
+    }
+
+    /// The core that the lane belongs to.
+    pub fn core(&self) -> u16 {
+        self.core
+    }
+
+    /// Adds to a counter.
+    pub fn count(&self, counter: Counter, count: u64) {
+        self.counters.add(counter, count);
+    }
+
+    /// The lane's counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Says and forgets whether a queue that was pushed to is nearly full: the publisher should be read from more slowly.
+    pub fn take_congested(&mut self) -> bool {
+        std::mem::take(&mut self.congested)
+    }
+
+    /// Wake-ups for other cores, collected so that each core is signalled once for many of them.
+    pub fn take_remote(&mut self) -> std::vec::Drain<'_, (u16, Waker)> {
+        self.remote.drain(..)
+    }
+
+    /// True when there are wake-ups to send on.
+    pub fn has_remote(&self) -> bool {
+        !self.remote.is_empty()
+    }
+
+    pub(super) fn wake(&mut self, core: u16, waker: &Waker) {
+        if core == self.core {
+            waker.wake_by_ref();
+        } else {
+            self.remote.push((core, waker.clone()));
+        }
+    }
+
+    pub(super) fn mark_congested(&mut self) {
+        self.congested = true;
+    }
+}

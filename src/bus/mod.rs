@@ -1,0 +1,249 @@
+//! The publish/subscribe core: sessions, routes, queues, retained and delayed messages, wills. Synchronous, without
+//! sockets and without a clock.
+//!
+//! Any thread may call the bus with a [`Lane`] of its own. Publishing is a plain call: routes are read without a lock,
+//! then each subscriber's queue is locked for one push.
+
+mod budget;
+mod connect;
+mod counters;
+mod events;
+mod inbox;
+mod lane;
+mod publish;
+mod registry;
+pub mod retained;
+pub mod routes;
+mod session;
+pub mod shared;
+mod subscribe;
+mod subscriptions;
+pub mod system;
+mod timers;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use thingway_contract::{ClientId, CloseReason, Instant, TopicLimits};
+
+use self::{budget::Budget, registry::Registry, retained::Retained, routes::Routes, timers::Timers};
+pub use self::{
+    connect::{ConnectOutcome, Granted, SessionRequest},
+    counters::{Counter, CounterSet, Counters},
+    events::{DepartCause, EventConfig},
+    inbox::{DropOrder, QueueLimits},
+    lane::{Lane, NO_CORE},
+    session::{ConnectionInfo, Session, Taken},
+};
+
+/// Settings of the bus.
+#[derive(Clone, Debug)]
+pub struct BusConfig {
+    /// Bounds of each session's queue.
+    pub queue: QueueLimits,
+    /// Most bytes that wait in all queues together; while there are more, each queue's bounds shrink to an eighth.
+    pub queue_bytes_total_max: usize,
+    /// Bounds on retained messages.
+    pub retained: retained::RetainLimits,
+    /// False refuses retained publications.
+    pub retain_available: bool,
+    /// False makes `$delayed/…` a topic that cannot be published to.
+    pub delayed_available: bool,
+    /// Most delayed messages that wait at a time.
+    pub delayed_messages_max: usize,
+    /// Most bytes of delayed messages that wait at a time.
+    pub delayed_bytes_max: usize,
+    /// Longest delay in seconds; longer ones are refused.
+    pub delayed_secs_max: u32,
+    /// How a shared subscription chooses among its members.
+    pub share_strategy: shared::ShareStrategy,
+    /// Ceiling on the session expiry interval, in seconds; `u32::MAX` is none.
+    pub session_expiry_secs_max: u32,
+    /// Most subscriptions of one session.
+    pub subscriptions_max: usize,
+    /// Deliver with the subscription's quality of service even where the publication's is lower.
+    pub upgrade_qos: bool,
+    /// Most sessions, connected or not. At the limit new ones are refused with "quota exceeded".
+    pub sessions_max: usize,
+    /// Which events about clients are published under `$SYS`.
+    pub events: EventConfig,
+    /// Bounds on topics that the bus checks itself (inside `$delayed/…`).
+    pub topic_limits: TopicLimits,
+}
+
+impl Default for BusConfig {
+    fn default() -> Self {
+        Self {
+            queue: QueueLimits::default(),
+            queue_bytes_total_max: 1024 * 1024 * 1024,
+            retained: retained::RetainLimits::default(),
+            retain_available: true,
+            delayed_available: true,
+            delayed_messages_max: 100_000,
+            delayed_bytes_max: 256 * 1024 * 1024,
+            delayed_secs_max: 4_294_967,
+            share_strategy: shared::ShareStrategy::default(),
+            session_expiry_secs_max: u32::MAX,
+            subscriptions_max: usize::MAX,
+            upgrade_qos: false,
+            sessions_max: usize::MAX,
+            events: EventConfig::default(),
+            topic_limits: TopicLimits::default(),
+        }
+    }
+}
+
+/// The publish/subscribe core.
+#[derive(Debug)]
+pub struct Bus {
+    config: BusConfig,
+    registry: Registry,
+    routes: Routes<Session>,
+    retained: Retained,
+    timers: Timers,
+    budget: Arc<Budget>,
+    queue_shrunk: QueueLimits,
+    counters: CounterSet,
+    connected: AtomicUsize,
+    connected_max: AtomicUsize,
+    next_key: AtomicU64,
+    assigned_prefix: Box<str>,
+}
+
+impl Bus {
+    /// A bus with nothing on it. `assigned_prefix` begins the client ids that the gateway assigns and should be unique
+    /// to this run.
+    pub fn new(config: BusConfig, assigned_prefix: &str) -> Self {
+        Self {
+            registry: Registry::default(),
+            routes: Routes::default(),
+            retained: Retained::new(config.retained),
+            timers: Timers::default(),
+            budget: Arc::new(Budget::new(config.queue_bytes_total_max)),
+            queue_shrunk: config.queue.shrunk(),
+            counters: CounterSet::default(),
+            connected: AtomicUsize::new(0),
+            connected_max: AtomicUsize::new(0),
+            next_key: AtomicU64::new(1),
+            assigned_prefix: assigned_prefix.into(),
+            config,
+        }
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &BusConfig {
+        &self.config
+    }
+
+    /// A lane for a thread.
+    pub fn lane(&self, core: u16) -> Lane {
+        Lane::new(core, self.counters.add_lane())
+    }
+
+    /// All lanes' counters.
+    pub fn counters(&self) -> &CounterSet {
+        &self.counters
+    }
+
+    /// The routes, for listings.
+    pub fn routes(&self) -> &Routes<Session> {
+        &self.routes
+    }
+
+    /// The retained messages, for listings.
+    pub fn retained(&self) -> &Retained {
+        &self.retained
+    }
+
+    /// A session by client id.
+    pub fn session(&self, id: &str) -> Option<Arc<Session>> {
+        self.registry.find(id)
+    }
+
+    /// Visits all sessions without holding a lock during the visits.
+    pub fn for_each_session(&self, visit: impl FnMut(&Arc<Session>)) {
+        self.registry.for_each(visit);
+    }
+
+    /// Ends the connection of this client; false when there is none.
+    pub fn kick(&self, id: &str, reason: CloseReason) -> bool {
+        self.registry.find(id).is_some_and(|session| session.signal(reason))
+    }
+
+    /// What there is now.
+    pub fn gauges(&self) -> Gauges {
+        let counts = self.routes.counts();
+        Gauges {
+            connected: self.connected.load(Ordering::Relaxed),
+            connected_max: self.connected_max.load(Ordering::Relaxed),
+            sessions: self.registry.len(),
+            subscriptions: counts.subscriptions,
+            shared_subscriptions: counts.shared_subscriptions,
+            filters: counts.filters,
+            retained: self.retained.len(),
+            retained_bytes: self.retained.bytes(),
+            delayed: self.timers.delayed_len(),
+            queued_bytes: self.budget.bytes(),
+        }
+    }
+
+    /// Does what is due: delayed messages, wills, session expiry, retained expiry. At most about `budget` things; true
+    /// when more is due.
+    pub fn tick(&self, now: Instant, budget: usize, lane: &mut Lane) -> bool {
+        if self.budget.check() {
+            let (bytes, max) = (self.budget.bytes(), self.config.queue_bytes_total_max);
+            if self.budget.is_over() {
+                tracing::warn!(bytes, max, "queues hold more than they may together: each one's bounds shrink");
+            } else {
+                tracing::info!(bytes, max, "queues hold no more than they may: their bounds are as configured");
+            }
+        }
+        for _ in 0..budget {
+            match self.timers.pop(now) {
+                Some(timer) => self.fire(timer, now, lane),
+                None => {
+                    self.retained.expire(now, budget);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn queue_limits(&self) -> &QueueLimits {
+        if self.budget.is_over() { &self.queue_shrunk } else { &self.config.queue }
+    }
+
+    fn assign_client_id(&self) -> ClientId {
+        let number = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let text = format!("{}{number}", self.assigned_prefix);
+        ClientId::new(&text, usize::MAX).expect("a short text without NUL")
+    }
+}
+
+/// What there is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Sessions with a connection.
+    pub connected: usize,
+    /// Most there have been.
+    pub connected_max: usize,
+    /// Sessions, connected or not.
+    pub sessions: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Members of shared subscriptions.
+    pub shared_subscriptions: usize,
+    /// Distinct filters.
+    pub filters: usize,
+    /// Retained messages.
+    pub retained: usize,
+    /// Bytes of retained messages.
+    pub retained_bytes: usize,
+    /// Delayed messages.
+    pub delayed: usize,
+    /// Bytes that wait in all queues.
+    pub queued_bytes: usize,
+}

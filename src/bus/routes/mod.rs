@@ -1,0 +1,444 @@
+//! Who gets a message: from a topic to its subscribers, read without locks while others subscribe.
+//!
+//! Exact filters are one concurrent map, wildcard filters a trie. Both hold a filter's subscribers sorted by session, so a
+//! session that several filters lead to is found by merging and named once.
+//!
+//! What is removed is dropped when no thread that could have seen it is still routing, and in small batches: the last
+//! reference to a session may be let go somewhat later, on any thread that uses the routes.
+
+mod grant;
+mod list;
+mod subscribers;
+mod trie;
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use foldhash::fast::RandomState;
+use papaya::HashMap;
+use parking_lot::Mutex;
+use seize::{Collector, LocalGuard};
+use smallvec::SmallVec;
+use thingway_contract::{FilterKind, ShareName, SubscriptionOptions, Topic, TopicFilter};
+
+pub(in crate::bus) use grant::PackedOptions;
+pub use grant::{Grant, Target};
+pub use subscribers::ExclusiveTaken;
+
+use self::{
+    list::Entry,
+    subscribers::{Change, Cursor, Subscribers},
+    trie::Trie,
+};
+use crate::bus::shared::SharedGroup;
+
+const LOCKS: usize = 256;
+
+/// All subscriptions of a gateway, of sessions of type `S` that are told apart by their address.
+///
+/// It sets no limit of its own: the bus bounds the subscriptions of a session.
+pub struct Routes<S: Send + Sync + 'static> {
+    exact: HashMap<Arc<str>, Subscribers<S>, RandomState>,
+    /// A writer to an exact filter holds the lock of its hash.
+    locks: Box<[Mutex<()>]>,
+    hasher: RandomState,
+    wildcard: Trie<S>,
+    /// Filters in the trie, on a cache line that only they change: at 0 a reader passes the trie by.
+    wildcard_filters: Alone<AtomicUsize>,
+    counters: Alone<Counters>,
+    collector: Arc<Collector>,
+}
+
+/// Working memory of [`Routes::route`], kept by each thread so that routing allocates nothing.
+#[derive(Debug, Default)]
+pub struct RouteScratch {
+    order: BinaryHeap<Reverse<(usize, u32)>>,
+    ids: Vec<u32>,
+}
+
+/// How many there are of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RouteCounts {
+    /// Different filters, without `$share/{group}/` and the like.
+    pub filters: usize,
+    /// Those of them with a wildcard.
+    pub wildcard_filters: usize,
+    /// Subscriptions, shared and exclusive ones included.
+    pub subscriptions: usize,
+    /// Shared subscriptions, each member counted.
+    pub shared_subscriptions: usize,
+}
+
+/// A filter, as the management interface lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterInfo {
+    /// The filter, without `$share/{group}/` and the like.
+    pub filter: Arc<str>,
+    /// Its plain and exclusive subscriptions.
+    pub subscriptions: usize,
+    /// Members of its shared subscriptions.
+    pub shared_subscriptions: usize,
+}
+
+#[derive(Default)]
+struct Counters {
+    exact_filters: AtomicUsize,
+    subscriptions: AtomicUsize,
+    shared_subscriptions: AtomicUsize,
+}
+
+/// Keeps what many write away from what all read.
+#[repr(align(128))]
+#[derive(Default)]
+struct Alone<T>(T);
+
+impl<S: Send + Sync + 'static> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Send + Sync + 'static> Routes<S> {
+    /// No subscriptions.
+    pub fn new() -> Self {
+        let collector = Arc::new(Collector::new());
+        Self {
+            exact: HashMap::builder().hasher(RandomState::default()).shared_collector(collector.clone()).build(),
+            locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            hasher: RandomState::default(),
+            wildcard: Trie::new(collector.clone()),
+            wildcard_filters: Alone::default(),
+            counters: Alone::default(),
+            collector,
+        }
+    }
+
+    /// Adds a subscription of any kind, or replaces the options of the same session's subscription; the options before, of which
+    /// the retain handling is not kept.
+    ///
+    /// # Errors
+    /// An exclusive filter that another session holds.
+    pub fn insert(
+        &self,
+        filter: &TopicFilter,
+        session: &Arc<S>,
+        options: SubscriptionOptions,
+    ) -> Result<Option<SubscriptionOptions>, ExclusiveTaken> {
+        let guard = self.collector.enter();
+        let options = PackedOptions::new(options);
+        let replaced =
+            self.update(filter, &guard, |current| Subscribers::insert(current, filter, session, options, &guard))?;
+        if replaced.is_none() {
+            self.counters.0.subscriptions.fetch_add(1, Ordering::Relaxed);
+            if matches!(filter.kind(), FilterKind::Shared(_)) {
+                self.counters.0.shared_subscriptions.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(replaced.map(PackedOptions::unpack))
+    }
+
+    /// Takes a subscription out; false when there was none.
+    pub fn remove(&self, filter: &TopicFilter, session: &Arc<S>) -> bool {
+        let guard = self.collector.enter();
+        if self.find(filter.filter(), &guard).is_none() {
+            return false;
+        }
+        let removed = self.update(filter, &guard, |current| match current {
+            Some(current) => current.remove(filter, session, &guard),
+            None => (None, Change::Keep),
+        });
+        if removed.is_none() {
+            return false;
+        }
+        self.counters.0.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        if matches!(filter.kind(), FilterKind::Shared(_)) {
+            self.counters.0.shared_subscriptions.fetch_sub(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// The options of a subscription, of which the retain handling is not kept.
+    pub fn options(&self, filter: &TopicFilter, session: &Arc<S>) -> Option<SubscriptionOptions> {
+        let guard = self.collector.enter();
+        Some(self.find(filter.filter(), &guard)?.find(filter, session, &guard)?.unpack())
+    }
+
+    /// A shared subscription, as to find another member for a message that was not acknowledged.
+    pub fn group(&self, name: &ShareName) -> Option<Arc<SharedGroup<S>>> {
+        let guard = self.collector.enter();
+        match self.find(&name.filter, &guard)? {
+            Subscribers::One(_) => None,
+            Subscribers::Many(many) => many.group(&name.group, &guard).cloned(),
+        }
+    }
+
+    /// Visits all that a message on `topic` goes to: every session once, and every matching shared subscription once. Returns how
+    /// many that were.
+    ///
+    /// `publisher` is left out of its own messages where its subscription says "no local" [MQTT-3.8.3-3]. Takes no lock. Sees every
+    /// subscription that is there from beginning to end. Memory that writers free waits for `visit`, so it should be quick.
+    pub fn route(
+        &self,
+        topic: Topic<'_>,
+        publisher: Option<&S>,
+        scratch: &mut RouteScratch,
+        mut visit: impl FnMut(Target<'_, S>),
+    ) -> usize {
+        let guard = self.collector.enter();
+        let publisher = publisher.map_or(0, |session| std::ptr::from_ref(session).addr());
+        let mut cursors: SmallVec<[Cursor<'_, S>; 8]> = SmallVec::new();
+        let mut visited = 0;
+        self.matching(topic, &guard, |_, subscribers| {
+            let many = match subscribers {
+                Subscribers::One(entry) => return cursors.push(Cursor::one(entry)),
+                Subscribers::Many(many) => many,
+            };
+            cursors.extend(Cursor::list(&many.plain, &guard));
+            if let Some(extra) = many.extra(&guard) {
+                cursors.extend(extra.exclusive.as_ref().map(Cursor::one));
+                for group in &extra.groups {
+                    visited += 1;
+                    visit(Target::Shared { group });
+                }
+            }
+        });
+        if cursors.len() > 1 {
+            return visited + merge(&mut cursors, publisher, scratch, visit);
+        }
+        for run in cursors.into_iter().flat_map(Cursor::into_runs) {
+            for entry in run {
+                visited += visit_alone(entry, publisher, &mut visit);
+            }
+        }
+        visited
+    }
+
+    /// Visits every filter that matches a topic, in no order.
+    pub fn matching_filters(&self, topic: Topic<'_>, mut visit: impl FnMut(FilterInfo)) {
+        let guard = self.collector.enter();
+        self.matching(topic, &guard, |filter, subscribers| {
+            let filter = filter.cloned().unwrap_or_else(|| Arc::from(topic.as_str()));
+            visit(FilterInfo::new(filter, subscribers, &guard));
+        });
+    }
+
+    /// The first `limit` filters after `after` in the order of their bytes, for listing page by page.
+    ///
+    /// It reads all filters for each page, without keeping anybody from subscribing.
+    pub fn filters_after(&self, after: Option<&str>, limit: usize) -> Vec<FilterInfo> {
+        let guard = self.collector.enter();
+        let mut page: BinaryHeap<(&str, usize)> = BinaryHeap::new();
+        let mut kept: Vec<(&Arc<str>, &Subscribers<S>)> = Vec::new();
+        let exact = self.exact.iter(&guard);
+        let wildcard = self.wildcard.iter(&guard).map(|terminal| (&terminal.filter, &terminal.subscribers));
+        for (filter, subscribers) in exact.chain(wildcard) {
+            if after.is_some_and(|after| **filter <= *after) {
+                continue;
+            }
+            if page.len() < limit {
+                page.push((filter, kept.len()));
+                kept.push((filter, subscribers));
+            } else if let Some(mut last) = page.peek_mut()
+                && **filter < *last.0
+            {
+                let place = last.1;
+                *last = (filter, place);
+                kept[place] = (filter, subscribers);
+            }
+        }
+        let mut infos: Vec<_> = kept
+            .into_iter()
+            .map(|(filter, subscribers)| FilterInfo::new(filter.clone(), subscribers, &guard))
+            .collect();
+        infos.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
+        infos
+    }
+
+    /// How many there are of each. Exact when nobody writes.
+    pub fn counts(&self) -> RouteCounts {
+        let wildcard_filters = self.wildcard_filters.0.load(Ordering::Relaxed);
+        RouteCounts {
+            filters: self.counters.0.exact_filters.load(Ordering::Relaxed) + wildcard_filters,
+            wildcard_filters,
+            subscriptions: self.counters.0.subscriptions.load(Ordering::Relaxed),
+            shared_subscriptions: self.counters.0.shared_subscriptions.load(Ordering::Relaxed),
+        }
+    }
+
+    fn matching<'g>(
+        &'g self,
+        topic: Topic<'_>,
+        guard: &'g LocalGuard<'g>,
+        mut visit: impl FnMut(Option<&'g Arc<str>>, &'g Subscribers<S>),
+    ) {
+        if let Some(subscribers) = self.exact.get(topic.as_str(), guard) {
+            visit(None, subscribers);
+        }
+        if self.wildcard_filters.0.load(Ordering::Acquire) > 0 {
+            self.wildcard.matching(topic, guard, |terminal| visit(Some(&terminal.filter), &terminal.subscribers));
+        }
+    }
+
+    fn find<'g>(&'g self, filter: &str, guard: &'g LocalGuard<'g>) -> Option<&'g Subscribers<S>> {
+        if is_wildcard(filter) {
+            self.wildcard.find(filter, guard).map(|terminal| &terminal.subscribers)
+        } else {
+            self.exact.get(filter, guard)
+        }
+    }
+
+    /// Lets `change` decide over a filter's subscribers while no other writer does.
+    fn update<R>(
+        &self,
+        filter: &TopicFilter,
+        guard: &LocalGuard<'_>,
+        change: impl FnOnce(Option<&Subscribers<S>>) -> (R, Change<S>),
+    ) -> R {
+        if filter.has_wildcard() {
+            return self.update_wildcard(filter, guard, change);
+        }
+        let lock = &self.locks[self.hasher.hash_one(filter.filter()) as usize % LOCKS];
+        let _lock = lock.lock();
+        let current = self.exact.get(filter.filter(), guard);
+        let is_new = current.is_none();
+        let (result, change) = change(current);
+        match change {
+            Change::Keep => {}
+            Change::Replace(subscribers) => {
+                self.exact.insert(filter.shared_filter().clone(), subscribers, guard);
+                if is_new {
+                    self.counters.0.exact_filters.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Change::Remove => {
+                self.exact.remove(filter.filter(), guard);
+                self.counters.0.exact_filters.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+
+    fn update_wildcard<R>(
+        &self,
+        filter: &TopicFilter,
+        guard: &LocalGuard<'_>,
+        change: impl FnOnce(Option<&Subscribers<S>>) -> (R, Change<S>),
+    ) -> R {
+        let mut removed = false;
+        let result = self.wildcard.update(filter, guard, |current| {
+            let is_new = current.is_none();
+            let (result, change) = change(current);
+            match change {
+                // Counted before it is there, so that no reader passes it by.
+                Change::Replace(_) if is_new => {
+                    self.wildcard_filters.0.fetch_add(1, Ordering::Release);
+                }
+                Change::Remove => removed = true,
+                _ => {}
+            }
+            (result, change)
+        });
+        if removed {
+            self.wildcard_filters.0.fetch_sub(1, Ordering::Release);
+        }
+        result
+    }
+}
+
+impl<S: Send + Sync + 'static> std::fmt::Debug for Routes<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Routes").field(&self.counts()).finish()
+    }
+}
+
+impl FilterInfo {
+    fn new<S: Send + Sync + 'static>(filter: Arc<str>, subscribers: &Subscribers<S>, guard: &LocalGuard<'_>) -> Self {
+        let (subscriptions, shared_subscriptions) = subscribers.count(guard);
+        Self { filter, subscriptions, shared_subscriptions }
+    }
+}
+
+fn is_wildcard(filter: &str) -> bool {
+    filter.bytes().any(|byte| byte == b'+' || byte == b'#')
+}
+
+fn visit_alone<S>(entry: &Entry<S>, publisher: usize, visit: &mut impl FnMut(Target<'_, S>)) -> usize {
+    if entry.options.no_local() && entry.key() == publisher {
+        return 0;
+    }
+    visit(Target::Direct { session: &entry.session, grant: entry.options.grant() });
+    1
+}
+
+/// Visits the sessions of several sorted lists, each once, in the time of their sum; a long list between short ones goes by in
+/// runs.
+fn merge<S: Send + Sync + 'static>(
+    cursors: &mut [Cursor<'_, S>],
+    publisher: usize,
+    scratch: &mut RouteScratch,
+    mut visit: impl FnMut(Target<'_, S>),
+) -> usize {
+    let order = &mut scratch.order;
+    order.clear();
+    order.extend(cursors.iter().enumerate().map(|(i, cursor)| Reverse((cursor.key(), i as u32))));
+    let mut visited = 0;
+    while let Some(Reverse((key, i))) = order.pop() {
+        let bound = order.peek().map_or(usize::MAX, |Reverse((next, _))| *next);
+        if bound != key {
+            let cursor = &mut cursors[i as usize];
+            loop {
+                visited += visit_alone(cursor.head(), publisher, &mut visit);
+                if !cursor.advance() {
+                    break;
+                }
+                if cursor.key() >= bound {
+                    order.push(Reverse((cursor.key(), i)));
+                    break;
+                }
+            }
+            continue;
+        }
+        let mut combined: Option<Grant<'_>> = None;
+        let session = &cursors[i as usize].head().session;
+        scratch.ids.clear();
+        let mut next = Some(i);
+        while let Some(i) = next {
+            let cursor = &mut cursors[i as usize];
+            let options = cursor.head().options;
+            if !(options.no_local() && key == publisher) {
+                let grant = combined.get_or_insert(Grant { subscription_id: 0, ..options.grant() });
+                grant.qos = grant.qos.max(options.qos());
+                grant.retain_as_published |= options.retain_as_published();
+                if options.id() != 0 {
+                    scratch.ids.push(options.id());
+                }
+            }
+            if cursor.advance() {
+                order.push(Reverse((cursor.key(), i)));
+            }
+            next = match order.peek() {
+                Some(Reverse((other, _))) if *other == key => order.pop().map(|Reverse((_, i))| i),
+                _ => None,
+            };
+        }
+        if let Some(grant) = combined {
+            let (first, further) = scratch.ids.split_first().map_or((0, &[][..]), |(first, further)| (*first, further));
+            visit(Target::Direct {
+                session,
+                grant: Grant { subscription_id: first, further_subscription_ids: further, ..grant },
+            });
+            visited += 1;
+        }
+    }
+    visited
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::Waker,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use thingway_contract::{
+    ClientId, CloseReason, Delivery, Instant, Parked, PublisherKey, SubscriptionOptions, TopicFilter, Transport, Will,
+};
+
+use super::{
+    budget::Budget,
+    inbox::{Attached, Inbox},
+    retained::RetainedCursor,
+    subscriptions::Subscriptions,
+    timers::TimerKey,
+};
+
+/// What is told of a connection in listings and events.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Protocol name.
+    pub protocol: &'static str,
+    /// Protocol version as the protocol numbers it.
+    pub version: u8,
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The peer's address.
+    pub remote: Option<SocketAddr>,
+    /// User name.
+    pub username: Option<Box<str>>,
+    /// Keep-alive in seconds, 0 is off.
+    pub keep_alive_secs: u16,
+    /// When the session was granted to this connection.
+    pub connected_at: Instant,
+    /// The peer asked for a clean start.
+    pub clean_start: bool,
+}
+
+/// The state that outlives a connection (MQTT 5.0, section 4.1): subscriptions, queue, what is unacknowledged, the will.
+///
+/// Keyed by client id, never by address. One lock guards the queue, which publishers touch; another guards the rest.
+pub struct Session {
+    id: ClientId,
+    key: PublisherKey,
+    subscriptions_len: AtomicU32,
+    replaying: AtomicBool,
+    inbox: Mutex<Inbox>,
+    budget: Arc<Budget>,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub subscriptions: Subscriptions,
+    pub will: Option<Box<Will>>,
+    pub parked: Option<Box<Parked>>,
+    pub connection: Option<Box<ConnectionInfo>>,
+    /// Connections that wait for the present one to let go.
+    pub waiting: Vec<Waker>,
+    pub session_expiry_secs: u32,
+    pub expiry_timer: Option<TimerKey>,
+    pub will_timer: Option<TimerKey>,
+    /// Retained messages that new subscriptions still wait for.
+    pub replays: Option<Box<VecDeque<Replay>>>,
+    /// A connection had it before.
+    pub started: bool,
+    /// Ended: out of the registry, takes nothing any more.
+    pub ended: bool,
+}
+
+/// Retained messages on their way to a new subscription, a page at a time.
+#[derive(Debug)]
+pub(super) struct Replay {
+    pub filter: TopicFilter,
+    pub options: SubscriptionOptions,
+    pub cursor: RetainedCursor,
+}
+
+impl Session {
+    pub(super) fn new(id: ClientId, key: PublisherKey, budget: Arc<Budget>) -> Self {
+        Self {
+            id,
+            key,
+            subscriptions_len: AtomicU32::new(0),
+            replaying: AtomicBool::new(false),
+            inbox: Mutex::new(Inbox::default()),
+            budget,
+            state: Mutex::new(State::default()),
+        }
+    }
+
+    /// The session's identity.
+    pub fn id(&self) -> &ClientId {
+        &self.id
+    }
+
+    /// The mark on its publications.
+    pub fn key(&self) -> PublisherKey {
+        self.key
+    }
+
+    /// Number of its subscriptions.
+    pub fn subscriptions_len(&self) -> usize {
+        self.subscriptions_len.load(Ordering::Relaxed) as usize
+    }
+
+    pub(super) fn set_subscriptions_len(&self, len: usize) {
+        self.subscriptions_len.store(len as u32, Ordering::Relaxed);
+    }
+
+    /// What is known of its connection; `None` while there is none.
+    pub fn connection(&self) -> Option<ConnectionInfo> {
+        self.state.lock().connection.as_deref().cloned()
+    }
+
+    /// True while a connection serves it.
+    pub fn is_connected(&self) -> bool {
+        self.inbox.lock().attached.is_some()
+    }
+
+    /// Deliveries and bytes that wait in its queue.
+    pub fn queued(&self) -> (usize, usize) {
+        let inbox = self.inbox.lock();
+        (inbox.len(), inbox.bytes())
+    }
+
+    /// True while retained messages for new subscriptions are still to come: the connection that empties the queue calls
+    /// [`super::Bus::replay_retained`].
+    pub fn is_replaying(&self) -> bool {
+        self.replaying.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_replaying(&self, replaying: bool) {
+        self.replaying.store(replaying, Ordering::Relaxed);
+    }
+
+    pub(super) fn inbox(&self) -> InboxGuard<'_> {
+        let inbox = self.inbox.lock();
+        InboxGuard { bytes: inbox.bytes(), budget: &self.budget, inbox }
+    }
+
+    pub(super) fn attach(&self, waker: Waker, core: u16) -> u32 {
+        let mut inbox = self.inbox.lock();
+        inbox.epoch = inbox.epoch.wrapping_add(1);
+        inbox.attached = Some(Attached { waker, core });
+        inbox.signal = None;
+        // A new connection looks into the queue by itself once.
+        inbox.scheduled = true;
+        inbox.epoch
+    }
+
+    /// For the connection with this epoch: the next deliveries, at most `count` of them, and a pending signal.
+    ///
+    /// Finding the queue empty makes the next push wake the connection.
+    pub fn take(&self, epoch: u32, count: usize, into: &mut Vec<Delivery>) -> Taken {
+        let mut inbox = self.inbox();
+        if inbox.epoch != epoch {
+            return Taken { signal: Some(CloseReason::TakenOver), more: false };
+        }
+        for _ in 0..count {
+            match inbox.pop() {
+                Some(delivery) => into.push(delivery),
+                None => break,
+            }
+        }
+        let more = !inbox.is_empty();
+        inbox.scheduled = more;
+        Taken { signal: inbox.signal.take().map(|reason| *reason), more }
+    }
+
+    /// Gives back deliveries that could not be sent, in their order; they stay at the head of the queue and nothing is
+    /// scheduled until the connection looks again.
+    pub fn give_back(&self, deliveries: impl DoubleEndedIterator<Item = Delivery>) {
+        let mut inbox = self.inbox();
+        for delivery in deliveries.rev() {
+            inbox.push_front(delivery);
+        }
+        inbox.scheduled = true;
+    }
+
+    /// Ends the connection that serves the session, if there is one.
+    pub fn signal(&self, reason: CloseReason) -> bool {
+        let mut inbox = self.inbox.lock();
+        let Some(attached) = &inbox.attached else { return false };
+        let waker = attached.waker.clone();
+        inbox.signal.get_or_insert_with(|| Box::new(reason));
+        drop(inbox);
+        waker.wake();
+        true
+    }
+}
+
+/// A locked inbox that keeps the account of all queues when it is let go.
+pub(super) struct InboxGuard<'a> {
+    inbox: MutexGuard<'a, Inbox>,
+    budget: &'a Budget,
+    bytes: usize,
+}
+
+impl Deref for InboxGuard<'_> {
+    type Target = Inbox;
+
+    fn deref(&self) -> &Inbox {
+        &self.inbox
+    }
+}
+
+impl DerefMut for InboxGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Inbox {
+        &mut self.inbox
+    }
+}
+
+impl Drop for InboxGuard<'_> {
+    fn drop(&mut self) {
+        self.budget.add(self.inbox.bytes() as isize - self.bytes as isize);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What [`Session::take`] found beside deliveries.
+#[derive(Debug)]
+pub struct Taken {
+    /// The connection shall end.
+    pub signal: Option<CloseReason>,
+    /// The queue holds more.
+    pub more: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Session>() <= 312, "{}", size_of::<Session>());
+    }
+}

@@ -1,0 +1,179 @@
+//! The composition root: the only place that knows everything.
+
+mod housekeeping;
+mod listeners;
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use thingway_contract::CloseReason;
+use tokio::{sync::watch, task::JoinHandle};
+
+use self::listeners::Running;
+use crate::{
+    access::Access,
+    bus::Bus,
+    config::Config,
+    net::{Cores, core::Clock, listener::ListenError},
+    protocols,
+};
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    bus: Arc<Bus>,
+    cores: Cores,
+    running: Vec<Running>,
+    infos: Vec<ListenerInfo>,
+    stop: watch::Sender<bool>,
+    housekeeping: JoinHandle<()>,
+}
+
+/// What is told of a listener when it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerInfo {
+    /// Kind and name, as `tcp.default`.
+    pub name: String,
+    /// What its peers speak, and what carries it.
+    pub protocol: String,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Every listener is switched off.
+    #[error("every listener is switched off")]
+    NothingToDo,
+    /// A listener could not start.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Threads could not be started.
+    #[error("cannot start the core threads: {0}")]
+    Cores(io::Error),
+    /// A setting that only shows itself to be wrong when it is used.
+    #[error("listener {listener}: {problem}")]
+    Setting {
+        /// The listener, as `unix.default`.
+        listener: String,
+        /// What is wrong, and what was expected.
+        problem: String,
+    },
+}
+
+impl Gateway {
+    /// Starts everything that the configuration says. To be called in a multi-thread tokio runtime, which then does
+    /// what is no data path.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        raise_open_files(config.gateway.open_files_max);
+        let clock = Clock::new();
+        let mut bus_config = protocols::bus_config(&config);
+        bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
+        let bus = Arc::new(Bus::new(bus_config, &format!("auto-{:x}-", unix_millis())));
+        let count = match usize::from(config.gateway.cores) {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let cores = Cores::start(count, &bus, clock).map_err(StartError::Cores)?;
+        let access = Arc::new(Access::default());
+        let started = listeners::start_all(&config, &bus, &access, &cores).await;
+        let running = match started {
+            Ok(running) if running.is_empty() => Err(StartError::NothingToDo),
+            other => other,
+        };
+        let running = match running {
+            Ok(running) => running,
+            Err(error) => {
+                stop_cores(&cores).await;
+                return Err(error);
+            }
+        };
+        let (stop, stopped) = watch::channel(false);
+        let shared = running.iter().map(Running::shared).collect();
+        let housekeeping = tokio::spawn(housekeeping::run(
+            bus.clone(),
+            cores.clone(),
+            housekeeping::Settings::new(&config),
+            shared,
+            stopped,
+        ));
+        let infos = running.iter().map(Running::info).collect();
+        Ok(Self { bus, cores, running, infos, stop, housekeeping })
+    }
+
+    /// The listeners, in the order of the configuration.
+    pub fn listeners(&self) -> &[ListenerInfo] {
+        &self.infos
+    }
+
+    /// The address of a listener, as `tcp.default`; with the real port when port 0 was asked for.
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.running.iter().find(|running| running.name() == name)?.address()
+    }
+
+    /// The bus.
+    pub fn bus(&self) -> &Arc<Bus> {
+        &self.bus
+    }
+
+    /// The cores, for those who bring their own transport.
+    pub fn cores(&self) -> &Cores {
+        &self.cores
+    }
+
+    /// Stops accepting, says goodbye to the peers, and returns when all are gone or the deadline has passed.
+    pub async fn drain(self, deadline: Duration) {
+        /// How long connections may take that never came as far as a session.
+        const STRANGERS: Duration = Duration::from_secs(1);
+        for running in &self.running {
+            running.stop().await;
+        }
+        self.bus.for_each_session(|session| {
+            session.signal(CloseReason::ShuttingDown);
+        });
+        let begun = tokio::time::Instant::now();
+        let mut poll = tokio::time::interval(Duration::from_millis(10));
+        while begun.elapsed() < deadline {
+            poll.tick().await;
+            let connections = self.cores.connections();
+            if connections == 0 || self.bus.gauges().connected == 0 && begun.elapsed() >= STRANGERS.min(deadline) {
+                break;
+            }
+        }
+        self.stop.send_replace(true);
+        if self.housekeeping.await.is_err() {
+            tracing::error!("housekeeping had failed");
+        }
+        stop_cores(&self.cores).await;
+    }
+}
+
+impl fmt::Display for ListenerInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {} ({})", self.protocol, self.address, self.name)
+    }
+}
+
+/// Joining threads blocks, and those here may be needed meanwhile.
+async fn stop_cores(cores: &Cores) {
+    let cores = cores.clone();
+    if tokio::task::spawn_blocking(move || cores.stop()).await.is_err() {
+        tracing::error!("the cores did not stop");
+    }
+}
+
+/// Milliseconds since 1970. Client ids assigned by this run begin with it: they must differ from those of earlier runs.
+fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| time.as_millis() as u64)
+}
+
+/// Every connection is a descriptor: ask for as many as the system allows.
+fn raise_open_files(wanted: u64) {
+    let wanted = if wanted == 0 { u64::MAX } else { wanted };
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) => tracing::info!("open files: up to {limit}"),
+        Err(error) => tracing::warn!("cannot raise the limit of open files: {error}"),
+    }
+}

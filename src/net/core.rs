@@ -1,0 +1,312 @@
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use thingway_contract::{Delivery, Instant, Outbox, Request};
+use tokio::{runtime::Handle, sync::watch};
+
+use super::wheel::{TICK_MS, Wheel};
+use crate::bus::{Bus, Lane};
+
+/// Bytes of a core's read scratch: the most that one read takes from a socket.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// The gateway's monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    /// A clock that starts now. It begins at one second, so that no time the gateway sees is zero.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        Instant::from_millis(1000 + self.start.elapsed().as_millis() as u64)
+    }
+}
+
+/// The threads that run connections: one current-thread runtime each, with its own epoll set, timers and buffers. A
+/// connection stays on its core for life.
+#[derive(Clone, Debug)]
+pub struct Cores(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cores: Vec<Core>,
+    stop: watch::Sender<bool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Core {
+    handle: Handle,
+    connections: AtomicUsize,
+    /// When the core last looked at its timers; 0 before the first time.
+    ticked_ms: AtomicU64,
+    mailbox: Arc<Mailbox>,
+}
+
+/// Wake-ups from other cores, taken in one go: a core that is busy is signalled once for all that arrive meanwhile.
+#[derive(Debug, Default)]
+struct Mailbox {
+    wakers: Mutex<Vec<Waker>>,
+    pending: AtomicBool,
+    postman: Mutex<Option<Waker>>,
+}
+
+/// What connections on one core share. Borrowed for the length of one poll.
+#[derive(Debug)]
+pub struct CoreLocal {
+    /// The way onto the bus.
+    pub lane: Lane,
+    /// Where a read puts its bytes.
+    pub scratch: Vec<u8>,
+    /// Where a protocol puts what it wants written.
+    pub outbox: Outbox,
+    /// Requests being answered.
+    pub requests: Vec<Request>,
+    /// Deliveries being written.
+    pub deliveries: Vec<Delivery>,
+    /// Timers.
+    pub wheel: Wheel,
+    cores: Cores,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Option<Box<CoreLocal>>> = const { RefCell::new(None) };
+}
+
+impl Cores {
+    /// Starts `count` threads.
+    pub fn start(count: usize, bus: &Arc<Bus>, clock: Clock) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let mut cores = Vec::with_capacity(count);
+        let mut runtimes = Vec::with_capacity(count);
+        for _ in 0..count {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            cores.push(Core {
+                handle: runtime.handle().clone(),
+                connections: AtomicUsize::new(0),
+                ticked_ms: AtomicU64::new(0),
+                mailbox: Arc::default(),
+            });
+            runtimes.push(runtime);
+        }
+        let this = Self(Arc::new(Inner { cores, stop, threads: Mutex::default(), clock }));
+        for (index, runtime) in runtimes.into_iter().enumerate() {
+            let (cores, bus, mut stopped) = (this.clone(), bus.clone(), stopped.clone());
+            let thread = std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+                let lane = bus.lane(index as u16);
+                let mailbox = cores.0.cores[index].mailbox.clone();
+                let local = CoreLocal {
+                    lane,
+                    scratch: vec![0; SCRATCH_BYTES],
+                    outbox: Outbox::default(),
+                    requests: Vec::new(),
+                    deliveries: Vec::new(),
+                    wheel: Wheel::new(cores.clock().now()),
+                    cores,
+                };
+                let cores_here = local.cores.clone();
+                LOCAL.set(Some(Box::new(local)));
+                runtime.block_on(async {
+                    tokio::spawn(Postman(mailbox));
+                    tokio::spawn(tick(cores_here, index));
+                    // The sender lives as long as the cores; an error means that they are gone.
+                    let _ = stopped.wait_for(|stop| *stop).await;
+                });
+                drop(runtime);
+                LOCAL.set(None);
+            })?;
+            this.0.threads.lock().push(thread);
+        }
+        Ok(this)
+    }
+
+    /// Number of cores.
+    pub fn len(&self) -> usize {
+        self.0.cores.len()
+    }
+
+    /// True when there are none, which does not happen.
+    pub fn is_empty(&self) -> bool {
+        self.0.cores.is_empty()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
+    }
+
+    /// The core on which a connection that was accepted on `here` should live: `here`, unless another has clearly less
+    /// to do.
+    pub fn place(&self, here: usize) -> usize {
+        let load = |core: &Core| core.connections.load(Ordering::Relaxed);
+        let own = self.0.cores.get(here).map_or(usize::MAX, load);
+        let (least, lowest) =
+            (0..self.len()).map(|core| (core, load(&self.0.cores[core]))).min_by_key(|(_, n)| *n).unwrap_or((here, 0));
+        if own > lowest + lowest / 16 { least } else { here }
+    }
+
+    /// Runs a future on a core.
+    pub fn spawn_on<F: Future<Output = ()> + Send + 'static>(&self, core: usize, future: F) {
+        self.0.cores[core % self.len()].handle.spawn(future);
+    }
+
+    /// Counts a connection on a core until the guard is dropped.
+    pub fn occupy(&self, core: usize) -> CoreGuard {
+        let core = core % self.len();
+        self.0.cores[core].connections.fetch_add(1, Ordering::Relaxed);
+        CoreGuard { cores: self.clone(), core: core as u16 }
+    }
+
+    /// Stops the threads; connections that are left are dropped. Returns when all have ended.
+    pub fn stop(&self) {
+        self.0.stop.send_replace(true);
+        let threads = std::mem::take(&mut *self.0.threads.lock());
+        for thread in threads {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+
+    /// As [`Cores::occupy`], for the core of the calling thread.
+    pub fn occupy_here(&self) -> CoreGuard {
+        self.occupy(CoreLocal::with(|core| usize::from(core.lane.core())).unwrap_or(0))
+    }
+
+    /// Connections on all cores, those included that are being closed.
+    pub fn connections(&self) -> usize {
+        self.0.cores.iter().map(|core| core.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How long the slowest core has been busy without looking at its timers, beyond what is normal.
+    pub fn lag(&self, now: Instant) -> Duration {
+        let slowest = self.0.cores.iter().map(|core| core.ticked_ms.load(Ordering::Relaxed)).min().unwrap_or(0);
+        match slowest {
+            0 => Duration::ZERO,
+            ms => now.since(Instant::from_millis(ms + 2 * TICK_MS)),
+        }
+    }
+
+    /// Sends collected wake-ups to their cores.
+    pub fn forward_wakes(&self, lane: &mut Lane) {
+        if !lane.has_remote() {
+            return;
+        }
+        let mut touched: u64 = 0;
+        for (core, waker) in lane.take_remote() {
+            match self.0.cores.get(usize::from(core)) {
+                Some(target) => {
+                    target.mailbox.wakers.lock().push(waker);
+                    touched |= 1 << (core % 64);
+                }
+                None => waker.wake(),
+            }
+        }
+        for (index, core) in self.0.cores.iter().enumerate() {
+            if touched & 1 << (index % 64) != 0 {
+                core.mailbox.notify();
+            }
+        }
+    }
+}
+
+impl Mailbox {
+    fn notify(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel)
+            && let Some(postman) = &*self.postman.lock()
+        {
+            postman.wake_by_ref();
+        }
+    }
+}
+
+/// A connection's place in its core's count.
+#[derive(Debug)]
+pub struct CoreGuard {
+    cores: Cores,
+    core: u16,
+}
+
+impl CoreGuard {
+    /// The core.
+    pub fn core(&self) -> u16 {
+        self.core
+    }
+}
+
+impl Drop for CoreGuard {
+    fn drop(&mut self) {
+        self.cores.0.cores[usize::from(self.core)].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl CoreLocal {
+    /// Borrows this thread's core for the length of a call; `None` on a thread that is no core.
+    pub fn with<R>(call: impl FnOnce(&mut Self) -> R) -> Option<R> {
+        LOCAL.with_borrow_mut(|local| {
+            let local = local.as_mut()?;
+            let result = call(local);
+            if local.lane.has_remote() {
+                let cores = local.cores.clone();
+                cores.forward_wakes(&mut local.lane);
+            }
+            Some(result)
+        })
+    }
+
+    /// The cores.
+    pub fn cores(&self) -> &Cores {
+        &self.cores
+    }
+}
+
+/// Wakes on this core what other cores asked to have woken.
+struct Postman(Arc<Mailbox>);
+
+impl Future for Postman {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut own = self.0.postman.lock();
+            if !own.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *own = Some(cx.waker().clone());
+            }
+        }
+        // Cleared before the list is taken: whoever pushes later signals again.
+        self.0.pending.store(false, Ordering::Release);
+        let wakers = std::mem::take(&mut *self.0.wakers.lock());
+        wakers.into_iter().for_each(Waker::wake);
+        Poll::Pending
+    }
+}
+
+async fn tick(cores: Cores, index: usize) {
+    let mut interval = tokio::time::interval(Duration::from_millis(TICK_MS));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = cores.clock().now();
+        cores.0.cores[index].ticked_ms.store(now.as_millis(), Ordering::Relaxed);
+        CoreLocal::with(|core| core.wheel.advance(now));
+    }
+}

@@ -1,0 +1,25 @@
+use thingway_contract::Peer;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+use crate::net::limit::Opened;
+
+/// A transport as the drivers see it: bytes in order, both ways.
+///
+/// After writes, call `poll_flush` until it is ready: TLS and WebSocket may hold the end of a record or a control frame
+/// that the socket did not take.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// What is written next belongs to the session and not to the frames read last. On a transport with several streams
+    /// (QUIC), writes go back to the stream that was read last until this is called.
+    fn select_main(&mut self) {}
+}
+
+impl ByteStream for TcpStream {}
+
+/// Takes finished connections. Called on the core on which the connection shall live, in its runtime.
+pub trait StreamSink: Clone + Send + Sync + 'static {
+    /// `opened` holds the connection's place in the listener's counts: keep it as long as the connection.
+    fn accept<T: ByteStream>(&self, peer: Peer, io: T, opened: Opened);
+}

@@ -1,0 +1,164 @@
+//! The registry: the one place that names concrete protocols. From a listener's settings to a running listener that speaks
+//! its protocol.
+
+use std::sync::Arc;
+
+use thingway_contract::{Peer, Protocol, Qos, TopicLimits};
+use thingway_mqtt as mqtt;
+
+use crate::{
+    access::Access,
+    bus::{Bus, BusConfig, DropOrder, EventConfig, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
+    config::{self, Config, ListenerProtocol},
+    net::{
+        ByteStream, Cores, Service,
+        limit::Opened,
+        listener::{self, ListenError, ListenerHandle, ListenerOptions, StreamSink},
+        stream::Connection,
+    },
+};
+
+/// Names of MQTT's packets, by type.
+pub const MQTT_PACKET_NAMES: &[&str] = mqtt::Connection::PACKET_NAMES;
+
+/// Starts a listener that speaks its protocol.
+pub fn start(
+    settings: &config::Listener,
+    options: ListenerOptions,
+    bus: &Arc<Bus>,
+    access: &Arc<Access>,
+    cores: &Cores,
+) -> Result<ListenerHandle, ListenError> {
+    match settings.protocol {
+        ListenerProtocol::Mqtt => {
+            let service = service::<mqtt::Connection>(mqtt_config(settings), bus, access, cores);
+            listener::start(options, cores, Streams(service))
+        }
+    }
+}
+
+/// What all connections of a listener share.
+pub fn service<P: Protocol>(config: P::Config, bus: &Arc<Bus>, access: &Arc<Access>, cores: &Cores) -> Arc<Service<P>> {
+    Arc::new(Service {
+        bus: bus.clone(),
+        access: access.clone(),
+        config: Arc::new(config),
+        cores: cores.clone(),
+        clock: cores.clock(),
+        faults: Default::default(),
+    })
+}
+
+/// Turns finished transports into connections of a protocol.
+pub struct Streams<P: Protocol>(pub Arc<Service<P>>);
+
+impl<P: Protocol> Clone for Streams<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<P: Protocol> StreamSink for Streams<P> {
+    fn accept<T: ByteStream>(&self, peer: Peer, io: T, opened: Opened) {
+        let shed = opened.shed();
+        let place = self.0.cores.occupy_here();
+        tokio::spawn(Connection::new(self.0.clone(), peer, io, place, opened, shed));
+    }
+}
+
+/// The bus's settings.
+pub fn bus_config(config: &Config) -> BusConfig {
+    let queue = &config.queue;
+    let retained = &config.retained;
+    BusConfig {
+        queue: QueueLimits {
+            messages_max: queue.messages_max as usize,
+            bytes_max: queue.bytes_max.as_usize(),
+            offline_messages_max: queue.offline_messages_max as usize,
+            offline_bytes_max: queue.offline_bytes_max.as_usize(),
+            offline_qos0: queue.qos0_offline,
+            drop_order: match queue.drop {
+                config::DropOrder::Oldest => DropOrder::Oldest,
+                config::DropOrder::Newest => DropOrder::Newest,
+            },
+        },
+        queue_bytes_total_max: queue.total_bytes_max.as_usize(),
+        retained: RetainLimits {
+            messages_max: retained.messages_max.finite().map_or(usize::MAX, |max| max as usize),
+            payload_bytes_max: retained.payload_max.as_usize(),
+            bytes_max: retained.bytes_max.as_usize(),
+        },
+        retain_available: retained.enable && config.mqtt.retain_available,
+        delayed_available: config.delayed.enable,
+        delayed_messages_max: config.delayed.messages_max as usize,
+        delayed_bytes_max: config.delayed.bytes_max.as_usize(),
+        delayed_secs_max: config.delayed.interval_max.as_secs_u32(),
+        share_strategy: match config.shared.strategy {
+            config::Strategy::RoundRobin => ShareStrategy::RoundRobin,
+            config::Strategy::Random => ShareStrategy::Random,
+            config::Strategy::Sticky => ShareStrategy::Sticky,
+            config::Strategy::HashClientId => ShareStrategy::HashClientId,
+            config::Strategy::HashTopic => ShareStrategy::HashTopic,
+        },
+        session_expiry_secs_max: expiry_secs(config.mqtt.session_expiry_max),
+        subscriptions_max: config.mqtt.subscriptions_max.finite().map_or(usize::MAX, |max| max as usize),
+        upgrade_qos: config.mqtt.upgrade_qos,
+        events: events(config),
+        ..BusConfig::default()
+    }
+}
+
+fn events(config: &Config) -> EventConfig {
+    let system = &config.sys_topics;
+    let on = system.enable && system.emqx_tree;
+    EventConfig {
+        node: config.gateway.name.clone(),
+        connected: on && system.events.client_connected,
+        disconnected: on && system.events.client_disconnected,
+        subscribed: on && system.events.client_subscribed,
+        unsubscribed: on && system.events.client_unsubscribed,
+        clock_zero_unix_ms: 0,
+    }
+}
+
+fn mqtt_config(listener: &config::Listener) -> mqtt::Config {
+    let settings = &listener.mqtt;
+    mqtt::Config {
+        topic_limits: TopicLimits {
+            bytes_max: settings.topic_bytes_max.into(),
+            levels_max: settings.topic_levels_max.into(),
+        },
+        client_id_bytes_max: settings.client_id_bytes_max.into(),
+        packet_bytes_max: u32::try_from(settings.max_packet_size.get()).unwrap_or(u32::MAX),
+        receive_maximum: settings.receive_maximum,
+        inflight_max: settings.inflight_max,
+        topic_alias_in_max: settings.topic_alias_maximum,
+        topic_alias_out_max: settings.topic_alias_maximum_outbound,
+        server_keep_alive_secs: match settings.server_keep_alive.as_secs_u32() {
+            0 => None,
+            secs => Some(u16::try_from(secs).unwrap_or(u16::MAX)),
+        },
+        keep_alive_permille: (settings.keep_alive_multiplier * 1000.0) as u32,
+        connect_timeout_ms: u32::try_from(listener.idle_timeout.duration().as_millis()).unwrap_or(u32::MAX),
+        session_expiry_v3_secs: expiry_secs(settings.session_expiry_default),
+        session_expiry_max_secs: expiry_secs(settings.session_expiry_max),
+        qos_max: Qos::from_u8(settings.max_qos).unwrap_or(Qos::ExactlyOnce),
+        retain_available: settings.retain_available,
+        wildcard_available: settings.wildcard_subscription,
+        shared_available: settings.shared_subscription,
+        subscription_ids_available: settings.subscription_identifiers,
+        exclusive_available: settings.exclusive_subscription,
+        payload_format_checked: settings.validate_payload_format,
+        response_information: text(&settings.response_information),
+        server_reference: text(&settings.server_reference),
+        ..mqtt::Config::default()
+    }
+}
+
+fn expiry_secs(period: config::OrInfinity<config::Period>) -> u32 {
+    period.finite().map_or(u32::MAX, |period| period.as_secs_u32())
+}
+
+fn text(text: &str) -> Option<Box<str>> {
+    Some(text).filter(|text| !text.is_empty()).map(Into::into)
+}

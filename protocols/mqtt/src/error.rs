@@ -48,8 +48,12 @@ pub enum PacketError {
     PasswordWithoutUsername,
     /// SUBSCRIBE or UNSUBSCRIBE without a filter [MQTT-3.8.3-2], [MQTT-3.10.3-2].
     NoFilters,
-    /// Reserved bits or values in subscription options [MQTT-3.8.3-5].
+    /// Reserved bits in subscription options [MQTT-3.8.3-5].
     SubscriptionOptions,
+    /// Quality of service 3 in subscription options (section 3.8.3.1).
+    SubscriptionQos,
+    /// Retain handling 3 in subscription options (section 3.8.3.1).
+    RetainHandling,
     /// No Local on a shared subscription [MQTT-3.8.3-4].
     NoLocalOnShared,
     /// A property identifier that does not exist (section 2.2.2.2).
@@ -94,6 +98,8 @@ impl fmt::Display for PacketError {
             Self::PasswordWithoutUsername => f.write_str("password without user name"),
             Self::NoFilters => f.write_str("no topic filters"),
             Self::SubscriptionOptions => f.write_str("bad subscription options"),
+            Self::SubscriptionQos => f.write_str("subscription to quality of service 3"),
+            Self::RetainHandling => f.write_str("retain handling 3"),
             Self::NoLocalOnShared => f.write_str("no local on a shared subscription"),
             Self::PropertyUnknown(id) => write!(f, "unknown property {id:#04x}"),
             Self::PropertyMisplaced(id) => write!(f, "misplaced property {id:#04x}"),

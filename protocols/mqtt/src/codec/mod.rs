@@ -7,4 +7,4 @@ mod writer;
 
 pub use frame::{Frame, Split, split};
 pub(crate) use reader::Reader;
-pub(crate) use writer::{put_bytes, put_frame, put_text, put_u16, put_varint_prefixed};
+pub(crate) use writer::{put_bytes, put_frame, put_text, put_u16};

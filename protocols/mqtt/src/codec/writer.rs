@@ -32,7 +32,7 @@ pub(crate) fn put_frame(
 }
 
 /// Writes what `body` writes with its length in front. Most are short, so one byte is kept free for the length and the rare long one is moved.
-pub(crate) fn put_varint_prefixed(
+fn put_varint_prefixed(
     out: &mut Vec<u8>,
     body: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {

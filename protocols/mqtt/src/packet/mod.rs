@@ -19,6 +19,7 @@ pub use auth::Auth;
 pub use connack::{Connack, ReturnCode};
 pub use connect::{Connect, Will};
 pub use disconnect::Disconnect;
+pub(crate) use ping::decode as check_ping;
 pub use ping::{PINGREQ, PINGRESP};
 pub use publish::Publish;
 pub(crate) use publish::PublishLayout;

@@ -110,7 +110,7 @@ fn read_options(version: Version, byte: u8) -> Result<SubscriptionOptions, Packe
     if byte & reserved != 0 {
         return Err(PacketError::SubscriptionOptions);
     }
-    let qos = Qos::from_u8(byte & 3).ok_or(PacketError::QosInvalid)?;
+    let qos = Qos::from_u8(byte & 3).ok_or(PacketError::SubscriptionQos)?;
     if !version.has_properties() {
         return Ok(SubscriptionOptions { qos, ..SubscriptionOptions::default() });
     }
@@ -118,7 +118,7 @@ fn read_options(version: Version, byte: u8) -> Result<SubscriptionOptions, Packe
         0 => RetainHandling::Send,
         1 => RetainHandling::SendIfNew,
         2 => RetainHandling::DoNotSend,
-        _ => return Err(PacketError::SubscriptionOptions),
+        _ => return Err(PacketError::RetainHandling),
     };
     let no_local = byte & 0b100 != 0;
     let retain_as_published = byte & 0b1000 != 0;
@@ -190,7 +190,7 @@ mod tests {
             check(&[0, 1], &[0, 1, b't', 0, 0], PacketError::Truncated);
             check(&[0, 1], &[0, 1, 0xff, 0], PacketError::NotUtf8);
             check(&[0, 1], &[0, 1, 0, 0], PacketError::Nul);
-            check(&[0, 1], &[0, 1, b't', 3], PacketError::QosInvalid);
+            check(&[0, 1], &[0, 1, b't', 3], PacketError::SubscriptionQos);
             if version == Version::V311 {
                 // [MQTT-3-8.3-4] of 3.1.1
                 check(&[0, 1], &[0, 1, b't', 4], PacketError::SubscriptionOptions);
@@ -200,7 +200,7 @@ mod tests {
         // [MQTT-3.8.3-5], [MQTT-3.8.3-4]
         v5(&[0x82, 7, 0, 1, 0, 0, 1, b't', 0x40], PacketError::SubscriptionOptions);
         v5(&[0x82, 7, 0, 1, 0, 0, 1, b't', 0x80], PacketError::SubscriptionOptions);
-        v5(&[0x82, 7, 0, 1, 0, 0, 1, b't', 0x30], PacketError::SubscriptionOptions);
+        v5(&[0x82, 7, 0, 1, 0, 0, 1, b't', 0x30], PacketError::RetainHandling);
         let shared = [&[0x82, 16, 0, 1, 0, 0, 10], &b"$share/g/t"[..], &[4]].concat();
         v5(&shared, PacketError::NoLocalOnShared);
         v5(&[0x82, 9, 0, 1, 2, 0x0b, 0, 0, 1, b't', 0], PacketError::PropertyValue(0x0b));

@@ -1,0 +1,280 @@
+use std::collections::HashMap;
+
+use thingway_contract::{
+    Instant, Message, MessageHead, Outbox, PublishOutcome, Qos, Request, Token, Topic, TopicError,
+};
+
+use super::{Connection, TokenKind};
+use crate::{
+    MqttFault, PacketError, PropertyId, Reason, Version,
+    fault::outcome_reason,
+    packet::{Ack, PacketType, Publish, PublishLayout, Sender},
+};
+
+/// Packet identifiers of incoming QoS 2 messages between PUBLISH and PUBREL.
+///
+/// The client chooses the identifiers, so this is a keyed hash map, and it holds no more than the receive maximum, or before 5.0 as many as there are identifiers.
+#[derive(Debug, Default)]
+pub(super) struct InboundIds {
+    ids: HashMap<u16, InboundId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InboundId {
+    /// PUBREC was sent; before that the gateway has yet to say what became of the message.
+    received: bool,
+    /// It counts as unacknowledged on this connection.
+    counted: bool,
+}
+
+impl InboundIds {
+    pub(super) fn restore(&mut self, ids: &[u16]) {
+        let known = InboundId { received: true, counted: false };
+        self.ids.extend(ids.iter().filter(|&&id| id != 0).map(|&id| (id, known)));
+    }
+
+    /// In ascending order.
+    pub(super) fn park(&self) -> Vec<u16> {
+        let mut ids: Vec<u16> = self.ids.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+impl Connection {
+    pub(super) fn on_publish(
+        &mut self,
+        version: Version,
+        first: u8,
+        body: &[u8],
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), MqttFault> {
+        let publish = Publish::decode_topic_unchecked(version, Sender::Client, first, body)?;
+        if publish.qos > self.config.qos_max {
+            return Err(MqttFault::QosNotSupported);
+        }
+        if publish.retain && !self.config.retain_available {
+            return Err(MqttFault::RetainNotSupported);
+        }
+        let refusal = self.topic_refusal(version, &publish)?;
+        let alias = publish.properties.short(PropertyId::TopicAlias);
+        if let Some(alias) = alias {
+            self.take_alias(alias, &publish, refusal.is_none())?;
+        }
+        if publish.qos == Qos::ExactlyOnce && self.is_repeated(version, publish.packet_id, out)? {
+            return Ok(());
+        }
+        if publish.qos.is_acknowledged() {
+            if version.has_properties() && self.unacknowledged >= self.config.receive_maximum.max(1) {
+                return Err(MqttFault::ReceiveMaximumExceeded);
+            }
+            if let Some(refusal) = refusal.or_else(|| self.content_refusal(version, &publish)) {
+                let kind = if publish.qos == Qos::AtLeastOnce { PacketType::Puback } else { PacketType::Pubrec };
+                self.acknowledge(kind, publish.packet_id, refusal, out);
+                return Ok(());
+            }
+        } else if self.is_payload_format_wrong(&publish) {
+            return Err(MqttFault::PayloadFormat);
+        }
+
+        let token = self.expect_outcome(version, &publish);
+        let message = self.message(version, &publish, body, alias, now, out);
+        out.request(Request::Publish { token, message });
+        Ok(())
+    }
+
+    /// Checks a topic name that is there. One beyond the operator's limits is refused alone where there is an acknowledgement with a reason.
+    fn topic_refusal(&self, version: Version, publish: &Publish<'_>) -> Result<Option<Reason>, MqttFault> {
+        if publish.topic.is_empty() {
+            return Ok(None);
+        }
+        match Topic::parse(publish.topic, self.config.topic_limits) {
+            Ok(_) => Ok(None),
+            Err(error @ (TopicError::TooLong | TopicError::TooManyLevels)) => {
+                if version.has_properties() && publish.qos.is_acknowledged() {
+                    Ok(Some(Reason::TopicNameInvalid))
+                } else {
+                    Err(MqttFault::TopicBeyondLimits(error))
+                }
+            }
+            Err(error) => Err(MqttFault::Packet(PacketError::Topic(error))),
+        }
+    }
+
+    /// Sets an alias, or makes sure that it was set.
+    fn take_alias(&mut self, alias: u16, publish: &Publish<'_>, acceptable: bool) -> Result<(), MqttFault> {
+        if alias > self.config.topic_alias_in_max {
+            return Err(MqttFault::TopicAliasAboveMaximum(alias));
+        }
+        if publish.topic.is_empty() {
+            return match self.aliases.as_ref().and_then(|aliases| aliases.topic(alias)) {
+                Some(_) => Ok(()),
+                None => Err(MqttFault::TopicAliasUnknown(alias)),
+            };
+        }
+        if acceptable {
+            self.aliases.get_or_insert_default().set(alias, publish.topic);
+        }
+        Ok(())
+    }
+
+    /// QoS 2: true for a message that was published before and not yet released; it is acknowledged again and not published again [MQTT-4.3.3-10].
+    fn is_repeated(&mut self, version: Version, id: u16, out: &mut Outbox) -> Result<bool, MqttFault> {
+        let Some(state) = self.inbound.as_mut().and_then(|inbound| inbound.ids.get_mut(&id)) else {
+            return Ok(false);
+        };
+        if !state.counted {
+            if version.has_properties() && self.unacknowledged >= self.config.receive_maximum.max(1) {
+                return Err(MqttFault::ReceiveMaximumExceeded);
+            }
+            state.counted = true;
+            self.unacknowledged = self.unacknowledged.saturating_add(1);
+        }
+        // Otherwise PUBREC goes out when the gateway has answered.
+        if state.received {
+            self.acknowledge(PacketType::Pubrec, id, Reason::Success, out);
+        }
+        Ok(true)
+    }
+
+    fn content_refusal(&self, version: Version, publish: &Publish<'_>) -> Option<Reason> {
+        if self.is_payload_format_wrong(publish) {
+            return Some(Reason::PayloadFormatInvalid);
+        }
+        let in_use = version.has_properties()
+            && self.inbound.as_ref().is_some_and(|inbound| inbound.ids.contains_key(&publish.packet_id));
+        in_use.then_some(Reason::PacketIdentifierInUse)
+    }
+
+    fn is_payload_format_wrong(&self, publish: &Publish<'_>) -> bool {
+        self.config.payload_format_checked
+            && publish.properties.flag(PropertyId::PayloadFormatIndicator) == Some(true)
+            && std::str::from_utf8(publish.payload).is_err()
+    }
+
+    fn expect_outcome(&mut self, version: Version, publish: &Publish<'_>) -> Token {
+        let id = publish.packet_id;
+        let token = match publish.qos {
+            // The outcome matters only where it would end the connection.
+            Qos::AtMostOnce if publish.retain && version.has_properties() => TokenKind::Qos0.token(0),
+            Qos::AtMostOnce => return Token::NONE,
+            Qos::AtLeastOnce => TokenKind::Qos1.token(id),
+            Qos::ExactlyOnce => {
+                let pending = InboundId { received: false, counted: true };
+                self.inbound.get_or_insert_default().ids.insert(id, pending);
+                TokenKind::Qos2.token(id)
+            }
+        };
+        if publish.qos.is_acknowledged() {
+            self.unacknowledged = self.unacknowledged.saturating_add(1);
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        token
+    }
+
+    /// The bytes as they came, unless something in them belongs to this connection or is counted down.
+    fn message(
+        &self,
+        version: Version,
+        publish: &Publish<'_>,
+        body: &[u8],
+        alias: Option<u16>,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Message {
+        let expiry_secs = publish.properties.number(PropertyId::MessageExpiryInterval);
+        let head = MessageHead {
+            qos: publish.qos,
+            retain: publish.retain,
+            publisher: self.publisher,
+            received_at: now,
+            expires_at: expiry_secs.map_or(Instant::NEVER, |secs| now.plus_secs(u64::from(secs))),
+        };
+        if alias.is_none() && expiry_secs.is_none() {
+            let PublishLayout { topic, properties, payload } = publish.layout(version);
+            return Message::from_body(head, body, topic, properties, payload);
+        }
+        let topic = match alias.filter(|_| publish.topic.is_empty()) {
+            Some(alias) => self.aliases.as_ref().and_then(|aliases| aliases.topic(alias)).unwrap_or_default(),
+            None => publish.topic,
+        };
+        // The end of the wire bytes serves as scratch, so that no other buffer is needed.
+        let wire = out.wire();
+        let start = wire.len();
+        wire.extend_from_slice(topic.as_bytes());
+        for (id, _, encoded) in publish.properties.iter_encoded() {
+            if !matches!(id, PropertyId::TopicAlias | PropertyId::MessageExpiryInterval) {
+                wire.extend_from_slice(encoded);
+            }
+        }
+        let payload = wire.len() - start;
+        wire.extend_from_slice(publish.payload);
+        let message = Message::from_body(head, &wire[start..], 0..topic.len(), topic.len()..payload, payload);
+        wire.truncate(start);
+        message
+    }
+
+    pub(super) fn published(
+        &mut self,
+        token: Token,
+        outcome: PublishOutcome,
+        out: &mut Outbox,
+    ) -> Result<(), MqttFault> {
+        let Some((kind, id)) = TokenKind::of(token) else {
+            return Err(MqttFault::BadReply);
+        };
+        if outcome == PublishOutcome::RetainNotSupported {
+            return Err(MqttFault::RetainNotSupported);
+        }
+        let reason = outcome_reason(outcome);
+        let with_reasons = self.version.is_some_and(Version::has_properties);
+        // Without reasons an acknowledgement says that the message was taken. A message that was not allowed is taken and dropped (MQTT 3.1.1, section
+        // 3.3.5); for others the client must be able to try again.
+        if !with_reasons && kind != TokenKind::Qos0 && reason.is_failure() && outcome != PublishOutcome::NotAuthorized {
+            return Err(MqttFault::PublishFailed(outcome));
+        }
+        match kind {
+            TokenKind::Qos0 => {}
+            TokenKind::Qos1 => {
+                self.unacknowledged = self.unacknowledged.saturating_sub(1);
+                self.acknowledge(PacketType::Puback, id, reason, out);
+            }
+            TokenKind::Qos2 => {
+                if with_reasons && reason.is_failure() {
+                    self.forget_inbound(id);
+                } else if let Some(state) = self.inbound.as_mut().and_then(|inbound| inbound.ids.get_mut(&id)) {
+                    state.received = true;
+                }
+                self.acknowledge(PacketType::Pubrec, id, reason, out);
+            }
+            TokenKind::Subscribe | TokenKind::Unsubscribe => return Err(MqttFault::BadReply),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_pubrel(&mut self, version: Version, ack: Ack<'_>, out: &mut Outbox) -> Result<(), MqttFault> {
+        let id = ack.packet_id;
+        let state = self.inbound.as_ref().and_then(|inbound| inbound.ids.get(&id));
+        let reason = match state {
+            // No PUBREC went out that this could answer.
+            Some(InboundId { received: false, .. }) => return Err(MqttFault::AckOutOfOrder(PacketType::Pubrel)),
+            Some(_) => Reason::Success,
+            None if version.has_properties() => Reason::PacketIdentifierNotFound,
+            None => Reason::Success,
+        };
+        self.forget_inbound(id);
+        self.acknowledge(PacketType::Pubcomp, id, reason, out);
+        Ok(())
+    }
+
+    fn forget_inbound(&mut self, id: u16) {
+        let Some(inbound) = &mut self.inbound else { return };
+        if inbound.ids.remove(&id).is_some_and(|state| state.counted) {
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        }
+        if inbound.ids.is_empty() && inbound.ids.capacity() > 64 {
+            self.inbound = None;
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The server's side of MQTT conversations, as scripts: send this, expect that.
+//!
+//! The identifiers in brackets are normative statements of MQTT 5.0; those of 3.1.1 are marked so where they differ.
+
+mod handshake;
+mod support;

@@ -37,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &["access", "bus", "config", "logging", "metrics", "store", "trace"]),
     ("cluster", &["access", "bus", "logging", "metrics", "store"]),
     ("rules", &["access", "bus", "logging", "metrics", "store"]),
-    ("protocols", &["config", "net"]),
+    ("protocols", &["access", "bus", "config", "net"]),
     ("net", &["access", "bus", "logging", "metrics", "store"]),
     ("access", &["bus", "logging", "metrics", "store"]),
     ("bus", &["logging", "metrics", "store"]),

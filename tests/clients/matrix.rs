@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, thread};
 
 use crate::{
-    agent::{Agent, Client, Options, Pending, publication},
+    agent::{Agent, Client, Options, publication},
     mosquitto::mosquitto,
     process::{aiomqtt, browser, mqtt_js, paho},
     rumqtt::rumqttc,

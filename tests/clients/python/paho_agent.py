@@ -20,8 +20,10 @@ class Connection:
         self.conn = c["conn"]
         self.version = c["version"]
         self.connect_req = c["req"]
-        self.lock = threading.RLock()
+        # An acknowledgement may come before the call that it is for has returned.
+        self.lock = threading.Lock()
         self.pending = {}
+        self.early = {}
         arguments = {} if self.version == 5 else {"clean_session": c["clean"]}
         self.client = paho.Client(
             paho.CallbackAPIVersion.VERSION2,
@@ -68,9 +70,13 @@ class Connection:
         wire.report("closed", conn=self.conn, code=code.value if flags.is_disconnect_packet_from_server else None)
 
     def finish(self, mid, codes):
+        codes = [code if isinstance(code, int) else code.value for code in codes]
         with self.lock:
-            req = self.pending.pop(mid)
-        wire.done(req, codes=[code if isinstance(code, int) else code.value for code in codes])
+            req = self.pending.pop(mid, None)
+            if req is None:
+                self.early[mid] = codes
+                return
+        wire.done(req, codes=codes)
 
     def subscribe(self, c):
         if self.version == 5:
@@ -81,26 +87,28 @@ class Connection:
             arguments = {"options": options, "properties": properties}
         else:
             arguments = {"qos": c["qos"]}
-        with self.lock:
-            result, mid = self.client.subscribe(c["filter"], **arguments)
-            self.started(result, mid, c)
+        result, mid = self.client.subscribe(c["filter"], **arguments)
+        self.started(result, mid, c)
 
     def unsubscribe(self, c):
-        with self.lock:
-            result, mid = self.client.unsubscribe(c["filter"])
-            self.started(result, mid, c)
+        result, mid = self.client.unsubscribe(c["filter"])
+        self.started(result, mid, c)
 
     def publish(self, c):
         arguments = {"properties": wire.publish_properties(c["properties"])} if self.version == 5 else {}
-        with self.lock:
-            info = self.client.publish(c["topic"], bytes.fromhex(c["payload"]), c["qos"], c["retain"], **arguments)
-            self.started(info.rc, info.mid, c)
+        info = self.client.publish(c["topic"], bytes.fromhex(c["payload"]), c["qos"], c["retain"], **arguments)
+        self.started(info.rc, info.mid, c)
 
     def started(self, result, mid, c):
-        if result == paho.MQTT_ERR_SUCCESS:
-            self.pending[mid] = c["req"]
-        else:
+        if result != paho.MQTT_ERR_SUCCESS:
             wire.done(c["req"], error=paho.error_string(result))
+            return
+        with self.lock:
+            if mid not in self.early:
+                self.pending[mid] = c["req"]
+                return
+            codes = self.early.pop(mid)
+        wire.done(c["req"], codes=codes)
 
     def disconnect(self, c):
         self.client.disconnect()

@@ -11,7 +11,7 @@ use std::{
 pub fn need(test: &str, tool: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{test} needs {tool}, and CI has everything");
-        // Straight to the descriptor: the test harness would swallow the output of a test that passes.
+        #[expect(clippy::explicit_write, reason = "the test harness would swallow the output of a test that passes")]
         writeln!(std::io::stderr(), "skipped: {test} needs {tool}").unwrap();
     }
     found

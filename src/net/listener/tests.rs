@@ -44,7 +44,8 @@ impl StreamSink for Echo {
 
 /// Cores for tests.
 pub(in crate::net) fn cores(count: usize) -> Cores {
-    Cores::start_bare(count).unwrap()
+    let bus = std::sync::Arc::new(crate::bus::Bus::new(crate::bus::BusConfig::default(), "test-"));
+    Cores::start(count, &bus, crate::net::core::Clock::new()).unwrap()
 }
 
 fn options() -> ListenerOptions {

@@ -14,6 +14,8 @@ pub enum CertificateIdentity {
     Email,
     /// The first URI among the subject alternative names.
     Uri,
+    /// The first DNS name, mail address or URI among the subject alternative names.
+    AlternativeName,
 }
 
 impl CertificateIdentity {
@@ -23,12 +25,12 @@ impl CertificateIdentity {
         let text = match self {
             Self::CommonName => certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned(),
             Self::DistinguishedName => certificate.subject().to_string(),
-            Self::DnsName | Self::Email | Self::Uri => {
+            Self::DnsName | Self::Email | Self::Uri | Self::AlternativeName => {
                 let alternatives = certificate.subject_alternative_name().ok()??;
                 alternatives.value.general_names.iter().find_map(|name| match (self, name) {
-                    (Self::DnsName, GeneralName::DNSName(text))
-                    | (Self::Email, GeneralName::RFC822Name(text))
-                    | (Self::Uri, GeneralName::URI(text)) => Some((*text).to_owned()),
+                    (Self::DnsName | Self::AlternativeName, GeneralName::DNSName(text))
+                    | (Self::Email | Self::AlternativeName, GeneralName::RFC822Name(text))
+                    | (Self::Uri | Self::AlternativeName, GeneralName::URI(text)) => Some((*text).to_owned()),
                     _ => None,
                 })?
             }

@@ -5,6 +5,7 @@ pub mod core;
 pub mod limit;
 pub mod listener;
 pub mod proxy;
+pub mod quic;
 pub mod tls;
 pub mod unix;
 pub mod ws;

@@ -156,3 +156,5 @@ async fn wildcard_takes_both_families() {
     echoes(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
     assert!(peers.recv().await.unwrap().0.remote.unwrap().is_ipv4());
 }
+
+mod layers;

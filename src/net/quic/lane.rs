@@ -6,6 +6,8 @@ use std::{
 use quinn::{RecvStream, SendStream, StreamId};
 use tokio::io::ReadBuf;
 
+use super::FrameLength;
+
 /// Bytes after which a frame's length must be known; otherwise they are passed on for the protocol to refuse.
 const HEAD_BYTES_MAX: usize = 16;
 /// Most bytes read at once behind an incomplete frame.
@@ -42,7 +44,7 @@ impl Lane {
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-        frame_length: fn(&[u8]) -> Option<usize>,
+        frame_length: FrameLength,
         buffer_bytes_max: usize,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -68,7 +70,7 @@ impl Lane {
             if self.ready > 0 {
                 continue;
             }
-            match frame_length(&self.buffer) {
+            match frame_length.of(&self.buffer) {
                 Some(length) if length > buffer_bytes_max => self.ready = length,
                 None if self.buffer.len() >= HEAD_BYTES_MAX => self.ready = self.buffer.len(),
                 _ => {
@@ -108,10 +110,10 @@ impl Lane {
 }
 
 /// Length of the whole frames at the front.
-fn whole_frames(bytes: &[u8], frame_length: fn(&[u8]) -> Option<usize>) -> usize {
+fn whole_frames(bytes: &[u8], frame_length: FrameLength) -> usize {
     let mut whole = 0;
     while whole < bytes.len() {
-        match frame_length(&bytes[whole..]) {
+        match frame_length.of(&bytes[whole..]) {
             Some(length) if length > 0 && length <= bytes.len() - whole => whole += length,
             _ => break,
         }
@@ -121,14 +123,14 @@ fn whole_frames(bytes: &[u8], frame_length: fn(&[u8]) -> Option<usize>) -> usize
 
 /// Where in a frame a sequence of bytes is.
 pub(super) struct Boundary {
-    frame_length: fn(&[u8]) -> Option<usize>,
+    frame_length: FrameLength,
     /// First bytes of a frame whose length is not known yet.
     head: Vec<u8>,
     left: usize,
 }
 
 impl Boundary {
-    pub(super) fn new(frame_length: fn(&[u8]) -> Option<usize>) -> Self {
+    pub(super) fn new(frame_length: FrameLength) -> Self {
         Self { frame_length, head: Vec::new(), left: 0 }
     }
 
@@ -153,7 +155,7 @@ impl Boundary {
             let before = self.head.len();
             let taken = bytes.len().min(HEAD_BYTES_MAX);
             self.head.extend_from_slice(&bytes[..taken]);
-            match (self.frame_length)(&self.head) {
+            match self.frame_length.of(&self.head) {
                 Some(length) => {
                     // The head's bytes that were seen before are behind us.
                     self.left = length.saturating_sub(before).max(1);
@@ -185,7 +187,7 @@ mod tests {
             .collect();
         let ends = [2, 5, 45, 47, 347, 352];
         for piece in 1..=60 {
-            let (mut boundary, mut at) = (Boundary::new(two), 0);
+            let (mut boundary, mut at) = (Boundary::new(FrameLength(two)), 0);
             for bytes in stream.chunks(piece) {
                 boundary.advance(bytes);
                 at += bytes.len();
@@ -196,8 +198,8 @@ mod tests {
 
     #[test]
     fn whole_frames_stop_at_an_incomplete_one() {
-        assert_eq!(whole_frames(&[0, 2, 0, 3, 7, 0, 9, 1], two), 5);
-        assert_eq!(whole_frames(&[0, 2, 0], two), 2);
-        assert_eq!(whole_frames(&[0, 0, 0, 0], two), 0, "a frame of no length would never end");
+        assert_eq!(whole_frames(&[0, 2, 0, 3, 7, 0, 9, 1], FrameLength(two)), 5);
+        assert_eq!(whole_frames(&[0, 2, 0], FrameLength(two)), 2);
+        assert_eq!(whole_frames(&[0, 0, 0, 0], FrameLength(two)), 0, "a frame of no length would never end");
     }
 }

@@ -41,11 +41,20 @@ pub struct QuicOptions {
     /// Bytes of an incomplete frame that are kept for a stream. A longer frame is passed on as it comes, and other
     /// streams wait until it is complete.
     pub frame_buffer_bytes_max: usize,
-    /// Length of the frame that begins with these bytes, once they are enough to tell. `None` allows the main stream
-    /// only, as frames of several streams could not be told apart.
-    pub frame_length: Option<fn(&[u8]) -> Option<usize>>,
+    /// How frames are told apart. `None` allows the main stream only, as frames of several streams could not be merged.
+    pub frame_length: Option<FrameLength>,
     /// When a new peer must first show that it receives at its address.
     pub retry: Retry,
+}
+
+/// Tells the length of the frame that begins with some bytes, header and all, once they are enough to tell; at most 16.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameLength(pub fn(&[u8]) -> Option<usize>);
+
+impl FrameLength {
+    fn of(self, bytes: &[u8]) -> Option<usize> {
+        (self.0)(bytes)
+    }
 }
 
 /// When a new peer must first show that it receives at its address, at the price of a round trip.

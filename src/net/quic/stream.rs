@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use quinn::{Connection, RecvStream, SendStream, StreamId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    QuicOptions,
+    FrameLength, QuicOptions,
     lane::{Boundary, Lane},
 };
 use crate::net::listener::ByteStream;
@@ -28,15 +29,15 @@ pub struct QuicStream {
     lanes: Vec<Lane>,
     connection: Connection,
     multi: Option<Box<Multi>>,
-    farewell: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    farewell: Option<BoxFuture<'static, ()>>,
 }
 
 /// What more than one stream needs.
 struct Multi {
-    frame_length: fn(&[u8]) -> Option<usize>,
+    frame_length: FrameLength,
     buffer_bytes_max: usize,
     /// The next stream that the peer opens; `None` when there will be no more.
-    accepting: Option<Pin<Box<dyn Future<Output = Option<(SendStream, RecvStream)>> + Send>>>,
+    accepting: Option<BoxFuture<'static, Option<(SendStream, RecvStream)>>>,
     /// The lane to be read next.
     turn: usize,
     /// The stream that is written to.
@@ -162,7 +163,7 @@ impl QuicStream {
     }
 }
 
-fn next_stream(connection: Connection) -> Pin<Box<dyn Future<Output = Option<(SendStream, RecvStream)>> + Send>> {
+fn next_stream(connection: Connection) -> BoxFuture<'static, Option<(SendStream, RecvStream)>> {
     Box::pin(async move { connection.accept_bi().await.ok() })
 }
 

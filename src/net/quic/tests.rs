@@ -120,7 +120,7 @@ async fn limits_and_silence() {
 #[tokio::test]
 async fn several_streams_are_merged_by_frame_and_answered_where_they_came_from() {
     let authority = Authority::new();
-    let quic = QuicOptions { frame_length: Some(first_byte), streams_max: 3, ..QuicOptions::default() };
+    let quic = QuicOptions { frame_length: Some(FrameLength(first_byte)), streams_max: 3, ..QuicOptions::default() };
     let handle = start(options(&authority, quic), &cores(2), Echo::new().0).unwrap();
     let endpoint = client(&authority, b"mqtt", false);
     let connection = connect(&endpoint, &handle).await.unwrap();
@@ -164,7 +164,8 @@ async fn a_frame_beyond_the_buffer_is_passed_on_in_parts() {
         Some(usize::from(u16::from_be_bytes([*bytes.first()?, *bytes.get(1)?])))
     }
     let authority = Authority::new();
-    let quic = QuicOptions { frame_length: Some(two), frame_buffer_bytes_max: 100, ..QuicOptions::default() };
+    let quic =
+        QuicOptions { frame_length: Some(FrameLength(two)), frame_buffer_bytes_max: 100, ..QuicOptions::default() };
     let handle = start(options(&authority, quic), &cores(1), Echo::new().0).unwrap();
     let connection = connect(&client(&authority, b"mqtt", false), &handle).await.unwrap();
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
@@ -186,7 +187,7 @@ async fn main_is_selected_between_frames_only() {
     let authority = Authority::new();
     let tls = TlsOptions { alpn: vec![b"mqtt".to_vec()], ..TlsOptions::new(authority.issue("l", "l", &["localhost"])) };
     let tls = TlsServer::load(tls).unwrap();
-    let quic = QuicOptions { frame_length: Some(first_byte), ..QuicOptions::default() };
+    let quic = QuicOptions { frame_length: Some(FrameLength(first_byte)), ..QuicOptions::default() };
     let mut server = Server { tls: Arc::new(tls), transport: Arc::new(transport(&quic)), current: None };
     let config = (*server.config().unwrap()).clone();
     let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();

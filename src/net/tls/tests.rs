@@ -65,7 +65,7 @@ impl Authority {
     }
 }
 
-fn listen(tls: TlsOptions) -> (ListenerHandle, tokio::sync::mpsc::UnboundedReceiver<(thingway_contract::Peer, bool)>) {
+fn listen(tls: TlsOptions) -> (ListenerHandle, tokio::sync::mpsc::Receiver<(thingway_contract::Peer, bool)>) {
     let mut options = ListenerOptions::new("tls", Bind::Tcp(vec!["127.0.0.1:0".parse().unwrap()]));
     options.tls = Some(tls);
     options.limits.handshake_timeout = Duration::from_secs(20);

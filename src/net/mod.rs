@@ -7,6 +7,7 @@ pub mod limit;
 pub mod listener;
 mod pending;
 pub mod proxy;
+pub mod quic;
 mod service;
 pub mod stream;
 pub mod tls;

@@ -31,6 +31,7 @@ pub(in crate::net) struct Context<S> {
     pub(in crate::net) sink: S,
     pub(in crate::net) options: ListenerOptions,
     pub(in crate::net) tls: Option<Arc<TlsServer>>,
+    pub(in crate::net) local: Arc<[SocketAddr]>,
 }
 
 /// A socket that listens, not yet in a runtime.
@@ -175,7 +176,7 @@ impl<S: StreamSink> Context<S> {
         let counters = &self.shared.counters;
         let counter = match fault {
             HandshakeFault::Proxy(_) => &counters.proxy_failures,
-            HandshakeFault::Tls(_) => &counters.tls_failures,
+            HandshakeFault::Tls(_) | HandshakeFault::Quic(_) => &counters.tls_failures,
             HandshakeFault::WebSocket(_) => &counters.websocket_failures,
             HandshakeFault::Io(_) => &counters.handshake_aborts,
         };

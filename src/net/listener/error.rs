@@ -66,6 +66,9 @@ pub enum HandshakeFault {
     /// TLS failed.
     #[error("TLS: {0}")]
     Tls(TlsFault),
+    /// The QUIC handshake failed.
+    #[error("QUIC: {0}")]
+    Quic(quinn::ConnectionError),
     /// The WebSocket upgrade was refused.
     #[error("WebSocket: {0}")]
     WebSocket(UpgradeFault),
@@ -88,6 +91,17 @@ impl From<TlsFault> for HandshakeFault {
         match fault {
             TlsFault::Io(cause) => Self::Io(cause),
             fault => Self::Tls(fault),
+        }
+    }
+}
+
+impl From<quinn::ConnectionError> for HandshakeFault {
+    fn from(error: quinn::ConnectionError) -> Self {
+        use quinn::ConnectionError::{ApplicationClosed, LocallyClosed, Reset, TimedOut};
+        match error {
+            TimedOut => Self::Io(io::ErrorKind::TimedOut.into()),
+            Reset | ApplicationClosed(_) | LocallyClosed => Self::Io(io::ErrorKind::ConnectionReset.into()),
+            fault => Self::Quic(fault),
         }
     }
 }

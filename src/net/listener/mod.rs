@@ -1,7 +1,8 @@
 //! Listeners: they bind, accept, run the handshakes of a transport in bounded time and number, and hand the finished
 //! transport to a [`StreamSink`].
 //!
-//! A TCP listener has one accept loop per core on sockets that share the port (`SO_REUSEPORT`).
+//! A TCP listener has one accept loop per core on sockets that share the port (`SO_REUSEPORT`); a Unix socket has one
+//! accept loop; QUIC has one endpoint for each address.
 
 pub(super) mod accept;
 pub(super) mod bind;
@@ -25,6 +26,7 @@ use self::accept::{Context, Socket, accept_loop};
 use super::{
     core::Cores,
     limit::{ListenerShared, Stopping},
+    quic,
     tls::{Reload, TlsError, TlsServer},
     unix,
 };
@@ -43,10 +45,17 @@ pub struct ListenerHandle {
 pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) -> Result<ListenerHandle, ListenError> {
     let shared = ListenerShared::new(options.name.clone(), options.limits.clone());
     let layered = options.tls.is_some() || options.websocket.is_some();
-    let tls = options.tls.clone().map(TlsServer::load).transpose();
+    let tls = options.tls.clone().map(|mut tls| {
+        if matches!(options.bind, Bind::Quic(..)) && tls.alpn.is_empty() {
+            tls.alpn = vec![b"mqtt".to_vec()];
+        }
+        TlsServer::load(tls)
+    });
+    let tls = tls.transpose();
     let tls = tls.map_err(|cause| ListenError::Tls { listener: options.name.clone(), cause })?.map(Arc::new);
     let mut local = Vec::new();
     let mut sockets = Vec::new();
+    let mut endpoints = Vec::new();
     match &options.bind {
         Bind::Tcp(addresses) => {
             if addresses.is_empty() {
@@ -59,6 +68,19 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
                 sockets.extend(bound.sockets.into_iter().enumerate().map(|(core, socket)| (core, Socket::Tcp(socket))));
             }
         }
+        Bind::Quic(addresses, quic) => {
+            let tls = tls.clone().filter(|tls| options.websocket.is_none() && quic::fits(tls));
+            let tls = tls.ok_or_else(|| ListenError::Combination(options.name.clone()))?;
+            if addresses.is_empty() {
+                return Err(ListenError::NoAddress(options.name));
+            }
+            for address in addresses {
+                let (socket, bound) = quic::bind(*address, addresses)
+                    .map_err(|cause| ListenError::bind(&options.name, *address, &cause))?;
+                local.push(bound);
+                endpoints.push((tls.clone(), quic.clone(), socket));
+            }
+        }
         Bind::Unix(_) if layered => return Err(ListenError::Combination(options.name)),
         Bind::Unix(unix) => {
             let (socket, file) =
@@ -66,11 +88,23 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
             sockets.push((0, Socket::Unix(socket, file)));
         }
     }
-    let context = Arc::new(Context { shared: shared.clone(), cores: cores.clone(), sink, options, tls: tls.clone() });
+    let local: Arc<[SocketAddr]> = local.into();
+    let context = Arc::new(Context {
+        shared: shared.clone(),
+        cores: cores.clone(),
+        sink,
+        options,
+        tls: tls.clone(),
+        local: local.clone(),
+    });
+    for (core, (tls, quic, socket)) in endpoints.into_iter().enumerate() {
+        let stopping = shared.stopping();
+        cores.spawn_on(core, quic::serve(context.clone(), tls, quic, core % cores.len(), socket, stopping));
+    }
     for (core, socket) in sockets {
         cores.spawn_on(core, accept_loop(context.clone(), core, socket, shared.stopping()));
     }
-    let handle = ListenerHandle { shared, local: local.into(), tls };
+    let handle = ListenerHandle { shared, local, tls };
     handle.watch_certificates(cores);
     Ok(handle)
 }

@@ -2,7 +2,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use thingway_contract::Transport;
 
-use crate::net::{limit::Limits, proxy::Networks, tls::TlsOptions, unix::UnixOptions, ws::WsOptions};
+use crate::net::{
+    limit::Limits, proxy::Networks, quic::QuicOptions, tls::TlsOptions, unix::UnixOptions, ws::WsOptions,
+};
 
 /// Settings of one listener.
 #[derive(Clone, Debug)]
@@ -27,12 +29,14 @@ pub struct ListenerOptions {
 }
 
 /// Where a listener listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Bind {
     /// TCP addresses. Port 0 takes any free port. An IPv6 wildcard address also takes IPv4, unless the list has an IPv4
     /// address with the same port; peers that reach it by IPv4 are shown with their IPv4 address.
     Tcp(Vec<SocketAddr>),
+    /// UDP addresses for QUIC, with the same rules. After a stop the socket stays with its connections until they end.
+    Quic(Vec<SocketAddr>, QuicOptions),
     /// A Unix domain socket.
     Unix(UnixOptions),
 }
@@ -88,6 +92,7 @@ impl ListenerOptions {
     pub fn transport(&self) -> Transport {
         match (&self.bind, &self.tls, &self.websocket) {
             (Bind::Unix(_), ..) => Transport::Unix,
+            (Bind::Quic(..), ..) => Transport::Quic,
             (Bind::Tcp(_), None, None) => Transport::Tcp,
             (Bind::Tcp(_), Some(_), None) => Transport::Tls,
             (Bind::Tcp(_), None, Some(_)) => Transport::WebSocket,

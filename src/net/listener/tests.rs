@@ -12,18 +12,18 @@ use crate::net::limit::{Limits, Opened, Rate};
 
 /// Echoes, and tells whom it served.
 #[derive(Clone)]
-pub(in crate::net) struct Echo(mpsc::UnboundedSender<(Peer, bool)>);
+pub(in crate::net) struct Echo(mpsc::Sender<(Peer, bool)>);
 
 impl Echo {
-    pub(in crate::net) fn new() -> (Self, mpsc::UnboundedReceiver<(Peer, bool)>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    pub(in crate::net) fn new() -> (Self, mpsc::Receiver<(Peer, bool)>) {
+        let (sender, receiver) = mpsc::channel(64);
         (Self(sender), receiver)
     }
 }
 
 impl StreamSink for Echo {
     fn accept<T: ByteStream>(&self, peer: Peer, mut io: T, opened: Opened) {
-        let _ = self.0.send((peer, opened.shed())); // A test may not care.
+        let _ = self.0.try_send((peer, opened.shed())); // A test may not care.
         tokio::spawn(async move {
             let _opened = opened;
             let mut buffer = vec![0; 64 * 1024];
@@ -157,3 +157,5 @@ async fn wildcard_takes_both_families() {
     echoes(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
     assert!(peers.recv().await.unwrap().0.remote.unwrap().is_ipv4());
 }
+
+mod layers;

@@ -65,7 +65,7 @@ impl Authority {
     }
 }
 
-fn listen(tls: TlsOptions) -> (ListenerHandle, tokio::sync::mpsc::UnboundedReceiver<(thingway_contract::Peer, bool)>) {
+fn listen(tls: TlsOptions) -> (ListenerHandle, tokio::sync::mpsc::Receiver<(thingway_contract::Peer, bool)>) {
     let mut options = ListenerOptions::new("tls", Bind::Tcp(vec!["127.0.0.1:0".parse().unwrap()]));
     options.tls = Some(tls);
     options.limits.handshake_timeout = Duration::from_secs(20);
@@ -114,7 +114,7 @@ async fn both_versions_carry_small_and_large_data() {
         for resumed in [false, true] {
             let mut stream = connect(&handle, client.clone(), "localhost").await.unwrap();
             echoes(&mut stream, b"x").await.unwrap();
-            let bytes: Vec<u8> = (0..1_500_000u32).map(|at| (at * 31 >> 3) as u8).collect();
+            let bytes: Vec<u8> = (0..1_500_000u32).map(|at| (at ^ (at >> 7)) as u8).collect();
             echoes(&mut stream, &bytes).await.unwrap();
             let kind = stream.get_ref().1.handshake_kind();
             assert_eq!(kind == Some(rustls::HandshakeKind::Resumed), resumed, "{version:?} {kind:?}");
@@ -328,4 +328,87 @@ async fn websocket_over_tls() {
     ws.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"through both");
     assert_eq!(peers.recv().await.unwrap().0.transport, Transport::WebSocketTls);
+}
+
+/// A connection's two ends after the handshake; the client's is taken off its transport.
+async fn established() -> (Tls<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+    let authority = Authority::new();
+    let server = TlsServer::load(TlsOptions::new(authority.issue("leaf", "server", &["localhost"]))).unwrap();
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let client = TlsConnector::from(authority.client(None).build().unwrap());
+    let (tls, stream) =
+        tokio::join!(accept(far, server.config()), client.connect(ServerName::try_from("localhost").unwrap(), near));
+    (tls.unwrap(), stream.unwrap().into_inner().0)
+}
+
+#[tokio::test]
+async fn garbage_after_the_handshake_ends_the_connection() {
+    for garbage in [
+        &[0x17, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20][..],
+        b"x\r\n\r\n....",
+        &[0x16, 3, 3, 0, 4, 1, 0, 0, 200],
+    ] {
+        let (mut tls, mut raw) = established().await;
+        raw.write_all(garbage).await.unwrap();
+        let error = tls.read(&mut [0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+        // What comes after is not looked at, and rustls is not asked again.
+        assert_eq!(tls.read(&mut [0; 100]).await.unwrap(), 0);
+        assert_eq!(tls.write(b"late").await.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        tls.shutdown().await.unwrap();
+    }
+    let (mut tls, mut raw) = established().await;
+    // Half a record: writing goes on, and the end of the transport is the end.
+    raw.write_all(&[0x17, 3, 3, 0, 200, 1, 2]).await.unwrap();
+    raw.shutdown().await.unwrap();
+    tls.write_all(b"fine").await.unwrap();
+    assert_eq!(tls.read(&mut [0; 100]).await.unwrap(), 0);
+    tls.write_all(b"still fine").await.unwrap();
+    tls.shutdown().await.unwrap();
+}
+
+/// The first flight of a client.
+fn hello(client: Arc<ClientConfig>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut client = rustls::ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn mangled_hellos_never_panic() {
+    use proptest::prelude::*;
+
+    let authority = Authority::new();
+    let server = TlsServer::load(TlsOptions::new(authority.issue("leaf", "server", &["localhost"]))).unwrap();
+    let hello = hello(authority.client(None).build().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mangling = (
+        prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        any::<prop::sample::Index>(),
+        1..=400usize,
+        prop::collection::vec(any::<u8>(), 0..60),
+    );
+    proptest!(|((flips, cut, fragment, tail) in mangling)| {
+        let mut bytes = hello.clone();
+        for (at, value) in flips {
+            *at.get_mut(&mut bytes) = value;
+        }
+        // The handshake message in fragments, one a record.
+        let mut records = Vec::new();
+        for part in bytes[5..].chunks(fragment) {
+            records.extend_from_slice(&[22, 3, 1]);
+            records.extend_from_slice(&(part.len() as u16).to_be_bytes());
+            records.extend_from_slice(part);
+        }
+        records.truncate(cut.index(records.len()) + 1);
+        records.extend_from_slice(&tail);
+        runtime.block_on(async {
+            let (mut near, far) = tokio::io::duplex(1 << 16);
+            near.write_all(&records).await.unwrap();
+            near.shutdown().await.unwrap();
+            prop_assert!(accept(far, server.config()).await.is_err());
+            Ok(())
+        })?;
+    });
 }

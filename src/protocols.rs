@@ -162,3 +162,18 @@ fn expiry_secs(period: config::OrInfinity<config::Period>) -> u32 {
 fn text(text: &str) -> Option<Box<str>> {
     Some(text).filter(|text| !text.is_empty()).map(Into::into)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// What every idle connection costs, beside the session and the socket's place in the runtime.
+    #[test]
+    fn an_idle_connection_is_small() {
+        let bytes = size_of::<Connection<mqtt::Connection, TcpStream, Opened>>();
+        // With the 104 bytes that the runtime adds it then fits three cache line pairs.
+        assert!(bytes <= 280, "{bytes}");
+    }
+}

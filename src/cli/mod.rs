@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and the commands that need no gateway.
 
 mod check;
+mod client;
 mod explain;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config, Loaded, Problems, Sources};
 
 pub use check::check;
+pub use client::{PublishArguments, SubscribeArguments};
 pub use explain::explain;
 
 /// Thingway, a multi-protocol IoT gateway. Without a command it serves.
@@ -52,6 +54,10 @@ pub enum Command {
     },
     /// Print a configuration file with every key, its default and its meaning
     Config,
+    /// Publish messages
+    Pub(Box<PublishArguments>),
+    /// Subscribe and print messages
+    Sub(Box<SubscribeArguments>),
     /// Print the version
     Version,
 }
@@ -75,6 +81,8 @@ pub fn run(arguments: &Arguments) -> Option<ExitCode> {
         Command::Check => check(configuration),
         Command::Explain { key } => explain(configuration, key),
         Command::Config => print(&config::document()),
+        Command::Pub(arguments) => client::publish(arguments),
+        Command::Sub(arguments) => client::subscribe(arguments),
         Command::Version => print(&format!("thingway {}\n", env!("CARGO_PKG_VERSION"))),
     })
 }
@@ -97,4 +105,31 @@ pub fn report(problems: &Problems) -> ExitCode {
     let count = problems.0.len();
     eprintln!("{count} {} in the configuration", if count == 1 { "error" } else { "errors" });
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn clients_are_understood() {
+        let line = "thingway sub -t a/# -t b -q 2 -i me -u name -P word -V 3.1.1 -C 5 -W 2s --will-topic w --will-qos 1 --url unix:/x";
+        let Some(Command::Sub(arguments)) = Arguments::parse_from(line.split(' ')).command else { panic!("not sub") };
+        assert_eq!((arguments.topics.len(), arguments.count), (2, Some(5)));
+        let line = "thingway pub -t a -l -q 1 -r --repeat 3 --user-property a=b=c --url quic://[::1]:5 --insecure";
+        let Some(Command::Pub(arguments)) = Arguments::parse_from(line.split(' ')).command else { panic!("not pub") };
+        assert_eq!(arguments.user_property, [("a".to_owned(), "b=c".to_owned())]);
+        for line in
+            ["thingway pub -t a -m x -l", "thingway sub", "thingway sub -t a -q 3", "thingway pub -t a --will-qos 1"]
+        {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
 }

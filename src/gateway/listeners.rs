@@ -1,14 +1,18 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use super::{ListenerInfo, StartError};
 use crate::{
     access::Access,
     bus::Bus,
-    config::{self, Config, ListenerKind},
+    config::{self, ClientAuth, Config, IdentityAsUsername, ListenerKind},
     net::{
         Cores,
+        certificates::{self, CertificateError},
         limit::{Limits, ListenerShared, Rate},
         listener::{Bind, ListenerHandle, ListenerOptions, SocketOptions},
+        tls::{CertificateFiles, CertificateIdentity, ClientCertificates, TlsOptions, TlsVersion},
+        unix::UnixOptions,
+        ws::WsOptions,
     },
     protocols,
 };
@@ -19,6 +23,7 @@ pub(super) struct Running {
     kind: ListenerKind,
     name: String,
     protocol: &'static str,
+    bind: String,
     handle: ListenerHandle,
 }
 
@@ -37,6 +42,7 @@ impl Running {
 
     pub fn info(&self) -> ListenerInfo {
         let addresses: Vec<_> = self.handle.local_addresses().iter().map(SocketAddr::to_string).collect();
+        let address = if addresses.is_empty() { self.bind.clone() } else { addresses.join(", ") };
         let carrier = match self.kind {
             ListenerKind::Tcp => "TCP",
             ListenerKind::Tls => "TLS",
@@ -48,7 +54,7 @@ impl Running {
         ListenerInfo {
             name: self.name.clone(),
             protocol: format!("{} over {carrier}", self.protocol),
-            address: addresses.join(", "),
+            address,
         }
     }
 
@@ -67,10 +73,16 @@ pub(super) async fn start_all(
     let mut running = Vec::new();
     for (kind, name, listener) in config.listeners.iter().filter(|(_, _, listener)| listener.enable) {
         let name = format!("{}.{name}", kind.as_str());
-        let started = options(kind, &name, listener)
+        let started = options(kind, &name, listener, &config.gateway.data_dir)
             .and_then(|options| Ok(protocols::start(listener, options, bus, access, cores)?));
         match started {
-            Ok(handle) => running.push(Running { kind, name, protocol: listener.protocol.as_str(), handle }),
+            Ok(handle) => running.push(Running {
+                kind,
+                name,
+                protocol: listener.protocol.as_str(),
+                bind: listener.bind.to_string(),
+                handle,
+            }),
             Err(error) => {
                 for running in &running {
                     Running::stop(running).await;
@@ -82,18 +94,53 @@ pub(super) async fn start_all(
     Ok(running)
 }
 
-fn options(kind: ListenerKind, name: &str, listener: &config::Listener) -> Result<ListenerOptions, StartError> {
-    let bind = match (kind, listener.bind.address()) {
-        (ListenerKind::Tcp, Some(address)) => Bind::Tcp(vec![address]),
-        _ => {
-            return Err(StartError::Setting {
-                listener: name.into(),
-                problem: format!("cannot be bound to {}", listener.bind),
-            });
+fn options(
+    kind: ListenerKind,
+    name: &str,
+    listener: &config::Listener,
+    data_dir: &Path,
+) -> Result<ListenerOptions, StartError> {
+    let wrong = |problem: String| StartError::Setting { listener: name.into(), problem };
+    let bind = match (kind, &listener.bind) {
+        (ListenerKind::Unix, config::Bind::Path(path)) => Bind::Unix(UnixOptions {
+            path: path.clone(),
+            mode: u32::from_str_radix(&listener.unix.mode, 8)
+                .map_err(|_| wrong(format!("unix.mode is {:?}: expected octal digits", listener.unix.mode)))?,
+        }),
+        (ListenerKind::Unix, other) => return Err(wrong(format!("bind is {other}: expected a path"))),
+        (ListenerKind::Quic, _) => return Err(wrong("QUIC is not there yet".into())),
+        (_, other) => {
+            Bind::Tcp(vec![other.address().ok_or_else(|| wrong(format!("bind is {other}: expected an address")))?])
         }
     };
     let mut options = ListenerOptions::new(name, bind);
-    options.limits = Limits {
+    options.limits = limits(listener);
+    options.socket = SocketOptions {
+        backlog: listener.backlog,
+        nodelay: listener.tcp.nodelay,
+        keepalive: Some(listener.tcp.keepalive_idle.duration()).filter(|idle| !idle.is_zero()),
+        ..SocketOptions::default()
+    };
+    options.proxy_protocol = listener.proxy_protocol;
+    options.trusted_proxies = listener.trusted_proxies.iter().filter_map(|net| net.to_string().parse().ok()).collect();
+    if kind.is_encrypted() {
+        options.tls = Some(tls(listener, data_dir).map_err(|error| wrong(error.to_string()))?);
+    }
+    if kind.is_websocket() {
+        options.websocket = Some(WsOptions {
+            path: listener.websocket.path.clone(),
+            subprotocol_required: listener.websocket.subprotocol_required,
+            origins: listener.websocket.origins.clone(),
+            frame_bytes_max: listener.websocket.max_frame_size.get(),
+            forwarded_for: listener.websocket.forwarded_for,
+            ..WsOptions::default()
+        });
+    }
+    Ok(options)
+}
+
+fn limits(listener: &config::Listener) -> Limits {
+    Limits {
         connections_max: listener.max_connections.finite().map_or(usize::MAX, |max| max as usize),
         rate: listener.connection_rate.finite().map(|rate| Rate {
             per_sec: rate.as_per_second().clamp(1.0, f64::from(u32::MAX)) as u32,
@@ -101,12 +148,39 @@ fn options(kind: ListenerKind, name: &str, listener: &config::Listener) -> Resul
         }),
         handshakes_max: listener.handshake_concurrency as usize,
         handshake_timeout: listener.handshake_timeout.duration(),
+    }
+}
+
+fn tls(listener: &config::Listener, data_dir: &Path) -> Result<TlsOptions, CertificateError> {
+    let settings = &listener.tls;
+    let first = if settings.certificate.as_os_str().is_empty() {
+        certificates::self_signed(&data_dir.join("certs"))?
+    } else {
+        CertificateFiles { certificate: settings.certificate.clone(), key: settings.key.clone() }
     };
-    options.socket = SocketOptions {
-        backlog: listener.backlog,
-        nodelay: listener.tcp.nodelay,
-        keepalive: Some(listener.tcp.keepalive_idle.duration()).filter(|idle| !idle.is_zero()),
-        ..SocketOptions::default()
-    };
-    Ok(options)
+    let further = settings
+        .additional
+        .iter()
+        .map(|pair| CertificateFiles { certificate: pair.certificate.clone(), key: pair.key.clone() });
+    let authorities = settings.client_ca.clone();
+    Ok(TlsOptions {
+        certificates: std::iter::once(first).chain(further).collect(),
+        client_certificates: match settings.client_auth {
+            ClientAuth::None => ClientCertificates::None,
+            ClientAuth::Optional => ClientCertificates::Optional { authorities, revoked: None },
+            ClientAuth::Required => ClientCertificates::Required { authorities, revoked: None },
+        },
+        identity: match settings.identity_as_username {
+            IdentityAsUsername::None => None,
+            IdentityAsUsername::Cn => Some(CertificateIdentity::CommonName),
+            IdentityAsUsername::Dn => Some(CertificateIdentity::DistinguishedName),
+            IdentityAsUsername::San => Some(CertificateIdentity::AlternativeName),
+        },
+        version_min: match settings.versions.contains(&config::TlsVersion::V1_2) {
+            true => TlsVersion::V1_2,
+            false => TlsVersion::V1_3,
+        },
+        alpn: Vec::new(),
+        reload_interval: Some(settings.reload_interval.duration()).filter(|interval| !interval.is_zero()),
+    })
 }

@@ -68,7 +68,7 @@ impl FromStr for Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS.into_iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        let unit = UNITS.into_iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         let (name, factor) = unit.unwrap_or(("B", 1));
         write!(f, "{}{name}", self.0 / factor)
     }

@@ -12,18 +12,18 @@ use crate::net::limit::{Limits, Opened, Rate};
 
 /// Echoes, and tells whom it served.
 #[derive(Clone)]
-pub(in crate::net) struct Echo(mpsc::UnboundedSender<(Peer, bool)>);
+pub(in crate::net) struct Echo(mpsc::Sender<(Peer, bool)>);
 
 impl Echo {
-    pub(in crate::net) fn new() -> (Self, mpsc::UnboundedReceiver<(Peer, bool)>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    pub(in crate::net) fn new() -> (Self, mpsc::Receiver<(Peer, bool)>) {
+        let (sender, receiver) = mpsc::channel(64);
         (Self(sender), receiver)
     }
 }
 
 impl StreamSink for Echo {
     fn accept<T: ByteStream>(&self, peer: Peer, mut io: T, opened: Opened) {
-        let _ = self.0.send((peer, opened.shed())); // A test may not care.
+        let _ = self.0.try_send((peer, opened.shed())); // A test may not care.
         tokio::spawn(async move {
             let _opened = opened;
             let mut buffer = vec![0; 64 * 1024];
@@ -44,7 +44,8 @@ impl StreamSink for Echo {
 
 /// Cores for tests.
 pub(in crate::net) fn cores(count: usize) -> Cores {
-    Cores::start_bare(count).unwrap()
+    let bus = std::sync::Arc::new(crate::bus::Bus::new(crate::bus::BusConfig::default(), "test-"));
+    Cores::start(count, &bus, crate::net::core::Clock::new()).unwrap()
 }
 
 fn options() -> ListenerOptions {
@@ -99,7 +100,7 @@ async fn busy_port_is_an_error_that_names_it() {
     let first = start(options(), &cores(1), Echo::new().0).unwrap();
     let address = first.local_address().unwrap();
     let error = start(ListenerOptions::new("second", Bind::Tcp(vec![address])), &cores(1), Echo::new().0).unwrap_err();
-    let ListenError::Bind { listener, address: named, cause } = &error;
+    let ListenError::Bind { listener, address: named, cause } = &error else { panic!("{error}") };
     assert_eq!((&**listener, *named, cause.kind), ("second", address, std::io::ErrorKind::AddrInUse));
     assert!(error.to_string().contains(&address.to_string()));
 }
@@ -156,3 +157,5 @@ async fn wildcard_takes_both_families() {
     echoes(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
     assert!(peers.recv().await.unwrap().0.remote.unwrap().is_ipv4());
 }
+
+mod layers;

@@ -1,0 +1,38 @@
+# The few verbs of this project. `.ci/run` uses the same.
+
+# List the verbs.
+default:
+    @just --list
+
+# Everything that a change must pass before it is shown to others.
+check: format lint test
+
+# Formatting.
+format:
+    cargo fmt --all --check
+
+# Lints, and the rules for dependencies where cargo-deny is installed.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+    if command -v cargo-deny > /dev/null; then cargo deny --log-level error check; fi
+
+# All tests; arguments choose some of them.
+test *arguments:
+    cargo test --workspace {{arguments}}
+
+# Fuzz everything for a short while with stable Rust: property tests with more cases.
+fuzz cases="20000":
+    PROPTEST_CASES={{cases}} cargo test --workspace --release -- prop fuzz
+
+# Benches.
+bench *arguments:
+    cargo bench --workspace {{arguments}}
+
+# Serve.
+run *arguments:
+    cargo run --release -- {{arguments}}
+
+# Write config/thingway.toml anew after a setting was added or changed.
+config:
+    cargo run --quiet -- config > target/thingway.toml
+    cp target/thingway.toml config/thingway.toml

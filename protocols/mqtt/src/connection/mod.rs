@@ -172,6 +172,7 @@ impl Protocol for Connection {
         }
         match self.phase {
             Phase::Connected => Err(MqttFault::KeepAliveTimeout),
+            Phase::Connecting => Err(MqttFault::DecisionTimeout),
             _ => Err(MqttFault::ConnectTimeout),
         }
     }

@@ -237,7 +237,7 @@ fn subscription_identifiers_are_sent() {
         pair.deliver_now(with_ids(qos));
         let bytes = pair.next_packet();
         let publish = publish_of(Version::V5, &bytes);
-        let ids: Vec<_> = publish.properties.iter().map(|(id, value)| (id, value)).collect();
+        let ids: Vec<_> = publish.properties.iter().collect();
         assert_eq!(ids, [5, 300, 2].map(|id| (PropertyId::SubscriptionIdentifier, Value::Variable(id))));
         assert_eq!(publish.payload, b"x");
     }

@@ -501,7 +501,6 @@ fn qos() -> impl Strategy<Value = Qos> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     #[test]
     fn any_sequence_of_steps_and_cuts_keeps_the_guarantees(
         version in prop_oneof![Just(Version::V31), Just(Version::V311), Just(Version::V5)],

@@ -225,7 +225,8 @@ impl Connection {
         if !parked.inbound.is_empty() {
             self.inbound.get_or_insert_default().restore(&parked.inbound);
         }
-        if !parked.outbound.is_empty() || parked.next_packet_id > 1 {
+        // With nothing under way every identifier is free, so that the numbering may begin anew.
+        if !parked.outbound.is_empty() {
             let inflight =
                 Inflight::restore(self.window, self.config.inflight_max, parked.next_packet_id, parked.outbound);
             self.inflight = Some(Box::new(inflight));

@@ -429,6 +429,20 @@ fn the_handshake_has_its_own_deadline() {
     assert_eq!(slow.fault, Some(MqttFault::ConnectTimeout));
 }
 
+#[test]
+fn a_gateway_that_does_not_decide_is_unavailable() {
+    for (version, code) in [(Version::V5, 0x88), (Version::V311, 3)] {
+        let mut pair = Pair::open(version, Config::default());
+        pair.send_connect(&Opening::default());
+        pair.wait(Duration::from_secs(15));
+        assert_eq!(pair.fault, Some(MqttFault::DecisionTimeout));
+        pair.expect_connack_code(code);
+        // A decision that comes too late changes nothing.
+        pair.grant(Connected::default());
+        pair.expect_nothing();
+    }
+}
+
 /// [MQTT-3.1.2-7] to [MQTT-3.1.2-14], section 3.1.3.2: the will with its properties, of which those for the server are taken out.
 #[test]
 fn the_will_is_passed_on() {

@@ -51,11 +51,7 @@ impl Running {
             ListenerKind::Quic => "QUIC",
             ListenerKind::Unix => "Unix socket",
         };
-        ListenerInfo {
-            name: self.name.clone(),
-            protocol: format!("{} over {carrier}", self.protocol),
-            address,
-        }
+        ListenerInfo { name: self.name.clone(), protocol: format!("{} over {carrier}", self.protocol), address }
     }
 
     pub async fn stop(&self) {

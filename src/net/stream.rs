@@ -161,6 +161,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         }
         fresh |= self.read(cx, core, now)?;
         self.blocked &= !fresh;
+        if fresh && T::STREAMS {
+            // Answers go where the question came from, which need not be where deliveries go.
+            self.write(cx, core)?;
+        }
+        self.io.select_main();
         self.deliver(cx, core, now)?;
         self.write(cx, core)?;
         if core.outbox.is_closing() { Err(Stop::Done) } else { Ok(()) }

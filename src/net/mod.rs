@@ -1,12 +1,17 @@
 //! Sockets and time, generic over the protocol: the threads that run connections, the drivers, the transports.
 
+pub mod certificates;
 pub mod core;
 mod faults;
 pub mod limit;
 pub mod listener;
 mod pending;
+pub mod proxy;
 mod service;
 pub mod stream;
+pub mod tls;
+pub mod unix;
 pub mod wheel;
+pub mod ws;
 
 pub use self::{core::Cores, listener::ByteStream, service::Service};

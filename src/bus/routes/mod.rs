@@ -1,6 +1,6 @@
 //! Who gets a message: from a topic to its subscribers, read without locks while others subscribe.
 //!
-//! Exact filters are one concurrent map, wildcard filters a trie. Both hold a filter's subscribers sorted by session, so a
+//! Exact filters are a table, wildcard filters a trie whose edges are another. Both hold a filter's subscribers sorted by session, so a
 //! session that several filters lead to is found by merging and named once.
 //!
 //! What is removed is dropped when no thread that could have seen it is still routing, and in small batches: the last
@@ -9,21 +9,19 @@
 mod grant;
 mod list;
 mod subscribers;
+mod table;
 mod trie;
 
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    hash::BuildHasher,
+    hash::{Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use foldhash::fast::RandomState;
-use papaya::HashMap;
-use parking_lot::Mutex;
 use seize::{Collector, LocalGuard};
 use smallvec::SmallVec;
 use thingway_contract::{FilterKind, ShareName, SubscriptionOptions, Topic, TopicFilter};
@@ -35,25 +33,21 @@ pub use subscribers::ExclusiveTaken;
 use self::{
     list::Entry,
     subscribers::{Change, Cursor, Subscribers},
+    table::{Alter, Names, Table},
     trie::Trie,
 };
 use crate::bus::shared::SharedGroup;
-
-const LOCKS: usize = 256;
 
 /// All subscriptions of a gateway, of sessions of type `S` that are told apart by their address.
 ///
 /// It sets no limit of its own: the bus bounds the subscriptions of a session.
 pub struct Routes<S: Send + Sync + 'static> {
-    exact: HashMap<Arc<str>, Subscribers<S>, RandomState>,
-    /// A writer to an exact filter holds the lock of its hash.
-    locks: Box<[Mutex<()>]>,
-    hasher: RandomState,
+    exact: Table<Exact<S>>,
     wildcard: Trie<S>,
     /// Filters in the trie, on a cache line that only they change: at 0 a reader passes the trie by.
     wildcard_filters: Alone<AtomicUsize>,
     counters: Alone<Counters>,
-    collector: Arc<Collector>,
+    collector: Collector,
 }
 
 /// Working memory of [`Routes::route`], kept by each thread so that routing allocates nothing.
@@ -87,6 +81,14 @@ pub struct FilterInfo {
     pub shared_subscriptions: usize,
 }
 
+/// A filter without wildcards and its subscribers. Replaced whole.
+struct Exact<S: Send + Sync + 'static> {
+    filter: Arc<str>,
+    subscribers: Subscribers<S>,
+}
+
+struct ExactName<'a>(&'a str);
+
 #[derive(Default)]
 struct Counters {
     exact_filters: AtomicUsize,
@@ -108,15 +110,12 @@ impl<S: Send + Sync + 'static> Default for Routes<S> {
 impl<S: Send + Sync + 'static> Routes<S> {
     /// No subscriptions.
     pub fn new() -> Self {
-        let collector = Arc::new(Collector::new());
         Self {
-            exact: HashMap::builder().hasher(RandomState::default()).shared_collector(collector.clone()).build(),
-            locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
-            hasher: RandomState::default(),
-            wildcard: Trie::new(collector.clone()),
+            exact: Table::new(),
+            wildcard: Trie::new(),
             wildcard_filters: Alone::default(),
             counters: Alone::default(),
-            collector,
+            collector: Collector::new(),
         }
     }
 
@@ -224,8 +223,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     pub fn matching_filters(&self, topic: Topic<'_>, mut visit: impl FnMut(FilterInfo)) {
         let guard = self.collector.enter();
         self.matching(topic, &guard, |filter, subscribers| {
-            let filter = filter.cloned().unwrap_or_else(|| Arc::from(topic.as_str()));
-            visit(FilterInfo::new(filter, subscribers, &guard));
+            visit(FilterInfo::new(filter.clone(), subscribers, &guard));
         });
     }
 
@@ -236,7 +234,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         let guard = self.collector.enter();
         let mut page: BinaryHeap<(&str, usize)> = BinaryHeap::new();
         let mut kept: Vec<(&Arc<str>, &Subscribers<S>)> = Vec::new();
-        let exact = self.exact.iter(&guard);
+        let exact = self.exact.iter(&guard).map(|exact| (&exact.filter, &exact.subscribers));
         let wildcard = self.wildcard.iter(&guard).map(|terminal| (&terminal.filter, &terminal.subscribers));
         for (filter, subscribers) in exact.chain(wildcard) {
             if after.is_some_and(|after| **filter <= *after) {
@@ -276,13 +274,22 @@ impl<S: Send + Sync + 'static> Routes<S> {
         &'g self,
         topic: Topic<'_>,
         guard: &'g LocalGuard<'g>,
-        mut visit: impl FnMut(Option<&'g Arc<str>>, &'g Subscribers<S>),
+        mut visit: impl FnMut(&'g Arc<str>, &'g Subscribers<S>),
     ) {
-        if let Some(subscribers) = self.exact.get(topic.as_str(), guard) {
-            visit(None, subscribers);
-        }
+        let name = ExactName(topic.as_str());
+        let hash = self.exact.hash(&name);
         if self.wildcard_filters.0.load(Ordering::Acquire) > 0 {
-            self.wildcard.matching(topic, guard, |terminal| visit(Some(&terminal.filter), &terminal.subscribers));
+            // The exact filter is fetched step by step meanwhile: slot, entry, text.
+            self.exact.prefetch(hash, guard);
+            let meanwhile = |level| match level {
+                0 => self.exact.prefetch_entry(hash, guard),
+                2 => self.exact.prefetch_behind(hash, guard, |exact| exact.filter.as_ptr()),
+                _ => {}
+            };
+            self.wildcard.matching(topic, guard, meanwhile, |terminal| visit(&terminal.filter, &terminal.subscribers));
+        }
+        if let Some(exact) = self.exact.get_hashed(hash, &name, guard) {
+            visit(&exact.filter, &exact.subscribers);
         }
     }
 
@@ -290,7 +297,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         if is_wildcard(filter) {
             self.wildcard.find(filter, guard).map(|terminal| &terminal.subscribers)
         } else {
-            self.exact.get(filter, guard)
+            self.exact.get(&ExactName(filter), guard).map(|exact| &exact.subscribers)
         }
     }
 
@@ -304,25 +311,23 @@ impl<S: Send + Sync + 'static> Routes<S> {
         if filter.has_wildcard() {
             return self.update_wildcard(filter, guard, change);
         }
-        let lock = &self.locks[self.hasher.hash_one(filter.filter()) as usize % LOCKS];
-        let _lock = lock.lock();
-        let current = self.exact.get(filter.filter(), guard);
-        let is_new = current.is_none();
-        let (result, change) = change(current);
-        match change {
-            Change::Keep => {}
-            Change::Replace(subscribers) => {
-                self.exact.insert(filter.shared_filter().clone(), subscribers, guard);
-                if is_new {
-                    self.counters.0.exact_filters.fetch_add(1, Ordering::Relaxed);
+        self.exact.update(&ExactName(filter.filter()), guard, |current| {
+            let (result, change) = change(current.map(|exact| &exact.subscribers));
+            let alter = match change {
+                Change::Keep => Alter::Keep,
+                Change::Replace(subscribers) => {
+                    let filter = current.map_or_else(|| filter.shared_filter(), |exact| &exact.filter).clone();
+                    Alter::Put(Exact { filter, subscribers })
                 }
-            }
-            Change::Remove => {
-                self.exact.remove(filter.filter(), guard);
-                self.counters.0.exact_filters.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        result
+                Change::Remove => Alter::Remove,
+            };
+            match (&alter, current) {
+                (Alter::Put(_), None) => self.counters.0.exact_filters.fetch_add(1, Ordering::Relaxed),
+                (Alter::Remove, Some(_)) => self.counters.0.exact_filters.fetch_sub(1, Ordering::Relaxed),
+                _ => 0,
+            };
+            (result, alter)
+        })
     }
 
     fn update_wildcard<R>(
@@ -362,6 +367,24 @@ impl FilterInfo {
     fn new<S: Send + Sync + 'static>(filter: Arc<str>, subscribers: &Subscribers<S>, guard: &LocalGuard<'_>) -> Self {
         let (subscriptions, shared_subscriptions) = subscribers.count(guard);
         Self { filter, subscriptions, shared_subscriptions }
+    }
+}
+
+impl<S: Send + Sync + 'static> Hash for Exact<S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.filter.as_bytes());
+    }
+}
+
+impl Hash for ExactName<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0.as_bytes());
+    }
+}
+
+impl<S: Send + Sync + 'static> Names<Exact<S>> for ExactName<'_> {
+    fn names(&self, exact: &Exact<S>) -> bool {
+        *exact.filter == *self.0
     }
 }
 

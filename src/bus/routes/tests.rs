@@ -241,7 +241,7 @@ proptest! {
         }
         prop_assert_eq!(routes.counts(), RouteCounts::default());
         prop_assert_eq!(routes.wildcard.nodes(), 0);
-        prop_assert!(routes.exact.is_empty());
+        prop_assert_eq!(routes.exact.len(), 0);
         drop(routes);
         prop_assert!(sessions.iter().all(|session| Arc::strong_count(session) == 1));
     }

@@ -1,4 +1,4 @@
-//! Wildcard filters as a trie whose edges are entries of one concurrent map.
+//! Wildcard filters as a trie whose edges are kept in one concurrent table.
 //!
 //! An edge is found by its parent's address and its level's text. A node keeps its address for life, and an address is not
 //! given out again before every reader that could have seen the old node is gone, so it names a node without a counter or a
@@ -14,25 +14,32 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use papaya::{Equivalent, HashMap};
 use parking_lot::{Mutex, MutexGuard};
-use seize::{Collector, Guard, LocalGuard};
+use seize::{Guard, LocalGuard};
 use smallvec::SmallVec;
 use thingway_contract::{Topic, TopicFilter, levels};
 
-use super::subscribers::{Change, Subscribers};
+use super::{
+    subscribers::{Change, Subscribers},
+    table::{Alter, Names, Table},
+};
 
 const LOCKS: usize = 64;
 
 pub(super) struct Trie<S: Send + Sync + 'static> {
     root: Box<Node<S>>,
-    edges: HashMap<Edge, Node<S>, RandomState>,
+    edges: Table<Branch<S>>,
     /// A writer holds the lock of its filter's first level: all nodes below are its own then, save the root.
     locks: Box<[Mutex<()>]>,
     hasher: RandomState,
 }
 
-/// Every node but the root lives in the entry of the edge that leads to it.
+/// Every node but the root lives beside the edge that leads to it, and never moves.
+struct Branch<S: Send + Sync + 'static> {
+    edge: Edge,
+    node: Node<S>,
+}
+
 struct Node<S: Send + Sync + 'static> {
     /// Of the filter that ends here.
     here: AtomicPtr<Terminal<S>>,
@@ -40,7 +47,7 @@ struct Node<S: Send + Sync + 'static> {
     below: AtomicPtr<Terminal<S>>,
     /// The child named `+`.
     plus: AtomicPtr<Node<S>>,
-    /// Children that are not `+`: 0 saves the reader a look into the map.
+    /// Children that are not `+`: 0 saves the reader a look-up.
     literals: AtomicU32,
 }
 
@@ -62,10 +69,10 @@ struct EdgeRef<'a> {
 }
 
 impl<S: Send + Sync + 'static> Trie<S> {
-    pub(super) fn new(collector: Arc<Collector>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             root: Box::new(Node::new()),
-            edges: HashMap::builder().hasher(RandomState::default()).shared_collector(collector).build(),
+            edges: Table::new(),
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             hasher: RandomState::default(),
         }
@@ -128,48 +135,53 @@ impl<S: Send + Sync + 'static> Trie<S> {
         terminal(&node.here, guard)
     }
 
-    /// Visits every filter that matches. Takes no lock.
+    /// Visits every filter that matches. Takes no lock. Tells `meanwhile` each level's number when it is done.
     pub(super) fn matching<'g>(
         &'g self,
         topic: Topic<'_>,
         guard: &'g LocalGuard<'g>,
+        meanwhile: impl Fn(usize),
         mut visit: impl FnMut(&'g Terminal<S>),
     ) {
-        let text = topic.as_str();
-        // A node and where the rest of the topic begins; `None` when nothing is left.
-        let mut open: SmallVec<[(&'g Node<S>, Option<usize>); 16]> = SmallVec::new();
-        open.push((&self.root, Some(0)));
-        while let Some((node, at)) = open.pop() {
-            // No filter beginning with a wildcard matches a name beginning with `$` [MQTT-4.7.2-1].
-            let wildcards = at != Some(0) || !topic.is_reserved();
-            if wildcards && let Some(found) = terminal(&node.below, guard) {
-                visit(found);
-            }
-            let Some(at) = at else {
-                if let Some(found) = terminal(&node.here, guard) {
-                    visit(found);
+        // No filter beginning with a wildcard matches a name beginning with `$` [MQTT-4.7.2-1].
+        let mut wildcards = !topic.is_reserved();
+        let mut nodes: SmallVec<[&'g Node<S>; 16]> = SmallVec::new();
+        let mut children: SmallVec<[&'g Node<S>; 16]> = SmallVec::new();
+        let mut lookups: SmallVec<[(u64, EdgeRef<'_>); 16]> = SmallVec::new();
+        nodes.push(&self.root);
+        // A level of the topic at a time for all nodes, so that their look-ups wait for memory together.
+        for (number, level) in levels(topic.as_str()).enumerate() {
+            for node in nodes.drain(..) {
+                if node.literals.load(Ordering::Acquire) > 0 {
+                    let edge = EdgeRef { parent: node.address(), level };
+                    let hash = self.edges.hash(&edge);
+                    self.edges.prefetch(hash, guard);
+                    lookups.push((hash, edge));
                 }
-                continue;
-            };
-            let (level, rest) = match text.as_bytes()[at..].iter().position(|&byte| byte == b'/') {
-                Some(len) => (&text[at..at + len], Some(at + len + 1)),
-                None => (&text[at..], None),
-            };
-            if wildcards && let Some(plus) = node.plus(guard) {
-                open.push((plus, rest));
+                if wildcards {
+                    terminal(&node.below, guard).into_iter().for_each(&mut visit);
+                    children.extend(node.plus(guard));
+                }
             }
-            if node.literals.load(Ordering::Acquire) > 0
-                && let Some(child) = self.literal(node, level, guard)
-            {
-                open.push((child, rest));
+            let found = lookups.drain(..).filter_map(|(hash, edge)| self.edges.get_hashed(hash, &edge, guard));
+            children.extend(found.map(|branch| &branch.node));
+            std::mem::swap(&mut nodes, &mut children);
+            if nodes.is_empty() {
+                return;
             }
+            wildcards = true;
+            meanwhile(number);
+        }
+        for node in nodes {
+            terminal(&node.below, guard).into_iter().for_each(&mut visit);
+            terminal(&node.here, guard).into_iter().for_each(&mut visit);
         }
     }
 
     /// Every filter, in no order. Sees all that are there throughout.
     pub(super) fn iter<'g>(&'g self, guard: &'g LocalGuard<'g>) -> impl Iterator<Item = &'g Terminal<S>> {
         std::iter::once(&*self.root)
-            .chain(self.edges.iter(guard).map(|(_, node)| node))
+            .chain(self.edges.iter(guard).map(|branch| &branch.node))
             .flat_map(|node| [terminal(&node.here, guard), terminal(&node.below, guard)])
             .flatten()
     }
@@ -186,15 +198,16 @@ impl<S: Send + Sync + 'static> Trie<S> {
     }
 
     fn literal<'g>(&'g self, node: &Node<S>, level: &str, guard: &'g LocalGuard<'_>) -> Option<&'g Node<S>> {
-        self.edges.get(&EdgeRef { parent: node.address(), level }, guard)
+        self.edges.get(&EdgeRef { parent: node.address(), level }, guard).map(|branch| &branch.node)
     }
 
     fn child_or_new<'g>(&'g self, node: &Node<S>, level: &str, guard: &'g LocalGuard<'_>) -> &'g Node<S> {
-        let edge = EdgeRef { parent: node.address(), level };
-        if let Some(child) = self.edges.get(&edge, guard) {
+        if let Some(child) = self.literal(node, level, guard) {
             return child;
         }
-        let child = self.edges.get_or_insert(Edge::from(edge), Node::new(), guard);
+        let edge = EdgeRef { parent: node.address(), level };
+        self.edges.update(&edge, guard, |_| ((), Alter::Put(Branch { edge: Edge::from(&edge), node: Node::new() })));
+        let child = self.literal(node, level, guard).expect("put there, and the lock keeps it there");
         if level == "+" {
             node.plus.store(ptr::from_ref(child).cast_mut(), Ordering::Release);
         } else {
@@ -211,11 +224,11 @@ impl<S: Send + Sync + 'static> Trie<S> {
             }
             let edge = EdgeRef { parent: parent.address(), level };
             if level == "+" {
-                // Before the map retires the node that it points to.
+                // Before the table retires the node that it points to.
                 parent.plus.store(ptr::null_mut(), Ordering::Release);
-                self.edges.remove(&edge, guard);
+                self.edges.update(&edge, guard, |_| ((), Alter::Remove));
             } else {
-                self.edges.remove(&edge, guard);
+                self.edges.update(&edge, guard, |_| ((), Alter::Remove));
                 parent.literals.fetch_sub(1, Ordering::Release);
             }
             node = parent;
@@ -246,7 +259,7 @@ impl<S: Send + Sync + 'static> Node<S> {
     }
 
     fn plus<'g>(&self, guard: &'g LocalGuard<'_>) -> Option<&'g Self> {
-        // SAFETY: null or a node in the map, which is retired only after this pointer was cleared.
+        // SAFETY: null or a node in the table, which is retired only after this pointer was cleared.
         unsafe { guard.protect(&self.plus, Ordering::Acquire).as_ref() }
     }
 
@@ -279,8 +292,8 @@ impl Edge {
     }
 }
 
-impl From<EdgeRef<'_>> for Edge {
-    fn from(edge: EdgeRef<'_>) -> Self {
+impl From<&EdgeRef<'_>> for Edge {
+    fn from(edge: &EdgeRef<'_>) -> Self {
         let mut level = [0; 14];
         match level.get_mut(..edge.level.len()) {
             Some(room) => {
@@ -292,9 +305,9 @@ impl From<EdgeRef<'_>> for Edge {
     }
 }
 
-impl Hash for Edge {
+impl<S: Send + Sync + 'static> Hash for Branch<S> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let (parent, level) = self.as_ref();
+        let (parent, level) = self.edge.as_ref();
         state.write_usize(parent);
         state.write(level);
     }
@@ -307,17 +320,9 @@ impl Hash for EdgeRef<'_> {
     }
 }
 
-impl PartialEq for Edge {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_ref() == other.as_ref()
-    }
-}
-
-impl Eq for Edge {}
-
-impl Equivalent<Edge> for EdgeRef<'_> {
-    fn equivalent(&self, edge: &Edge) -> bool {
-        (self.parent, self.level.as_bytes()) == edge.as_ref()
+impl<S: Send + Sync + 'static> Names<Branch<S>> for EdgeRef<'_> {
+    fn names(&self, branch: &Branch<S>) -> bool {
+        (self.parent, self.level.as_bytes()) == branch.edge.as_ref()
     }
 }
 
@@ -329,6 +334,7 @@ mod tests {
     fn sizes() {
         assert_eq!(size_of::<Edge>(), 24);
         assert_eq!(size_of::<Node<u8>>(), 32);
+        assert_eq!(size_of::<Branch<u8>>(), 56);
         assert_eq!(size_of::<Terminal<u8>>(), 32);
     }
 }

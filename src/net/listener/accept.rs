@@ -1,29 +1,42 @@
-use std::{io, net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use socket2::SockRef;
 use thingway_contract::Peer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tracing::{debug, warn};
 
-use super::{HandshakeFault, ListenerOptions, StreamSink, bind};
+use super::{
+    HandshakeFault, ListenerOptions, StreamSink,
+    raw::{Raw, Source, canonical},
+};
 use crate::net::{
     core::Cores,
     limit::{Handshake, ListenerShared, Opened, Stopping},
+    proxy,
+    tls::TlsServer,
+    unix::SocketFile,
 };
 
 /// Longest pause after `accept` failed.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-pub(super) struct Context<S> {
-    pub(super) shared: Arc<ListenerShared>,
-    pub(super) cores: Cores,
-    pub(super) sink: S,
-    pub(super) options: ListenerOptions,
+pub(in crate::net) struct Context<S> {
+    pub(in crate::net) shared: Arc<ListenerShared>,
+    pub(in crate::net) cores: Cores,
+    pub(in crate::net) sink: S,
+    pub(in crate::net) options: ListenerOptions,
+    pub(in crate::net) tls: Option<Arc<TlsServer>>,
 }
 
 /// A socket that listens, not yet in a runtime.
 pub(super) enum Socket {
     Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, SocketFile),
 }
 
 /// Accepts on one socket until the listener stops.
@@ -35,7 +48,8 @@ pub(super) async fn accept_loop<S: StreamSink>(
 ) {
     let accepting = async {
         match socket {
-            Socket::Tcp(socket) => accept_tcp(&context, core, TcpListener::from_std(socket)?).await,
+            Socket::Tcp(socket) => context.accept_all(core, TcpListener::from_std(socket)?).await,
+            Socket::Unix(socket, _file) => context.accept_all(core, UnixListener::from_std(socket)?).await,
         }
     };
     tokio::select! {
@@ -45,53 +59,61 @@ pub(super) async fn accept_loop<S: StreamSink>(
     }
 }
 
-async fn accept_tcp<S: StreamSink>(context: &Arc<Context<S>>, core: usize, socket: TcpListener) -> io::Result<()> {
-    let mut backoff = Backoff::default();
-    loop {
-        let (stream, remote) = match socket.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                backoff.pause(&context.shared, &error).await;
+impl<S: StreamSink> Context<S> {
+    async fn accept_all<L: Source>(self: &Arc<Self>, core: usize, socket: L) -> io::Result<()> {
+        let mut backoff = Backoff::default();
+        loop {
+            let (stream, remote) = match poll_fn(|cx| socket.poll_accept(cx)).await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    backoff.pause(&self.shared, &error).await;
+                    continue;
+                }
+            };
+            backoff = Backoff::default();
+            let Some(opened) = self.shared.open() else { continue };
+            self.shared.pass_rate().await;
+            if let Err(error) = stream.tune(&self.options.socket) {
+                debug!(listener = %self.shared.name, peer = ?remote, %error, "the peer left before it was accepted");
                 continue;
             }
-        };
-        backoff = Backoff::default();
-        let Some(opened) = context.shared.open() else { continue };
-        context.shared.pass_rate().await;
-        if let Err(error) = bind::tune(SockRef::from(&stream), &context.options.socket) {
-            debug!(listener = %context.shared.name, peer = %remote, %error, "the peer left before it was accepted");
-            continue;
+            let handshake = match self.needs_handshake(remote) {
+                true => Some(self.shared.handshake().await),
+                false => None,
+            };
+            self.hand_over(core, stream, remote, opened, handshake);
         }
-        let handshake = match context.needs_handshake(remote) {
-            true => Some(context.shared.handshake().await),
-            false => None,
-        };
-        context.hand_over(core, stream, remote, opened, handshake);
     }
-}
 
-impl<S: StreamSink> Context<S> {
     /// True when there is something to read from the peer before the protocol begins.
-    fn needs_handshake(&self, _remote: SocketAddr) -> bool {
-        false
+    fn needs_handshake(&self, remote: Option<SocketAddr>) -> bool {
+        self.tls.is_some() || self.options.websocket.is_some() || self.expects_proxy(remote)
     }
 
-    /// Moves the connection to the core on which it shall live.
-    fn hand_over(
-        self: &Arc<Self>,
-        here: usize,
-        stream: TcpStream,
-        remote: SocketAddr,
-        opened: Opened,
-        handshake: Option<Handshake>,
-    ) {
-        let peer = Peer {
-            remote: Some(canonical(remote)),
-            local: stream.local_addr().ok().map(canonical),
+    fn expects_proxy(&self, remote: Option<SocketAddr>) -> bool {
+        self.options.proxy_protocol && remote.is_none_or(|remote| self.options.trusted_proxies.contain(remote.ip()))
+    }
+
+    pub(in crate::net) fn peer(&self, remote: Option<SocketAddr>, local: Option<SocketAddr>) -> Peer {
+        Peer {
+            remote,
+            local,
             transport: self.options.transport(),
             listener: self.shared.name.clone(),
             certificate_identity: None,
-        };
+        }
+    }
+
+    /// Moves the connection to the core on which it shall live.
+    fn hand_over<T: Raw>(
+        self: &Arc<Self>,
+        here: usize,
+        stream: T,
+        remote: Option<SocketAddr>,
+        opened: Opened,
+        handshake: Option<Handshake>,
+    ) {
+        let peer = self.peer(remote, stream.local());
         let target = self.cores.place(here);
         if target == here && handshake.is_none() {
             return self.sink.accept(peer, stream, opened.establish());
@@ -101,42 +123,60 @@ impl<S: StreamSink> Context<S> {
             tokio::spawn(async move { context.shake(peer, stream, opened, handshake).await });
             return;
         }
-        let Ok(stream) = stream.into_std() else { return };
+        let Ok(stream) = stream.detach() else { return };
         self.cores.spawn_on(target, async move {
-            match TcpStream::from_std(stream) {
+            match T::attach(stream) {
                 Ok(stream) => context.shake(peer, stream, opened, handshake).await,
                 Err(error) => warn!(listener = %context.shared.name, %peer, %error, "cannot move a connection"),
             }
         });
     }
 
-    /// Runs what handshakes there are, in bounded time.
-    async fn shake(&self, peer: Peer, stream: TcpStream, opened: Opened, handshake: Option<Handshake>) {
-        let Some(_handshake) = handshake else { return self.sink.accept(peer, stream, opened.establish()) };
-        let mut stopping = self.shared.stopping();
+    /// Runs what handshakes there are and hands the transport to the sink.
+    async fn shake<T: Raw>(&self, mut peer: Peer, mut stream: T, opened: Opened, handshake: Option<Handshake>) {
+        let Some(handshake) = handshake else { return self.sink.accept(peer, stream, opened.establish()) };
         let remote = peer.remote;
+        self.bounded(remote, handshake, async {
+            if self.expects_proxy(remote) {
+                let header = proxy::read(&mut stream).await?;
+                peer.remote = header.source.map(canonical).or(remote);
+                peer.local = header.destination.map(canonical).or(peer.local);
+                peer.certificate_identity = header.common_name;
+            }
+            stream.establish(self, peer, opened).await
+        })
+        .await;
+    }
+
+    /// Runs a handshake in bounded time, and no longer than the listener, and counts how it ends.
+    pub(in crate::net) async fn bounded(
+        &self,
+        remote: Option<SocketAddr>,
+        _handshake: Handshake,
+        shaking: impl Future<Output = Result<(), HandshakeFault>>,
+    ) {
+        let mut stopping = self.shared.stopping();
         let result = tokio::select! {
             biased;
             () = stopping.wait() => return,
-            result = tokio::time::timeout(self.shared.limits.handshake_timeout, self.establish(peer, stream, opened)) => result,
+            result = tokio::time::timeout(self.shared.limits.handshake_timeout, shaking) => result,
         };
         match result {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => self.report(remote, &fault),
             Err(_) => {
                 self.shared.counters.handshake_timeouts.fetch_add(1, Ordering::Relaxed);
+                debug!(listener = %self.shared.name, peer = ?remote, "handshake took too long");
             }
         }
-    }
-
-    async fn establish(&self, peer: Peer, stream: TcpStream, opened: Opened) -> Result<(), HandshakeFault> {
-        self.sink.accept(peer, stream, opened.establish());
-        Ok(())
     }
 
     fn report(&self, remote: Option<SocketAddr>, fault: &HandshakeFault) {
         let counters = &self.shared.counters;
         let counter = match fault {
+            HandshakeFault::Proxy(_) => &counters.proxy_failures,
+            HandshakeFault::Tls(_) => &counters.tls_failures,
+            HandshakeFault::WebSocket(_) => &counters.websocket_failures,
             HandshakeFault::Io(_) => &counters.handshake_aborts,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -146,13 +186,8 @@ impl<S: StreamSink> Context<S> {
     }
 }
 
-/// An IPv4 address that came in by an IPv6 socket, as IPv4.
-pub(in crate::net) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 /// Pauses that double, for an `accept` that fails.
-pub(super) struct Backoff(Duration);
+struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Self {
@@ -162,7 +197,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// Counts the failure, and waits unless it concerned only the connection that was to be accepted.
-    pub(super) async fn pause(&mut self, shared: &ListenerShared, error: &io::Error) {
+    async fn pause(&mut self, shared: &ListenerShared, error: &io::Error) {
         shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
             return;

@@ -1,7 +1,13 @@
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
+
+use crate::net::{
+    proxy::ProxyFault,
+    tls::{TlsError, TlsFault},
+    ws::UpgradeFault,
+};
 
 /// Why a listener could not start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// The address cannot be used.
@@ -14,26 +20,84 @@ pub enum ListenError {
         /// The system's reason.
         cause: IoCause,
     },
+    /// The Unix socket cannot be used.
+    #[error("listener {listener}: cannot listen on {path}: {cause}")]
+    Path {
+        /// The listener.
+        listener: Arc<str>,
+        /// The socket's path.
+        path: Arc<Path>,
+        /// The system's reason.
+        cause: IoCause,
+    },
+    /// The TLS settings, or the files that they name, cannot be used.
+    #[error("listener {listener}: {cause}")]
+    Tls {
+        /// The listener.
+        listener: Arc<str>,
+        /// What is wrong.
+        cause: TlsError,
+    },
+    /// There is no address to listen on.
+    #[error("listener {0}: no address to listen on")]
+    NoAddress(Arc<str>),
+    /// QUIC needs TLS settings, with TLS 1.3 and no WebSocket; a Unix socket has neither TLS nor WebSocket.
+    #[error("listener {0}: TLS or WebSocket settings do not fit the transport")]
+    Combination(Arc<str>),
 }
 
 impl ListenError {
     pub(super) fn bind(listener: &Arc<str>, address: SocketAddr, cause: &io::Error) -> Self {
         Self::Bind { listener: listener.clone(), address, cause: cause.into() }
     }
+
+    pub(super) fn path(listener: &Arc<str>, path: &Path, cause: &io::Error) -> Self {
+        Self::Path { listener: listener.clone(), path: path.into(), cause: cause.into() }
+    }
 }
 
 /// Why a handshake failed, and by whose fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeFault {
+    /// A trusted proxy did not tell whose connection it is.
+    #[error("{0}")]
+    Proxy(ProxyFault),
+    /// TLS failed.
+    #[error("TLS: {0}")]
+    Tls(TlsFault),
+    /// The WebSocket upgrade was refused.
+    #[error("WebSocket: {0}")]
+    WebSocket(UpgradeFault),
     /// The connection broke, or the peer left.
     #[error("connection lost: {0}")]
     Io(IoCause),
 }
 
-impl From<io::Error> for HandshakeFault {
-    fn from(error: io::Error) -> Self {
-        Self::Io((&error).into())
+impl From<ProxyFault> for HandshakeFault {
+    fn from(fault: ProxyFault) -> Self {
+        match fault {
+            ProxyFault::Io(cause) => Self::Io(cause),
+            fault => Self::Proxy(fault),
+        }
+    }
+}
+
+impl From<TlsFault> for HandshakeFault {
+    fn from(fault: TlsFault) -> Self {
+        match fault {
+            TlsFault::Io(cause) => Self::Io(cause),
+            fault => Self::Tls(fault),
+        }
+    }
+}
+
+impl From<UpgradeFault> for HandshakeFault {
+    fn from(fault: UpgradeFault) -> Self {
+        match fault {
+            UpgradeFault::Io(cause) => Self::Io(cause),
+            fault => Self::WebSocket(fault),
+        }
     }
 }
 

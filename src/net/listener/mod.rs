@@ -3,26 +3,38 @@
 //!
 //! A TCP listener has one accept loop per core on sockets that share the port (`SO_REUSEPORT`).
 
-mod accept;
-mod bind;
+pub(super) mod accept;
+pub(super) mod bind;
 mod error;
 mod options;
+pub(super) mod raw;
 mod sink;
 
 pub use error::{HandshakeFault, IoCause, ListenError};
 pub use options::{Bind, ListenerOptions, SocketOptions};
 pub use sink::{ByteStream, StreamSink};
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tracing::{info, warn};
 
 use self::accept::{Context, Socket, accept_loop};
-use super::{core::Cores, limit::ListenerShared};
+use super::{
+    core::Cores,
+    limit::{ListenerShared, Stopping},
+    tls::{Reload, TlsError, TlsServer},
+    unix,
+};
 
 /// A listener that runs. Dropping the handle does not stop it.
 #[derive(Clone, Debug)]
 pub struct ListenerHandle {
     shared: Arc<ListenerShared>,
     local: Arc<[SocketAddr]>,
+    tls: Option<Arc<TlsServer>>,
 }
 
 /// Binds and starts a listener; it runs on `cores` until [`ListenerHandle::stop`].
@@ -30,10 +42,16 @@ pub struct ListenerHandle {
 /// Nothing is left bound when an error is returned.
 pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) -> Result<ListenerHandle, ListenError> {
     let shared = ListenerShared::new(options.name.clone(), options.limits.clone());
+    let layered = options.tls.is_some() || options.websocket.is_some();
+    let tls = options.tls.clone().map(TlsServer::load).transpose();
+    let tls = tls.map_err(|cause| ListenError::Tls { listener: options.name.clone(), cause })?.map(Arc::new);
     let mut local = Vec::new();
     let mut sockets = Vec::new();
     match &options.bind {
         Bind::Tcp(addresses) => {
+            if addresses.is_empty() {
+                return Err(ListenError::NoAddress(options.name));
+            }
             for address in addresses {
                 let bound = bind::tcp(*address, addresses, cores.len(), &options.socket)
                     .map_err(|cause| ListenError::bind(&options.name, *address, &cause))?;
@@ -41,12 +59,20 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
                 sockets.extend(bound.sockets.into_iter().enumerate().map(|(core, socket)| (core, Socket::Tcp(socket))));
             }
         }
+        Bind::Unix(_) if layered => return Err(ListenError::Combination(options.name)),
+        Bind::Unix(unix) => {
+            let (socket, file) =
+                unix::bind(unix).map_err(|cause| ListenError::path(&options.name, &unix.path, &cause))?;
+            sockets.push((0, Socket::Unix(socket, file)));
+        }
     }
-    let context = Arc::new(Context { shared: shared.clone(), cores: cores.clone(), sink, options });
+    let context = Arc::new(Context { shared: shared.clone(), cores: cores.clone(), sink, options, tls: tls.clone() });
     for (core, socket) in sockets {
         cores.spawn_on(core, accept_loop(context.clone(), core, socket, shared.stopping()));
     }
-    Ok(ListenerHandle { shared, local: local.into() })
+    let handle = ListenerHandle { shared, local: local.into(), tls };
+    handle.watch_certificates(cores);
+    Ok(handle)
 }
 
 impl ListenerHandle {
@@ -70,7 +96,46 @@ impl ListenerHandle {
     pub async fn stop(&self) {
         self.shared.stop().await;
     }
+
+    /// Looks at the certificate files now. With an error the old ones stay in use. Reads files: not for a core's own
+    /// thread.
+    pub fn reload_certificates(&self) -> Result<Reload, TlsError> {
+        let Some(tls) = &self.tls else { return Ok(Reload::Unchanged) };
+        let (counters, name) = (&self.shared.counters, &self.shared.name);
+        let result = tls.reload();
+        match &result {
+            Ok(Reload::Unchanged) => {}
+            Ok(Reload::Replaced) => {
+                counters.certificate_reloads.fetch_add(1, Ordering::Relaxed);
+                info!(listener = %name, "new certificates in use");
+            }
+            Err(error) => {
+                counters.certificate_reload_failures.fetch_add(1, Ordering::Relaxed);
+                warn!(listener = %name, %error, "changed certificates cannot be used; the old ones stay");
+            }
+        }
+        result
+    }
+
+    fn watch_certificates(&self, cores: &Cores) {
+        let Some(interval) = self.tls.as_ref().and_then(|tls| tls.options().reload_interval) else { return };
+        let (handle, stopping) = (self.clone(), self.shared.stopping());
+        cores.spawn_on(0, async move { handle.watch(interval, stopping).await });
+    }
+
+    async fn watch(self, interval: std::time::Duration, mut stopping: Stopping) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.wait() => return,
+                () = tokio::time::sleep(interval) => {}
+            }
+            let handle = self.clone();
+            // The result is counted and logged already.
+            let _ = tokio::task::spawn_blocking(move || handle.reload_certificates()).await;
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

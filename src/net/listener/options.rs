@@ -2,7 +2,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use thingway_contract::Transport;
 
-use crate::net::limit::Limits;
+use crate::net::{limit::Limits, proxy::Networks, tls::TlsOptions, unix::UnixOptions, ws::WsOptions};
 
 /// Settings of one listener.
 #[derive(Clone, Debug)]
@@ -15,6 +15,15 @@ pub struct ListenerOptions {
     pub limits: Limits,
     /// Socket options of TCP.
     pub socket: SocketOptions,
+    /// Expect a PROXY header from peers in `trusted_proxies` (on a Unix socket, from all). Other peers are taken as
+    /// they are.
+    pub proxy_protocol: bool,
+    /// Who may tell the address of the real client, by PROXY header or `X-Forwarded-For`.
+    pub trusted_proxies: Networks,
+    /// TLS, for TCP and QUIC.
+    pub tls: Option<TlsOptions>,
+    /// WebSocket, for TCP.
+    pub websocket: Option<WsOptions>,
 }
 
 /// Where a listener listens.
@@ -24,6 +33,8 @@ pub enum Bind {
     /// TCP addresses. Port 0 takes any free port. An IPv6 wildcard address also takes IPv4, unless the list has an IPv4
     /// address with the same port; peers that reach it by IPv4 are shown with their IPv4 address.
     Tcp(Vec<SocketAddr>),
+    /// A Unix domain socket.
+    Unix(UnixOptions),
 }
 
 /// Options of TCP sockets.
@@ -61,13 +72,26 @@ impl Default for SocketOptions {
 impl ListenerOptions {
     /// A plain listener with default limits.
     pub fn new(name: impl Into<Arc<str>>, bind: Bind) -> Self {
-        Self { name: name.into(), bind, limits: Limits::default(), socket: SocketOptions::default() }
+        Self {
+            name: name.into(),
+            bind,
+            limits: Limits::default(),
+            socket: SocketOptions::default(),
+            proxy_protocol: false,
+            trusted_proxies: Networks::default(),
+            tls: None,
+            websocket: None,
+        }
     }
 
     /// What its peers are carried by.
     pub fn transport(&self) -> Transport {
-        match &self.bind {
-            Bind::Tcp(_) => Transport::Tcp,
+        match (&self.bind, &self.tls, &self.websocket) {
+            (Bind::Unix(_), ..) => Transport::Unix,
+            (Bind::Tcp(_), None, None) => Transport::Tcp,
+            (Bind::Tcp(_), Some(_), None) => Transport::Tls,
+            (Bind::Tcp(_), None, Some(_)) => Transport::WebSocket,
+            (Bind::Tcp(_), Some(_), Some(_)) => Transport::WebSocketTls,
         }
     }
 }

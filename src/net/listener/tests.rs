@@ -99,7 +99,7 @@ async fn busy_port_is_an_error_that_names_it() {
     let first = start(options(), &cores(1), Echo::new().0).unwrap();
     let address = first.local_address().unwrap();
     let error = start(ListenerOptions::new("second", Bind::Tcp(vec![address])), &cores(1), Echo::new().0).unwrap_err();
-    let ListenError::Bind { listener, address: named, cause } = &error;
+    let ListenError::Bind { listener, address: named, cause } = &error else { panic!("{error}") };
     assert_eq!((&**listener, *named, cause.kind), ("second", address, std::io::ErrorKind::AddrInUse));
     assert!(error.to_string().contains(&address.to_string()));
 }

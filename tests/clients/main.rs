@@ -1,0 +1,15 @@
+//! Real MQTT clients against a running gateway, end to end. docs/testing.md says what is needed and how to run a part.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod agent;
+mod bridge;
+mod certificates;
+mod features;
+mod matrix;
+mod mosquitto;
+mod process;
+mod rumqtt;
+mod scripts;
+mod server;
+mod tools;
+mod wire;

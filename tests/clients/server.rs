@@ -1,0 +1,212 @@
+//! The gateway under test: the real binary, with a listener of every kind on free ports.
+//!
+//! `THINGWAY_TEST_SERVER=mosquitto` runs the tests that Mosquitto 2.0 can pass against it instead, which tells whether a test or the
+//! gateway is wrong.
+
+use std::{
+    env, fs,
+    fs::File,
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    bridge::{Direction, QuicBridge},
+    certificates::Certificates,
+    process::Running,
+    tools,
+    wire::{Endpoint, Transport},
+};
+
+/// How long the gateway may take to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub struct Server {
+    process: Running,
+    pub certificates: Certificates,
+    endpoints: Vec<Endpoint>,
+    /// Carries the agents' TCP to the QUIC listener, for clients without QUIC of their own.
+    _bridges: Vec<QuicBridge>,
+    directory: Arc<TempDir>,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        if is_stand_in() { Self::start_mosquitto() } else { Self::start_thingway() }
+    }
+
+    /// Where to connect for this transport. For QUIC, a TCP port that is bridged to it.
+    pub fn endpoint(&self, transport: Transport) -> &Endpoint {
+        self.endpoints.iter().find(|endpoint| endpoint.transport == transport).unwrap()
+    }
+
+    /// Asks the gateway to stop and returns how long it took.
+    pub fn stop(mut self) -> Duration {
+        let before = Instant::now();
+        self.process.signal("TERM");
+        let status = self.process.wait(DRAIN).unwrap_or_else(|| panic!("still running {DRAIN:?} after SIGTERM"));
+        assert!(status.success(), "{status} after SIGTERM\n{}", self.log());
+        before.elapsed()
+    }
+
+    /// Sends SIGTERM without waiting.
+    pub fn terminate(&self) {
+        self.process.signal("TERM");
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    fn start_thingway() -> Self {
+        let directory = directory();
+        let certificates = Certificates::make(directory.path());
+        let ports = Ports::free();
+        let listener =
+            |kind: &str, port: u16| format!("[listeners.{kind}.default]\nenable = true\nbind = \"127.0.0.1:{port}\"\n");
+        let secure = |kind: &str, port: u16| {
+            let (certificate, key) = (certificates.certificate.display(), certificates.key.display());
+            listener(kind, port)
+                + &format!("[listeners.{kind}.default.tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
+        };
+        let socket = directory.path().join("mqtt.sock");
+        let config = [
+            listener("tcp", ports.tcp),
+            secure("tls", ports.tls),
+            listener("ws", ports.ws),
+            secure("wss", ports.wss),
+            secure("quic", ports.quic),
+            format!("[listeners.unix.default]\nenable = true\nbind = \"{}\"\n", socket.display()),
+        ];
+        let path = directory.path().join("thingway.toml");
+        fs::write(&path, config.concat()).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_thingway"));
+        program.arg("--config").arg(path);
+        Self::spawn(program, directory, certificates, ports)
+    }
+
+    fn start_mosquitto() -> Self {
+        let directory = directory();
+        let certificates = Certificates::make(directory.path());
+        let ports = Ports::free();
+        let listener = |port: u16, lines: &str| format!("listener {port} 127.0.0.1\n{lines}");
+        let tls = format!("certfile {}\nkeyfile {}\n", certificates.certificate.display(), certificates.key.display());
+        let config = [
+            "user root\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
+                .to_owned(),
+            "persistence false\n".to_owned(),
+            listener(ports.tcp, ""),
+            listener(ports.tls, &tls),
+            listener(ports.ws, "protocol websockets\n"),
+            listener(ports.wss, &format!("protocol websockets\n{tls}")),
+            format!("listener 0 {}\n", directory.path().join("mqtt.sock").display()),
+        ];
+        let path = directory.path().join("mosquitto.conf");
+        fs::write(&path, config.concat()).unwrap();
+        let mut program = Command::new(tools::program("mosquitto").expect("the stand-in is installed"));
+        program.arg("-c").arg(path);
+        let mut server = Self::spawn(program, directory, certificates, ports);
+        server._bridges.push(QuicBridge::start(Direction::FromQuic, ports.quic, ports.tcp, &server.certificates));
+        server
+    }
+
+    fn spawn(mut program: Command, directory: TempDir, certificates: Certificates, ports: Ports) -> Self {
+        let log = File::create(directory.path().join("log")).unwrap();
+        let child = program
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let bridge = QuicBridge::start(Direction::ToQuic, 0, ports.quic, &certificates);
+        let endpoint = |transport, port, path: &str| Endpoint {
+            transport,
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            port,
+            path: path.to_owned(),
+            ca: certificates.ca.clone(),
+        };
+        let socket = directory.path().join("mqtt.sock");
+        let endpoints = vec![
+            endpoint(Transport::Tcp, ports.tcp, ""),
+            endpoint(Transport::Tls, ports.tls, ""),
+            endpoint(Transport::Ws, ports.ws, "/mqtt"),
+            endpoint(Transport::Wss, ports.wss, "/mqtt"),
+            endpoint(Transport::Unix, 0, socket.to_str().unwrap()),
+            endpoint(Transport::Quic, bridge.port(), ""),
+        ];
+        let mut server = Self {
+            process: Running(child),
+            certificates,
+            endpoints,
+            _bridges: vec![bridge],
+            directory: Arc::new(directory),
+        };
+        server.wait_until_ready(&ports, &socket);
+        server
+    }
+
+    /// Listens when every stream listener accepts; the gateway opens them all before it serves any.
+    fn wait_until_ready(&mut self, ports: &Ports, socket: &Path) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ready = || {
+            [ports.tcp, ports.tls, ports.ws, ports.wss]
+                .iter()
+                .all(|&port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+                && UnixStream::connect(socket).is_ok()
+        };
+        while !ready() {
+            if let Some(status) = self.process.wait(Duration::ZERO) {
+                panic!("the server ended with {status}\n{}", self.log());
+            }
+            assert!(Instant::now() < deadline, "the server does not listen\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("the server's last lines:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
+/// True when Mosquitto stands in for the gateway.
+pub fn is_stand_in() -> bool {
+    env::var_os("THINGWAY_TEST_SERVER").is_some_and(|server| server == "mosquitto")
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    tcp: u16,
+    tls: u16,
+    ws: u16,
+    wss: u16,
+    quic: u16,
+}
+
+impl Ports {
+    /// Ports that were free a moment ago. All are held while they are drawn, so that they differ.
+    fn free() -> Self {
+        let held: [_; 4] = std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [tcp, tls, ws, wss] = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        let quic = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        Self { tcp, tls, ws, wss, quic }
+    }
+}
+
+fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("thingway-clients-").tempdir().unwrap()
+}

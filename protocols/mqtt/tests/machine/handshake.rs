@@ -132,7 +132,8 @@ fn versions_can_be_switched_off() {
     }
 }
 
-/// [MQTT-3.1.4-1], [MQTT-3.1.2-3], [MQTT-4.13.1-1]; in 3.1.1 [MQTT-3.1.4-1], [MQTT-3.1.2-3]. Before 5.0 there is no code for it.
+/// [MQTT-3.1.4-1], [MQTT-3.1.2-3], [MQTT-4.13.1-1]; in 3.1.1 [MQTT-3.1.4-1], [MQTT-3.1.2-3]. Before 5.0 there is no
+/// code for it.
 #[test]
 fn a_malformed_connect_is_answered_in_5_only() {
     let mut pair = Pair::open(Version::V5, Config::default());
@@ -293,7 +294,8 @@ fn response_information_goes_only_to_those_who_ask() {
     }
 }
 
-/// [MQTT-3.1.4-2], [MQTT-3.2.2-6], [MQTT-3.2.2-7], [MQTT-3.2.2-8]; in 3.1.1 [MQTT-3.1.4-2], [MQTT-3.2.2-4], [MQTT-3.2.2-5].
+/// [MQTT-3.1.4-2], [MQTT-3.2.2-6], [MQTT-3.2.2-7], [MQTT-3.2.2-8]; in 3.1.1 [MQTT-3.1.4-2], [MQTT-3.2.2-4],
+/// [MQTT-3.2.2-5].
 #[test]
 fn each_refusal_has_its_code() {
     for (refusal, v5, v3) in [
@@ -444,7 +446,8 @@ fn a_gateway_that_does_not_decide_is_unavailable() {
     }
 }
 
-/// [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.2-14], [MQTT-3.1.2-15]: the will with its properties, of which those for the server are taken out.
+/// [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.2-14], [MQTT-3.1.2-15]: the will with its properties, of which those for
+/// the server are taken out.
 #[test]
 fn the_will_is_passed_on() {
     let will_properties: Extras<'_> = &[

@@ -129,7 +129,8 @@ fn an_unknown_release_is_completed() {
     pair.expect(&Packet::Pubcomp(Ack::success(9)));
 }
 
-/// [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT-2.2.1-5]; in 3.1.1 [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT-2.3.1-6]: answers in the order of the messages.
+/// [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT-2.2.1-5]; in 3.1.1 [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT-2.3.1-6]: answers in
+/// the order of the messages.
 #[test]
 fn answers_keep_the_order_of_the_messages() {
     for version in BOTH {
@@ -396,7 +397,8 @@ fn a_payload_that_is_not_the_text_it_claims_is_refused() {
     assert_eq!(pair.published.len(), 1);
 }
 
-/// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]: passed on unchanged and in order.
+/// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]: passed on
+/// unchanged and in order.
 #[test]
 fn properties_are_passed_on_but_not_those_of_the_connection() {
     let all: Extras<'_> = &[
@@ -453,7 +455,8 @@ fn an_identifier_in_use_is_refused_for_another_message() {
     failing_ack(&mut pair, Qos::AtLeastOnce, 7, Reason::PacketIdentifierInUse);
 }
 
-/// [MQTT-3.1.2-29]: no reason strings when the client does not want them, and [MQTT-3.4.2-2], [MQTT-3.5.2-2] when they do not fit.
+/// [MQTT-3.1.2-29]: no reason strings when the client does not want them, and [MQTT-3.4.2-2], [MQTT-3.5.2-2] when they
+/// do not fit.
 #[test]
 fn reason_strings_are_left_out_where_unwanted_or_too_long() {
     let unwanted: Extras<'_> = &[(PropertyId::RequestProblemInformation, Value::Byte(0))];

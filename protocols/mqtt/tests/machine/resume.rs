@@ -325,8 +325,8 @@ enum Step {
     ClientPublishes,
     GatewayDelivers,
     ToServer,
-    /// The client's next packet arrives twice, as after an impatient retransmission, where that is harmless: with a second PUBACK the client could not tell which
-    /// of two messages with the same identifier it is for.
+    /// The client's next packet arrives twice, as after an impatient retransmission, where that is harmless: with a
+    /// second PUBACK the client could not tell which of two messages with the same identifier it is for.
     ToServerTwice,
     ToClient,
     GatewayAnswers,
@@ -439,7 +439,8 @@ impl World {
     }
 }
 
-/// [MQTT-4.3.2-1], [MQTT-4.3.3-1]: QoS 1 at least once, QoS 2 exactly once; first arrivals of each in order [MQTT-4.6.0-1].
+/// [MQTT-4.3.2-1], [MQTT-4.3.3-1]: QoS 1 at least once, QoS 2 exactly once; first arrivals of each in order
+/// [MQTT-4.6.0-1].
 fn check_guarantees(sent: &[Qos], seen: &[(Qos, u32)]) {
     for (&qos, number) in sent.iter().zip(0u32..) {
         let count = seen.iter().filter(|(_, n)| *n == number).count();

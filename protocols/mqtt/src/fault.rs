@@ -53,8 +53,10 @@ pub enum MqttFault {
     AuthenticationMethodChanged,
     /// Silent for more than its keep-alive interval allows [MQTT-3.1.2-22].
     KeepAliveTimeout,
-    /// The handshake was not done in time.
+    /// The client did not finish the handshake in time.
     ConnectTimeout,
+    /// The gateway did not decide about the client in time.
+    DecisionTimeout,
     /// The client takes no packet as large as this answer [MQTT-3.1.2-24].
     AnswerTooLarge(PacketType),
     /// A publication failed, and the version has no way to say so but by not acknowledging it.
@@ -88,6 +90,7 @@ impl MqttFault {
             Self::TooManyFilters => Reason::QuotaExceeded,
             Self::AuthenticationMethodChanged => Reason::BadAuthenticationMethod,
             Self::KeepAliveTimeout => Reason::KeepAliveTimeout,
+            Self::DecisionTimeout => Reason::ServerUnavailable,
             Self::AnswerTooLarge(_) => Reason::PacketTooLarge,
             Self::PublishFailed(outcome) => outcome_reason(*outcome),
             Self::ConnectTimeout | Self::BadReply => Reason::UnspecifiedError,
@@ -110,7 +113,8 @@ const fn packet_error_reason(error: PacketError) -> Reason {
         | PacketError::SubscriptionQos
         | PacketError::RetainHandling
         | PacketError::PropertyRepeated(_)
-        // A subscription identifier from a client [MQTT-3.3.4-6]; other misplaced properties are malformed (section 2.2.2.2).
+        // A subscription identifier from a client [MQTT-3.3.4-6]; other misplaced properties are malformed (section
+        // 2.2.2.2).
         | PacketError::PropertyMisplaced(0x0b)
         | PacketError::PropertyValue(_)
         | PacketError::NoAuthenticationMethod
@@ -123,9 +127,9 @@ const fn packet_error_reason(error: PacketError) -> Reason {
 impl Fault for MqttFault {
     fn culprit(&self) -> Culprit {
         match self {
-            Self::BadReply | Self::PublishFailed(PublishOutcome::QuotaExceeded | PublishOutcome::Failed) => {
-                Culprit::Gateway
-            }
+            Self::BadReply
+            | Self::DecisionTimeout
+            | Self::PublishFailed(PublishOutcome::QuotaExceeded | PublishOutcome::Failed) => Culprit::Gateway,
             _ => Culprit::Peer,
         }
     }
@@ -144,7 +148,7 @@ impl Fault for MqttFault {
                 Reason::MalformedPacket => FaultKind::Malformed,
                 _ => FaultKind::ProtocolError,
             },
-            Self::KeepAliveTimeout | Self::ConnectTimeout => FaultKind::Timeout,
+            Self::KeepAliveTimeout | Self::ConnectTimeout | Self::DecisionTimeout => FaultKind::Timeout,
             Self::ClientId(_)
             | Self::TopicBeyondLimits(_)
             | Self::ReceiveMaximumExceeded
@@ -181,6 +185,7 @@ impl fmt::Display for MqttFault {
             Self::AuthenticationMethodChanged => f.write_str("authentication method changed"),
             Self::KeepAliveTimeout => f.write_str("keep alive timeout"),
             Self::ConnectTimeout => f.write_str("not connected in time"),
+            Self::DecisionTimeout => f.write_str("no decision in time"),
             Self::AnswerTooLarge(kind) => write!(f, "{} larger than the client's maximum packet size", kind.name()),
             Self::PublishFailed(_) => f.write_str("publication failed"),
             Self::BadReply => f.write_str("bad reply inside the gateway"),

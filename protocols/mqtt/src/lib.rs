@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod error;
 mod fault;
+mod fuzz;
 mod inflight;
 pub mod packet;
 pub mod property;
@@ -22,6 +23,8 @@ pub use config::Config;
 pub use connection::Connection;
 pub use error::{EncodeError, PacketError};
 pub use fault::MqttFault;
+#[doc(hidden)]
+pub use fuzz::fuzz_bytes;
 pub use property::{PropertyBlock, PropertyId, PropertyWriter, Value};
 pub use reason::Reason;
 pub use version::Version;

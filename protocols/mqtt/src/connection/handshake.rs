@@ -102,7 +102,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Section 3.1.3.1: an empty identifier asks for an assigned one, before 5.0 only together with "clean session" [MQTT-3.1.3-7] and in 3.1 never.
+    /// Section 3.1.3.1: an empty identifier asks for an assigned one, before 5.0 only together with "clean session"
+    /// [MQTT-3.1.3-7] and in 3.1 never.
     fn client_id(&self, connect: &Connect<'_>) -> Result<Option<ClientId>, MqttFault> {
         if connect.client_id.is_empty() {
             let allowed = match connect.version {
@@ -225,7 +226,8 @@ impl Connection {
         if !parked.inbound.is_empty() {
             self.inbound.get_or_insert_default().restore(&parked.inbound);
         }
-        if !parked.outbound.is_empty() || parked.next_packet_id > 1 {
+        // With nothing under way every identifier is free, so that the numbering may begin anew.
+        if !parked.outbound.is_empty() {
             let inflight =
                 Inflight::restore(self.window, self.config.inflight_max, parked.next_packet_id, parked.outbound);
             self.inflight = Some(Box::new(inflight));

@@ -1,4 +1,5 @@
-//! A client script on one side, the machine on the other, and between them a gateway and a clock that do what they are told.
+//! A client script on one side, the machine on the other, and between them a gateway and a clock that do what they are
+//! told.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,8 +12,8 @@ use thingway_contract::{
 use thingway_mqtt::{
     Config, Connection, MqttFault, PropertyBlock, PropertyId, PropertyWriter, Reason, Split, Value, Version,
     packet::{
-        Ack, Auth, Connack, Connect, Disconnect, Packet, Publish, Sender, Suback, Subscribe, SubscribeFilters,
-        Unsuback, Unsubscribe, UnsubscribeFilters, Will,
+        Ack, Auth, Connack, Connect, Disconnect, Packet, PacketType, Publish, Sender, Suback, Subscribe,
+        SubscribeFilters, Unsuback, Unsubscribe, UnsubscribeFilters, Will,
     },
     split,
 };
@@ -252,6 +253,36 @@ impl Pair {
         answered
     }
 
+    /// The most requests that the machine made in one call, when it is given these bytes.
+    pub fn largest_turn(&mut self, bytes: &[u8]) -> usize {
+        let mut input = Input::new(bytes);
+        let mut most = 0;
+        loop {
+            let before = input.consumed();
+            let result = self.machine.receive(&mut input, self.now, &mut self.out);
+            most = most.max(self.out.requests_len());
+            self.after(result);
+            if input.consumed() == before {
+                return most;
+            }
+        }
+    }
+
+    /// How many of the bytes the machine consumed, and how many it wants behind them.
+    pub fn wanted(&mut self, bytes: &[u8]) -> (usize, usize) {
+        let mut input = Input::new(bytes);
+        let result = self.machine.receive(&mut input, self.now, &mut self.out);
+        self.after(result);
+        (input.consumed(), input.wanted())
+    }
+
+    /// Packets received and sent so far, by type.
+    pub fn counts(&mut self) -> [(u32, u32); 16] {
+        let mut counts = [(0, 0); 16];
+        self.out.drain_counts(|kind, received, sent| counts[kind] = (received, sent));
+        counts
+    }
+
     /// The gateway answers.
     pub fn reply(&mut self, reply: Reply) {
         let result = self.machine.reply(reply, self.now, &mut self.out);
@@ -341,6 +372,19 @@ impl Pair {
     pub fn expect(&mut self, packet: &Packet<'_>) {
         let bytes = self.next_packet();
         assert_eq!(&decode(self.version, &bytes), packet);
+    }
+
+    /// The client reads an acknowledgement with this reason, whatever it says in words.
+    pub fn expect_ack(&mut self, kind: PacketType, id: u16, reason: Reason) {
+        let bytes = self.next_packet();
+        let packet = decode(self.version, &bytes);
+        assert_eq!(packet.packet_type(), kind);
+        match packet {
+            Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubrel(ack) | Packet::Pubcomp(ack) => {
+                assert_eq!((ack.packet_id, ack.reason), (id, reason));
+            }
+            other => panic!("no acknowledgement: {other:?}"),
+        }
     }
 
     pub fn expect_nothing(&self) {

@@ -41,15 +41,19 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(Loaded { config, file, .. }: Loaded) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
+    let config = &loaded.config;
     info!("thingway {}, node {}", env!("CARGO_PKG_VERSION"), config.gateway.name);
-    match file {
+    match &loaded.file {
         Some(path) => info!("configuration from {}", path.display()),
         None => info!("no configuration file: built-in defaults, environment and command line"),
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drain_timeout = config.gateway.drain_timeout.duration();
-    let gateway = Gateway::start(config).await?;
+    let gateway = Gateway::start(config.clone()).await.map_err(|error| match error.key() {
+        Some(key) => format!("{}: {key}: {error}", loaded.origin(&key)),
+        None => error.to_string(),
+    })?;
     for listener in gateway.listeners() {
         info!("listening: {listener}");
     }

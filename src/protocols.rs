@@ -14,6 +14,7 @@ use crate::{
         ByteStream, Cores, Service,
         limit::Opened,
         listener::{self, ListenError, ListenerHandle, ListenerOptions, StreamSink},
+        quic::FrameLength,
         stream::Connection,
     },
 };
@@ -34,6 +35,18 @@ pub fn start(
             let service = service::<mqtt::Connection>(mqtt_config(settings), bus, access, cores);
             listener::start(options, cores, Streams(service))
         }
+    }
+}
+
+/// How a transport with several streams tells a protocol's frames apart.
+pub fn frame_length(protocol: ListenerProtocol) -> Option<FrameLength> {
+    match protocol {
+        ListenerProtocol::Mqtt => Some(FrameLength(|bytes| match mqtt::split(bytes, usize::MAX) {
+            Ok(mqtt::Split::Frame(frame)) => Some(frame.total_bytes()),
+            Ok(mqtt::Split::Incomplete(total)) => Some(total).filter(|total| *total > 0),
+            // No frame at all: the conversation shall see it and say so.
+            Err(_) => Some(bytes.len().max(1)),
+        })),
     }
 }
 

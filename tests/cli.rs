@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::Path,
     process::{Command, Output},
 };
@@ -89,6 +90,18 @@ fn a_bad_configuration_does_not_serve() {
     let ran = run("[mqtt]\nmax_qos = 7\n", &[]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("thingway.toml:2: mqtt.max_qos"), "{}", ran.err);
+}
+
+#[test]
+fn a_busy_port_is_told_with_its_place() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let off = ["tls", "ws", "wss", "quic"].map(|kind| format!("[listeners.{kind}.default]\nenable = false\n")).concat();
+    let ran = run(&format!("{off}[listeners.tcp.default]\nbind = \"{address}\"\n"), &[]);
+    assert_eq!(ran.code, Some(1));
+    let expected =
+        format!("thingway.toml:10: listeners.tcp.default.bind: listener tcp.default: cannot listen on {address}");
+    assert!(ran.err.contains(&expected), "{}", ran.err);
 }
 
 #[test]

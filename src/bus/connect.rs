@@ -9,7 +9,11 @@ use thingway_contract::{
     ClientId, CloseReason, Connected, Delivery, Departure, Instant, Parked, PublisherKey, Qos, Refusal, Will, WillFate,
 };
 
-use super::{Bus, ConnectionInfo, Counter, DepartCause, Lane, Session, session::State, timers::Timer};
+use super::{
+    Bus, ConnectionInfo, Counter, DepartCause, Lane, Session,
+    session::{Offline, State},
+    timers::Timer,
+};
 
 /// Most connections that wait at a time for the one before to let go of a session.
 const WAITING_MAX: usize = 64;
@@ -79,10 +83,11 @@ impl Bus {
                 continue;
             }
             if state.connection.is_some() {
-                if state.waiting.len() >= WAITING_MAX {
+                let waiting = state.waiting.get_or_insert_default();
+                if waiting.len() >= WAITING_MAX {
                     return ConnectOutcome::Refused(Refusal::Busy);
                 }
-                state.waiting.push(request.waker.clone());
+                waiting.push(request.waker.clone());
                 drop(state);
                 session.signal(CloseReason::TakenOver);
                 return ConnectOutcome::Occupied;
@@ -102,9 +107,8 @@ impl Bus {
     }
 
     fn grant(&self, session: &Arc<Session>, state: &mut State, request: &mut SessionRequest, lane: &Lane) -> Granted {
-        self.timers.cancel(state.expiry_timer.take());
         // A will that waited for its delay is not sent when the session goes on in time [MQTT-3.1.3-9].
-        self.timers.cancel(state.will_timer.take());
+        self.cancel_timers(state);
         let session_present = state.started;
         state.started = true;
         state.will = request.will.take();
@@ -166,12 +170,13 @@ impl Bus {
         let rest = if expiry_secs == 0 {
             self.end(session, &mut state)
         } else {
+            let mut offline = Offline::default();
             if expiry_secs != u32::MAX {
-                state.expiry_timer = Some(self.timers.session_expiry(now.plus_secs(expiry_secs.into()), session));
+                offline.expiry = Some(self.timers.session_expiry(now.plus_secs(expiry_secs.into()), session));
             }
             let delay_secs = state.will.as_ref().map_or(0, |will| will.delay_secs);
             let will = if delay_secs > 0 && delay_secs < expiry_secs {
-                state.will_timer = Some(self.timers.will(now.plus_secs(delay_secs.into()), session));
+                offline.will = Some(self.timers.will(now.plus_secs(delay_secs.into()), session));
                 None
             } else if delay_secs == 0 {
                 state.will.take()
@@ -179,8 +184,9 @@ impl Bus {
                 // The will goes out when the session ends, which comes first [MQTT-3.1.2-8].
                 None
             };
+            state.offline = Some(Box::new(offline));
             let redispatch = self.go_offline(session, &mut state, lane);
-            Rest { will, redispatch, waiting: std::mem::take(&mut state.waiting) }
+            Rest { will, redispatch, waiting: state.take_waiting() }
         };
         drop(state);
         if let Some(info) = info {
@@ -227,8 +233,7 @@ impl Bus {
     fn end(&self, session: &Arc<Session>, state: &mut State) -> Rest {
         self.registry.remove(session);
         state.ended = true;
-        self.timers.cancel(state.expiry_timer.take());
-        self.timers.cancel(state.will_timer.take());
+        self.cancel_timers(state);
         for (filter, _) in state.subscriptions.take_all() {
             self.routes.remove(&filter, session);
         }
@@ -237,7 +242,14 @@ impl Bus {
         let Parked { outbound, .. } = state.parked.take().map_or_else(Parked::default, |parked| *parked);
         let sent = outbound.into_iter().filter_map(|entry| entry.delivery).filter(|d| d.qos == Qos::AtLeastOnce);
         let redispatch = sent.chain(queue).filter(|d| is_shared(d) && d.qos.is_acknowledged()).collect();
-        Rest { will: state.will.take(), redispatch, waiting: std::mem::take(&mut state.waiting) }
+        Rest { will: state.will.take(), redispatch, waiting: state.take_waiting() }
+    }
+
+    fn cancel_timers(&self, state: &mut State) {
+        if let Some(offline) = state.offline.take() {
+            self.timers.cancel(offline.expiry);
+            self.timers.cancel(offline.will);
+        }
     }
 
     fn settle(&self, rest: Rest, session: &Arc<Session>, now: Instant, lane: &mut Lane) {
@@ -263,7 +275,8 @@ impl Bus {
             Timer::SessionExpiry(session) => {
                 let Some(session) = session.upgrade() else { return };
                 let mut state = session.state.lock();
-                if state.connection.is_some() || state.expiry_timer.is_none_or(|(at, _)| at > now) {
+                let due = state.offline.as_ref().and_then(|offline| offline.expiry).is_some_and(|(at, _)| at <= now);
+                if state.connection.is_some() || !due {
                     return;
                 }
                 let rest = self.end(&session, &mut state);
@@ -274,10 +287,13 @@ impl Bus {
             Timer::Will(session) => {
                 let Some(session) = session.upgrade() else { return };
                 let mut state = session.state.lock();
-                if state.connection.is_some() || state.will_timer.is_none_or(|(at, _)| at > now) {
+                let due = state.offline.as_ref().and_then(|offline| offline.will).is_some_and(|(at, _)| at <= now);
+                if state.connection.is_some() || !due {
                     return;
                 }
-                state.will_timer = None;
+                if let Some(offline) = &mut state.offline {
+                    offline.will = None;
+                }
                 let will = state.will.take();
                 drop(state);
                 if let Some(will) = will {

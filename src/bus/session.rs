@@ -66,16 +66,31 @@ pub(super) struct State {
     pub parked: Option<Box<Parked>>,
     pub connection: Option<Box<ConnectionInfo>>,
     /// Connections that wait for the present one to let go.
-    pub waiting: Vec<Waker>,
+    #[expect(clippy::box_collection, reason = "rare: a vector in place would cost every session its size")]
+    pub waiting: Option<Box<Vec<Waker>>>,
     pub session_expiry_secs: u32,
-    pub expiry_timer: Option<TimerKey>,
-    pub will_timer: Option<TimerKey>,
+    /// Only while there is no connection.
+    pub offline: Option<Box<Offline>>,
     /// Retained messages that new subscriptions still wait for.
+    #[expect(clippy::box_collection, reason = "rare: a queue in place would cost every session its size")]
     pub replays: Option<Box<VecDeque<Replay>>>,
     /// A connection had it before.
     pub started: bool,
     /// Ended: out of the registry, takes nothing any more.
     pub ended: bool,
+}
+
+/// Deadlines of a session without a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Offline {
+    pub expiry: Option<TimerKey>,
+    pub will: Option<TimerKey>,
+}
+
+impl State {
+    pub fn take_waiting(&mut self) -> Vec<Waker> {
+        self.waiting.take().map(|waiting| *waiting).unwrap_or_default()
+    }
 }
 
 /// Retained messages on their way to a new subscription, a page at a time.
@@ -248,6 +263,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 312, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 232, "{}", size_of::<Session>());
     }
 }

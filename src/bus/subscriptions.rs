@@ -9,6 +9,7 @@ const INDEX_FROM: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     list: Vec<(TopicFilter, SubscriptionOptions)>,
+    #[expect(clippy::box_collection, reason = "rare: a map in place would cost every session its size")]
     index: Option<Box<HashMap<TopicFilter, usize, foldhash::fast::RandomState>>>,
 }
 
@@ -17,6 +18,7 @@ impl Subscriptions {
         self.list.len()
     }
 
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &(TopicFilter, SubscriptionOptions)> {
         self.list.iter()
     }

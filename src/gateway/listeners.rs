@@ -10,6 +10,7 @@ use crate::{
         certificates::{self, CertificateError},
         limit::{Limits, ListenerShared, Rate},
         listener::{Bind, ListenerHandle, ListenerOptions, SocketOptions},
+        quic::QuicOptions,
         tls::{CertificateFiles, CertificateIdentity, ClientCertificates, TlsOptions, TlsVersion},
         unix::UnixOptions,
         ws::WsOptions,
@@ -104,9 +105,12 @@ fn options(
                 .map_err(|_| wrong(format!("unix.mode is {:?}: expected octal digits", listener.unix.mode)))?,
         }),
         (ListenerKind::Unix, other) => return Err(wrong(format!("bind is {other}: expected a path"))),
-        (ListenerKind::Quic, _) => return Err(wrong("QUIC is not there yet".into())),
-        (_, other) => {
-            Bind::Tcp(vec![other.address().ok_or_else(|| wrong(format!("bind is {other}: expected an address")))?])
+        (kind, other) => {
+            let address = other.address().ok_or_else(|| wrong(format!("bind is {other}: expected an address")))?;
+            match kind {
+                ListenerKind::Quic => Bind::Quic(vec![address], quic(&listener.quic, listener.protocol)),
+                _ => Bind::Tcp(vec![address]),
+            }
         }
     };
     let mut options = ListenerOptions::new(name, bind);
@@ -133,6 +137,16 @@ fn options(
         });
     }
     Ok(options)
+}
+
+fn quic(settings: &config::Quic, protocol: config::ListenerProtocol) -> QuicOptions {
+    QuicOptions {
+        idle_timeout: settings.idle_timeout.duration(),
+        keep_alive: Some(settings.keep_alive_interval.duration()).filter(|interval| !interval.is_zero()),
+        streams_max: settings.streams_max.into(),
+        frame_length: protocols::frame_length(protocol),
+        ..QuicOptions::default()
+    }
 }
 
 fn limits(listener: &config::Listener) -> Limits {

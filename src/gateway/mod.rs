@@ -62,6 +62,17 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// The setting that is to blame, if it is one.
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::Listen(ListenError::Bind { listener, .. }) => Some(format!("listeners.{listener}.bind")),
+            Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
+            _ => None,
+        }
+    }
+}
+
 impl Gateway {
     /// Starts everything that the configuration says. To be called in a multi-thread tokio runtime, which then does
     /// what is no data path.

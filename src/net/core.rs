@@ -1,3 +1,5 @@
+//! The threads that run connections, and what connections on one of them share.
+
 use std::{
     cell::RefCell,
     future::Future,

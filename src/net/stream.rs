@@ -61,22 +61,24 @@ pub struct Connection<P: Protocol, T, G> {
     timer: Option<TimerId>,
     timer_at: Instant,
     peer: Option<Box<Peer>>,
-    remote: Option<Box<SocketAddr>>,
     _place: CoreGuard,
     /// The listener's guard of this connection's place in its counts.
     _opened: G,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Phase {
     Open,
     /// Refuse the session: the gateway is overloaded.
     Shed,
     /// Over for protocol and bus; last bytes are written, the peer's end awaited until the deadline.
-    Lingering {
-        until: Instant,
-        discarded: usize,
-    },
+    Lingering(Box<Linger>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Linger {
+    until: Instant,
+    discarded: usize,
 }
 
 /// Why a turn cannot go on.
@@ -116,7 +118,6 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             pause: None,
             timer: None,
             timer_at: Instant::NEVER,
-            remote: peer.remote.map(Box::new),
             peer: Some(Box::new(peer)),
             service,
             _place: place,
@@ -130,7 +131,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             self.timer = None;
             self.timer_at = Instant::NEVER;
         }
-        if !matches!(self.phase, Phase::Lingering { .. }) {
+        if !matches!(self.phase, Phase::Lingering(_)) {
             match self.work(cx, core, now) {
                 Ok(()) => {
                     self.arm(self.machine.deadline(), cx, &mut core.wheel);
@@ -161,6 +162,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         }
         fresh |= self.read(cx, core, now)?;
         self.blocked &= !fresh;
+        if fresh && T::STREAMS {
+            // Answers go where the question came from, which need not be where deliveries go.
+            self.write(cx, core)?;
+        }
+        self.io.select_main();
         self.deliver(cx, core, now)?;
         self.write(cx, core)?;
         if core.outbox.is_closing() { Err(Stop::Done) } else { Ok(()) }
@@ -336,11 +342,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         core: &mut CoreLocal,
         now: Instant,
     ) -> Turn<P> {
-        let Some(peer) = self.peer.take() else { return Err(Stop::Gone) };
+        let Some(peer) = &self.peer else { return Err(Stop::Gone) };
         if self.phase == Phase::Shed {
             return self.refuse_session(thingway_contract::Refusal::Busy, core, now);
         }
-        let admission = match self.service.access.admit(&connect, &peer) {
+        let admission = match self.service.access.admit(&connect, peer) {
             Ok(admission) => admission,
             Err(refusal) => return self.refuse_session(refusal, core, now),
         };
@@ -373,6 +379,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                 let Granted { session, epoch, connected } = *granted;
                 self.session = Some(session);
                 self.epoch = epoch;
+                // From here on the session tells who it is.
+                self.peer = None;
                 let reply = Reply::Connected(Box::new(connected));
                 self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault)
             }
@@ -465,7 +473,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
 
     /// Writes the outbox; what the transport does not take now is kept, and nothing more is read or delivered until it is gone.
     fn write(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal) -> Turn<P> {
-        if self.unwritten.is_some() || core.outbox.is_empty() && core.outbox.len() == 0 {
+        if self.unwritten.is_some() || core.outbox.is_empty() {
             return Ok(());
         }
         let total = core.outbox.len();
@@ -548,7 +556,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             self.unwritten = None;
         }
         let until = if gone { now } else { now + LINGER };
-        self.phase = Phase::Lingering { until, discarded: 0 };
+        self.phase = Phase::Lingering(Box::new(Linger { until, discarded: 0 }));
     }
 
     fn depart(&mut self, cause: DepartCause, now: Instant, lane: &mut Lane) {
@@ -559,11 +567,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     }
 
     fn linger(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Poll<()> {
-        let Phase::Lingering { until, discarded } = &mut self.phase else { return Poll::Ready(()) };
-        if *until <= now {
+        let Phase::Lingering(linger) = &mut self.phase else { return Poll::Ready(()) };
+        let deadline = linger.until;
+        if deadline <= now {
             return Poll::Ready(());
         }
-        let deadline = *until;
         let mut step = |cx: &mut Context<'_>| -> Poll<io::Result<()>> {
             if let Some(unwritten) = &mut self.unwritten {
                 ready!(unwritten.poll_write(&mut self.io, cx))?;
@@ -571,12 +579,12 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             }
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             // Closing with unread input would reset the connection and could destroy the last words on their way.
-            while self.wrote_last_words && *discarded < LINGER_BYTES {
+            while self.wrote_last_words && linger.discarded < LINGER_BYTES {
                 let mut buffer = ReadBuf::new(&mut core.scratch);
                 ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
                 match buffer.filled().len() {
                     0 => break,
-                    count => *discarded += count,
+                    count => linger.discarded += count,
                 }
             }
             Poll::Ready(Ok(()))
@@ -601,8 +609,9 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         self.timer_at = at;
     }
 
-    fn remote(&self) -> RemoteName<'_> {
-        RemoteName(self.remote.as_deref())
+    fn remote(&self) -> RemoteName {
+        let peer = self.peer.as_ref().and_then(|peer| peer.remote);
+        RemoteName(peer.or_else(|| self.session.as_ref()?.connection()?.remote))
     }
 }
 
@@ -699,9 +708,9 @@ impl Sent {
     }
 }
 
-struct RemoteName<'a>(Option<&'a SocketAddr>);
+struct RemoteName(Option<SocketAddr>);
 
-impl std::fmt::Display for RemoteName<'_> {
+impl std::fmt::Display for RemoteName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),

@@ -1,3 +1,5 @@
+//! The timers of connections.
+
 use std::task::Waker;
 
 use thingway_contract::Instant;

@@ -78,7 +78,7 @@ impl Outbox {
 
     /// True when nothing waits to be written.
     pub fn is_empty(&self) -> bool {
-        self.wire.is_empty()
+        self.wire.is_empty() && self.splices.is_empty()
     }
 
     /// Number of requests waiting.

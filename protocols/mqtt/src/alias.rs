@@ -31,8 +31,9 @@ impl AliasesIn {
 
 /// The aliases that were set towards the client.
 ///
-/// First come, first served: the gain is with the few topics that a subscriber gets again and again, and those come early. Replacing the least recently
-/// used would make a subscriber to many topics pay three bytes more on nearly every message for aliases that are never used again.
+/// First come, first served: the gain is with the few topics that a subscriber gets again and again, and those come
+/// early. Replacing the least recently used would make a subscriber to many topics pay three bytes more on nearly every
+/// message for aliases that are never used again.
 #[derive(Debug, Default)]
 pub(crate) struct AliasesOut {
     aliases: HashMap<Box<[u8]>, u16>,

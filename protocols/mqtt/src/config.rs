@@ -17,10 +17,12 @@ pub struct Config {
     pub client_id_bytes_max: usize,
     /// Assign an identifier to a client that brings none. Otherwise it is refused with 0x85.
     pub allow_empty_client_id: bool,
-    /// Most bytes of an incoming packet, fixed header included; a larger one ends the connection with 0x95 before it is read.
+    /// Most bytes of an incoming packet, fixed header included; a larger one ends the connection with 0x95 before it is
+    /// read.
     pub packet_bytes_max: u32,
-    /// Most incoming QoS 1 and 2 messages under way at once. In 5.0 more end the connection with 0x93; earlier versions know no such limit: there
-    /// reading pauses while so many wait for the gateway, and up to 65,535 QoS 2 messages may wait for the client's release.
+    /// Most incoming QoS 1 and 2 messages under way at once. In 5.0 more end the connection with 0x93; earlier versions
+    /// know no such limit: there reading pauses while so many wait for the gateway, and up to 65,535 QoS 2 messages may
+    /// wait for the client's release.
     pub receive_maximum: u16,
     /// Most outgoing QoS 1 and 2 messages under way at once, if the client does not ask for fewer.
     pub inflight_max: u16,

@@ -113,7 +113,8 @@ const fn packet_error_reason(error: PacketError) -> Reason {
         | PacketError::SubscriptionQos
         | PacketError::RetainHandling
         | PacketError::PropertyRepeated(_)
-        // A subscription identifier from a client [MQTT-3.3.4-6]; other misplaced properties are malformed (section 2.2.2.2).
+        // A subscription identifier from a client [MQTT-3.3.4-6]; other misplaced properties are malformed (section
+        // 2.2.2.2).
         | PacketError::PropertyMisplaced(0x0b)
         | PacketError::PropertyValue(_)
         | PacketError::NoAuthenticationMethod

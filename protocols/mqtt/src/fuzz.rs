@@ -14,11 +14,13 @@ use crate::{
     split,
 };
 
-/// Runs arbitrary bytes through the decoder of each version in both directions, and through conversations with a gateway that the bytes script.
+/// Runs arbitrary bytes through the decoder of each version in both directions, and through conversations with a
+/// gateway that the bytes script.
 ///
 /// # Panics
-/// When an invariant does not hold: what is decoded encodes to something that decodes to the same; what the machine writes can be read by a client and is no
-/// larger than the client takes; windows are kept; nothing happens after the end.
+/// When an invariant does not hold: what is decoded encodes to something that decodes to the same; what the machine
+/// writes can be read by a client and is no larger than the client takes; windows are kept; nothing happens after the
+/// end.
 pub fn fuzz_bytes(data: &[u8]) {
     for version in Version::ALL {
         fuzz_codec(version, Sender::Client, data);

@@ -4,9 +4,10 @@ use thingway_contract::{Delivery, Parked, Qos, Unacknowledged};
 
 /// What the client has not fully acknowledged, in the order in which it was first sent.
 ///
-/// A ring indexed by packet identifier: every operation is one look at one slot. The order is a list threaded through the slots, so acknowledgements may come in
-/// any order. An identifier whose slot is taken is skipped when a new one is chosen; so the ring holds as many messages as it has slots, whatever the client
-/// leaves unacknowledged, and it only grows when it is full.
+/// A ring indexed by packet identifier: every operation is one look at one slot. The order is a list threaded through
+/// the slots, so acknowledgements may come in any order. An identifier whose slot is taken is skipped when a new one is
+/// chosen; so the ring holds as many messages as it has slots, whatever the client leaves unacknowledged, and it only
+/// grows when it is full.
 #[derive(Debug)]
 pub(crate) struct Inflight {
     slots: Vec<Slot>,
@@ -101,7 +102,8 @@ impl Inflight {
         self.len as usize
     }
 
-    /// The identifier for a new message, or `None` when the window is full or older messages go first. Nothing is taken yet.
+    /// The identifier for a new message, or `None` when the window is full or older messages go first. Nothing is taken
+    /// yet.
     pub(crate) fn next_id(&mut self) -> Option<u16> {
         if self.quota == 0 || self.unsent != 0 || self.len >= u32::from(self.len_max) {
             return None;

@@ -204,7 +204,8 @@ impl Reason {
         }
     }
 
-    /// True when a packet of this type, sent by this side, may carry the reason (table 2-6 and the tables of chapter 3).
+    /// True when a packet of this type, sent by this side, may carry the reason (table 2-6 and the tables of chapter
+    /// 3).
     pub const fn is_valid_in(self, kind: PacketType, sender: Sender) -> bool {
         let code = self as u8;
         match kind {

@@ -11,6 +11,9 @@ use crate::net::limit::Opened;
 /// After writes, call `poll_flush` until it is ready: TLS and WebSocket may hold the end of a record or a control frame
 /// that the socket did not take.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The transport has several streams: answers and deliveries must be written apart.
+    const STREAMS: bool = false;
+
     /// What is written next belongs to the session and not to the frames read last. On a transport with several streams
     /// (QUIC), writes go back to the stream that was read last until this is called.
     fn select_main(&mut self) {}

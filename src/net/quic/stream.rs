@@ -266,6 +266,8 @@ impl AsyncWrite for QuicStream {
 }
 
 impl ByteStream for QuicStream {
+    const STREAMS: bool = true;
+
     fn select_main(&mut self) {
         if let Some(multi) = &mut self.multi {
             multi.wanted = self.lanes[0].id();

@@ -49,8 +49,8 @@ impl Frame<'_> {
 /// Splits the first packet off `bytes`.
 ///
 /// # Errors
-/// [`PacketError::TooLarge`] as soon as the fixed header announces more than `bytes_max` in all, [`PacketError::ReservedType`] for
-/// type 0, and [`PacketError::IntegerTooLong`].
+/// [`PacketError::TooLarge`] as soon as the fixed header announces more than `bytes_max` in all,
+/// [`PacketError::ReservedType`] for type 0, and [`PacketError::IntegerTooLong`].
 pub fn split(bytes: &[u8], bytes_max: usize) -> Result<Split<'_>, PacketError> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(Split::Incomplete(0));
@@ -72,7 +72,8 @@ pub fn split(bytes: &[u8], bytes_max: usize) -> Result<Split<'_>, PacketError> {
     }
 }
 
-/// Table 2-2: the flags of each type. In 3.1 unused flags have no prescribed value and DUP marks a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE.
+/// Table 2-2: the flags of each type. In 3.1 unused flags have no prescribed value and DUP marks a repeated PUBREL,
+/// SUBSCRIBE or UNSUBSCRIBE.
 fn flags_are_valid(kind: PacketType, flags: u8, version: Version) -> bool {
     let with_qos_1 = matches!(kind, PacketType::Pubrel | PacketType::Subscribe | PacketType::Unsubscribe);
     match kind {
@@ -106,8 +107,8 @@ mod tests {
         assert_eq!(split(&[0x30, 0xff, 0xff, 0xff, 0xff], 99), Err(PacketError::IntegerTooLong));
     }
 
-    /// [MQTT-2.1.3-1], in 3.1.1 [MQTT-2.2.2-1] and [MQTT-2.2.2-2]; for single types [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1],
-    /// [MQTT-3.14.1-1], [MQTT-3.15.1-1].
+    /// [MQTT-2.1.3-1], in 3.1.1 [MQTT-2.2.2-1] and [MQTT-2.2.2-2]; for single types [MQTT-3.6.1-1], [MQTT-3.8.1-1],
+    /// [MQTT-3.10.1-1], [MQTT-3.14.1-1], [MQTT-3.15.1-1].
     #[test]
     fn every_type_has_its_flags() {
         for nibble in 1..=15u8 {

@@ -28,8 +28,8 @@ pub fn put(out: &mut Vec<u8>, mut value: u32) {
 /// Reads an integer from the front: its value and how many bytes it took, or `None` when more bytes are needed.
 ///
 /// # Errors
-/// [`PacketError::IntegerTooLong`] when the fourth byte announces a fifth. A needlessly long form is not refused here, as versions
-/// before 5.0 do not forbid it: compare with [`len`].
+/// [`PacketError::IntegerTooLong`] when the fourth byte announces a fifth. A needlessly long form is not refused here,
+/// as versions before 5.0 do not forbid it: compare with [`len`].
 pub fn decode(bytes: &[u8]) -> Result<Option<(u32, usize)>, PacketError> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(4).enumerate() {

@@ -31,7 +31,8 @@ pub(crate) fn put_frame(
     result
 }
 
-/// Writes what `body` writes with its length in front. Most are short, so one byte is kept free for the length and the rare long one is moved.
+/// Writes what `body` writes with its length in front. Most are short, so one byte is kept free for the length and the
+/// rare long one is moved.
 fn put_varint_prefixed(
     out: &mut Vec<u8>,
     body: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,

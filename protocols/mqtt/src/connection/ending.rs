@@ -34,7 +34,8 @@ impl Connection {
 
     pub(super) fn refuse_with(&mut self, fault: &MqttFault, out: &mut Outbox) {
         if let (None, MqttFault::Packet(PacketError::ProtocolLevel(level))) = (self.version, fault) {
-            // Answered in the nearest version that the client can know. Mosquitto's bridges set the highest bit of the level.
+            // Answered in the nearest version that the client can know. Mosquitto's bridges set the highest bit of the
+            // level.
             self.version = Some(if level & 0x7f > Version::V5.level() { Version::V5 } else { Version::V311 });
         }
         self.end(fault.reason(), Some(fault), None, out);
@@ -84,7 +85,8 @@ impl Connection {
             Some(inflight) => inflight.park(),
             None => Parked::default(),
         };
-        // A message that the gateway was asked to publish counts as published even if its answer came too late: exactly once means not twice.
+        // A message that the gateway was asked to publish counts as published even if its answer came too late: exactly
+        // once means not twice.
         if let Some(inbound) = self.inbound.take() {
             parked.inbound = inbound.park();
         }

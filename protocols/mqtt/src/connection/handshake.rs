@@ -102,7 +102,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Section 3.1.3.1: an empty identifier asks for an assigned one, before 5.0 only together with "clean session" [MQTT-3.1.3-7] and in 3.1 never.
+    /// Section 3.1.3.1: an empty identifier asks for an assigned one, before 5.0 only together with "clean session"
+    /// [MQTT-3.1.3-7] and in 3.1 never.
     fn client_id(&self, connect: &Connect<'_>) -> Result<Option<ClientId>, MqttFault> {
         if connect.client_id.is_empty() {
             let allowed = match connect.version {

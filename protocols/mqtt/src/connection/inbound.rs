@@ -13,7 +13,8 @@ use crate::{
 
 /// Packet identifiers of incoming QoS 2 messages between PUBLISH and PUBREL.
 ///
-/// The client chooses the identifiers, so this is a keyed hash map, and it holds no more than the receive maximum, or before 5.0 as many as there are identifiers.
+/// The client chooses the identifiers, so this is a keyed hash map, and it holds no more than the receive maximum, or
+/// before 5.0 as many as there are identifiers.
 #[derive(Debug, Default)]
 pub(super) struct InboundIds {
     ids: HashMap<u16, InboundId>,
@@ -84,7 +85,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Checks a topic name that is there. One beyond the operator's limits is refused alone where there is an acknowledgement with a reason.
+    /// Checks a topic name that is there. One beyond the operator's limits is refused alone where there is an
+    /// acknowledgement with a reason.
     fn topic_refusal(&self, version: Version, publish: &Publish<'_>) -> Result<Option<Reason>, MqttFault> {
         if publish.topic.is_empty() {
             return Ok(None);
@@ -119,7 +121,8 @@ impl Connection {
         Ok(())
     }
 
-    /// QoS 2: true for a message that was published before and not yet released; it is acknowledged again and not published again [MQTT-4.3.3-10].
+    /// QoS 2: true for a message that was published before and not yet released; it is acknowledged again and not
+    /// published again [MQTT-4.3.3-10].
     fn is_repeated(&mut self, version: Version, id: u16, out: &mut Outbox) -> Result<bool, MqttFault> {
         let Some(state) = self.inbound.as_mut().and_then(|inbound| inbound.ids.get_mut(&id)) else {
             return Ok(false);
@@ -229,8 +232,8 @@ impl Connection {
         }
         let reason = outcome_reason(outcome);
         let with_reasons = self.version.is_some_and(Version::has_properties);
-        // Without reasons an acknowledgement says that the message was taken. A message that was not allowed is taken and dropped (MQTT 3.1.1, section
-        // 3.3.5); for others the client must be able to try again.
+        // Without reasons an acknowledgement says that the message was taken. A message that was not allowed is taken
+        // and dropped (MQTT 3.1.1, section 3.3.5); for others the client must be able to try again.
         if !with_reasons && kind != TokenKind::Qos0 && reason.is_failure() && outcome != PublishOutcome::NotAuthorized {
             return Err(MqttFault::PublishFailed(outcome));
         }

@@ -261,8 +261,8 @@ impl Connection {
     /// Writes a packet that is not a message.
     ///
     /// # Errors
-    /// [`MqttFault::AnswerTooLarge`] when the client does not take packets of this size [MQTT-3.1.2-24], and [`MqttFault::BadReply`] when something in it
-    /// is longer than any packet can hold. Nothing is written then.
+    /// [`MqttFault::AnswerTooLarge`] when the client does not take packets of this size [MQTT-3.1.2-24], and
+    /// [`MqttFault::BadReply`] when something in it is longer than any packet can hold. Nothing is written then.
     fn send(&self, packet: &Packet<'_>, out: &mut Outbox) -> Result<(), MqttFault> {
         let version = self.version.unwrap_or(Version::V311);
         let wire = out.wire();

@@ -54,7 +54,8 @@ impl Connection {
         }
     }
 
-    /// After a reconnect: releases first what the client has taken over, then sends again what it has not acknowledged [MQTT-4.4.0-1].
+    /// After a reconnect: releases first what the client has taken over, then sends again what it has not acknowledged
+    /// [MQTT-4.4.0-1].
     pub(super) fn resume(&mut self, now: Instant, out: &mut Outbox) {
         if let Some(inflight) = &self.inflight {
             for id in inflight.released() {
@@ -268,8 +269,8 @@ fn subscription_ids(delivery: &Delivery) -> impl Iterator<Item = u32> {
     std::iter::once(delivery.subscription_id).chain(further).filter(|&id| id != 0)
 }
 
-/// What is left of the message expiry interval [MQTT-3.3.2-6], rounded up. A message that is sent again after it expired was begun to be delivered in time,
-/// so it is not held back; it has one second left.
+/// What is left of the message expiry interval [MQTT-3.3.2-6], rounded up. A message that is sent again after it
+/// expired was begun to be delivered in time, so it is not held back; it has one second left.
 fn remaining_secs(expires_at: Instant, now: Instant) -> u32 {
     let millis = expires_at.since(now).as_millis();
     u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX).max(1)

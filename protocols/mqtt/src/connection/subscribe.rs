@@ -43,7 +43,8 @@ impl Connection {
         let Ok(filter) = TopicFilter::parse(filter, self.config.topic_limits) else {
             return Ok(Err(SubscribeRefusal::FilterInvalid));
         };
-        // A 5.0 client was told what is not served, so using it is a protocol error (sections 3.2.2.3.11 and 3.2.2.3.13).
+        // A 5.0 client was told what is not served, so using it is a protocol error (sections 3.2.2.3.11 and
+        // 3.2.2.3.13).
         let refuse = |fault: MqttFault, refusal| if version.has_properties() { Err(fault) } else { Ok(Err(refusal)) };
         if filter.has_wildcard() && !self.config.wildcard_available {
             return refuse(MqttFault::WildcardNotSupported, SubscribeRefusal::WildcardNotSupported);
@@ -115,7 +116,8 @@ impl Connection {
         self.send_explained(unsuback, packet_id, &codes, refusal, out)
     }
 
-    /// Sends an answer with the first refusal in words, or without them when they are not wanted or do not fit [MQTT-3.9.2-1].
+    /// Sends an answer with the first refusal in words, or without them when they are not wanted or do not fit
+    /// [MQTT-3.9.2-1].
     fn send_explained(
         &self,
         answer: for<'a> fn(u16, PropertyBlock<'a>, &'a [u8]) -> Packet<'a>,

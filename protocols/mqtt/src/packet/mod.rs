@@ -265,7 +265,8 @@ impl PacketType {
             Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::Pingreq => matches!(sender, Sender::Client),
             Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp => matches!(sender, Sender::Server),
             Self::Publish | Self::Puback | Self::Pubrec | Self::Pubrel | Self::Pubcomp => true,
-            // Before 5.0 only a client says goodbye; what a server of that time sends is refused by its version elsewhere.
+            // Before 5.0 only a client says goodbye; what a server of that time sends is refused by its version
+            // elsewhere.
             Self::Disconnect | Self::Auth => true,
         }
     }

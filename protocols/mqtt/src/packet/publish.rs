@@ -49,7 +49,8 @@ impl<'a> Publish<'a> {
         Ok(publish)
     }
 
-    /// Leaves it to the caller to look for U+0000 and wildcards in a topic that is not empty: that pass also knows the operator's limits.
+    /// Leaves it to the caller to look for U+0000 and wildcards in a topic that is not empty: that pass also knows the
+    /// operator's limits.
     pub(crate) fn decode_topic_unchecked(
         version: Version,
         sender: Sender,

@@ -17,7 +17,8 @@ use crate::{
 
 /// Properties of one packet: checked, borrowed bytes without the length in front.
 ///
-/// Checked means: known identifiers that this packet may carry, none repeated that may not be, values of the right form and in range.
+/// Checked means: known identifiers that this packet may carry, none repeated that may not be, values of the right form
+/// and in range.
 #[derive(Clone, Copy, Default)]
 pub struct PropertyBlock<'a> {
     bytes: &'a [u8],

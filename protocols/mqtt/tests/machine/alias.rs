@@ -10,6 +10,7 @@ use crate::support::*;
 
 const ALIAS_1: Extras<'_> = &[(PropertyId::TopicAlias, Value::Two(1))];
 
+/// [MQTT-3.3.2-12]
 #[test]
 fn an_incoming_alias_stands_for_its_topic() {
     let mut pair = Pair::connected(Version::V5);
@@ -27,7 +28,7 @@ fn an_incoming_alias_stands_for_its_topic() {
     assert!(pair.published.iter().all(|message| message.properties().is_empty()), "the alias stays here");
 }
 
-/// [MQTT-3.3.2-7], [MQTT-3.3.2-8], [MQTT-3.3.2-9], [MQTT-3.3.2-11]
+/// [MQTT-3.3.2-8], [MQTT-3.3.2-9], [MQTT-3.2.2-17], [MQTT-3.2.2-18]
 #[test]
 fn aliases_out_of_range_or_never_set_end_the_connection() {
     let config = Config { topic_alias_in_max: 2, ..Config::default() };
@@ -82,7 +83,7 @@ fn next_topic(pair: &mut Pair) -> (String, Option<u16>) {
     (publish.topic.to_owned(), publish.properties.short(PropertyId::TopicAlias))
 }
 
-/// [MQTT-3.1.2-26], [MQTT-3.1.2-27], [MQTT-3.3.2-10]
+/// [MQTT-3.1.2-26], [MQTT-3.1.2-27], [MQTT-3.3.2-11]
 #[test]
 fn outgoing_aliases_are_set_once_and_used_as_far_as_allowed() {
     let mut pair = subscriber(9);

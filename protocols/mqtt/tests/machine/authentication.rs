@@ -127,7 +127,7 @@ fn the_method_may_not_change() {
     pair.expect_end(&MqttFault::AuthenticationMethodChanged, Reason::BadAuthenticationMethod);
 }
 
-/// [MQTT-4.12.0-6], [MQTT-4.12.0-7]
+/// [MQTT-4.12.0-7]
 #[test]
 fn auth_without_a_method_in_connect_is_a_protocol_error() {
     let mut pair = Pair::connected(Version::V5);

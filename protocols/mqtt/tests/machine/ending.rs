@@ -157,7 +157,8 @@ fn a_goodbye_fits_the_clients_packet_size() {
     }
 }
 
-/// [MQTT-3.1.2-29]: words in DISCONNECT are allowed to a client that wants none elsewhere; the operator can switch them off.
+/// [MQTT-3.1.2-29]: words in DISCONNECT are allowed to a client that wants none elsewhere; the operator can switch them
+/// off.
 #[test]
 fn a_goodbye_says_why_in_words() {
     for (reason_strings, expected) in [(true, Some("wrong flags in the fixed header")), (false, None)] {

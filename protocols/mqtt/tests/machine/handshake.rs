@@ -42,7 +42,7 @@ fn a_second_connect_is_a_protocol_error() {
     }
 }
 
-/// [MQTT-3.1.4-1], [MQTT-3.1.4-5]
+/// [MQTT-3.1.4-5], [MQTT-3.2.0-2]; in 3.1.1 [MQTT-3.1.4-4], [MQTT-3.2.0-1].
 #[test]
 fn connect_is_passed_on_and_acknowledged() {
     for version in Version::ALL {
@@ -70,6 +70,7 @@ fn connect_is_passed_on_and_acknowledged() {
     }
 }
 
+/// [MQTT-3.2.0-1], [MQTT-3.1.4-6]; in 3.1.1 [MQTT-3.2.0-1], [MQTT-3.1.4-5].
 #[test]
 fn nothing_is_read_until_the_gateway_has_decided() {
     for version in BOTH {
@@ -131,7 +132,8 @@ fn versions_can_be_switched_off() {
     }
 }
 
-/// [MQTT-3.1.4-2], [MQTT-4.13.2-1]; before 5.0 there is no code for it.
+/// [MQTT-3.1.4-1], [MQTT-3.1.2-3], [MQTT-4.13.1-1]; in 3.1.1 [MQTT-3.1.4-1], [MQTT-3.1.2-3]. Before 5.0 there is no
+/// code for it.
 #[test]
 fn a_malformed_connect_is_answered_in_5_only() {
     let mut pair = Pair::open(Version::V5, Config::default());
@@ -275,7 +277,7 @@ fn connack_tells_the_servers_limits() {
     assert_eq!(properties.iter().count(), 8);
 }
 
-/// [MQTT-3.1.2-28], [MQTT-3.2.2-21]
+/// [MQTT-3.1.2-28]
 #[test]
 fn response_information_goes_only_to_those_who_ask() {
     let asks: Extras<'_> = &[(PropertyId::RequestResponseInformation, Value::Byte(1))];
@@ -292,7 +294,8 @@ fn response_information_goes_only_to_those_who_ask() {
     }
 }
 
-/// Before 5.0: MQTT 3.1.1 table 3.1.
+/// [MQTT-3.1.4-2], [MQTT-3.2.2-6], [MQTT-3.2.2-7], [MQTT-3.2.2-8]; in 3.1.1 [MQTT-3.1.4-2], [MQTT-3.2.2-4],
+/// [MQTT-3.2.2-5].
 #[test]
 fn each_refusal_has_its_code() {
     for (refusal, v5, v3) in [
@@ -318,7 +321,7 @@ fn each_refusal_has_its_code() {
     }
 }
 
-/// [MQTT-3.2.2-19], [MQTT-3.2.2-20], section 4.11.
+/// [MQTT-3.2.2-19], section 4.11.
 #[test]
 fn a_refusal_names_the_other_server_and_the_reason_as_far_as_they_fit() {
     let refusal = Refusal::UseAnotherServer("other:1883".into());
@@ -360,7 +363,7 @@ fn a_client_that_cannot_take_connack_is_closed() {
     pair.expect_connack_code(0x95);
 }
 
-/// [MQTT-3.2.2-21] and section 3.2.2.3.14; the server's interval is also the one that is enforced.
+/// [MQTT-3.2.2-21], [MQTT-3.2.2-22]; the server's interval is also the one that is enforced.
 #[test]
 fn server_keep_alive_replaces_the_clients() {
     let config = Config { server_keep_alive_secs: Some(10), ..Config::default() };
@@ -443,7 +446,8 @@ fn a_gateway_that_does_not_decide_is_unavailable() {
     }
 }
 
-/// [MQTT-3.1.2-7] to [MQTT-3.1.2-14], section 3.1.3.2: the will with its properties, of which those for the server are taken out.
+/// [MQTT-3.1.2-7], [MQTT-3.1.2-9], [MQTT-3.1.2-14], [MQTT-3.1.2-15]: the will with its properties, of which those for
+/// the server are taken out.
 #[test]
 fn the_will_is_passed_on() {
     let will_properties: Extras<'_> = &[

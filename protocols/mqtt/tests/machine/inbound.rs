@@ -73,7 +73,7 @@ fn qos_2_is_received_released_and_complete() {
     }
 }
 
-/// [MQTT-4.3.3-10], [MQTT-4.3.3-12]; in 3.1.1 [MQTT-4.3.3-2].
+/// [MQTT-4.3.3-10], [MQTT-4.3.3-11], [MQTT-4.3.3-12]; in 3.1.1 [MQTT-4.3.3-2].
 #[test]
 fn qos_2_is_published_once_however_often_it_comes() {
     for version in BOTH {
@@ -129,7 +129,8 @@ fn an_unknown_release_is_completed() {
     pair.expect(&Packet::Pubcomp(Ack::success(9)));
 }
 
-/// [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT-4.6.0-4]: answers in the order of the messages.
+/// [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT-2.2.1-5]; in 3.1.1 [MQTT-4.6.0-2], [MQTT-4.6.0-3], [MQTT-2.3.1-6]: answers in
+/// the order of the messages.
 #[test]
 fn answers_keep_the_order_of_the_messages() {
     for version in BOTH {
@@ -199,7 +200,7 @@ fn a_refused_qos_2_message_leaves_nothing_behind() {
     assert!(pair.depart().parked.is_empty());
 }
 
-/// [MQTT-3.3.5-2]; in 3.1.1 the same: a message that is not allowed is acknowledged as if it were.
+/// In 3.1.1 [MQTT-3.3.5-2]: a message that is not allowed is acknowledged as if it were.
 #[test]
 fn before_5_an_unauthorized_message_is_acknowledged_and_gone() {
     for version in [Version::V31, Version::V311] {
@@ -276,7 +277,7 @@ fn a_quality_of_service_above_the_maximum_ends_the_connection() {
     }
 }
 
-/// [MQTT-3.3.4-7], [MQTT-3.3.4-9]
+/// [MQTT-3.3.4-7]
 #[test]
 fn more_than_the_receive_maximum_ends_the_connection() {
     let config = Config { receive_maximum: 2, ..Config::default() };
@@ -396,7 +397,8 @@ fn a_payload_that_is_not_the_text_it_claims_is_refused() {
     assert_eq!(pair.published.len(), 1);
 }
 
-/// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]: passed on unchanged and in order.
+/// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]: passed on
+/// unchanged and in order.
 #[test]
 fn properties_are_passed_on_but_not_those_of_the_connection() {
     let all: Extras<'_> = &[
@@ -453,7 +455,8 @@ fn an_identifier_in_use_is_refused_for_another_message() {
     failing_ack(&mut pair, Qos::AtLeastOnce, 7, Reason::PacketIdentifierInUse);
 }
 
-/// [MQTT-3.1.2-29]: no reason strings when the client does not want them, and [MQTT-3.4.2-2], [MQTT-3.5.2-2] when they do not fit.
+/// [MQTT-3.1.2-29]: no reason strings when the client does not want them, and [MQTT-3.4.2-2], [MQTT-3.5.2-2] when they
+/// do not fit.
 #[test]
 fn reason_strings_are_left_out_where_unwanted_or_too_long() {
     let unwanted: Extras<'_> = &[(PropertyId::RequestProblemInformation, Value::Byte(0))];
@@ -532,7 +535,6 @@ fn packets_are_counted_by_type() {
     assert_eq!(count(PacketType::Pingresp), (0, 1));
 }
 
-/// [MQTT-3.1.0-1] and the direction of the other types.
 #[test]
 fn what_only_a_server_sends_is_a_protocol_error() {
     for version in BOTH {

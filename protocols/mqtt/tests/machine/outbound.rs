@@ -51,7 +51,7 @@ fn qos_1_is_under_way_until_its_puback() {
     }
 }
 
-/// [MQTT-4.3.3-1] to [MQTT-4.3.3-7]; in 3.1.1 [MQTT-4.3.3-1].
+/// [MQTT-4.3.3-1] to [MQTT-4.3.3-6]; in 3.1.1 [MQTT-4.3.3-1].
 #[test]
 fn qos_2_is_released_after_pubrec_and_over_after_pubcomp() {
     for version in Version::ALL {
@@ -97,7 +97,7 @@ fn an_unknown_pubrec_gets_a_release() {
     pair.expect(&Packet::Pubrel(Ack::success(9)));
 }
 
-/// [MQTT-4.3.3-4]: a PUBREC with a failure ends the exchange.
+/// [MQTT-4.3.3-4], [MQTT-4.4.0-2], [MQTT-4.8.2-6]: a PUBREC or PUBACK with a failure ends the exchange.
 #[test]
 fn a_refused_message_is_over() {
     for reason in [Reason::UnspecifiedError, Reason::QuotaExceeded, Reason::PacketIdentifierInUse] {
@@ -137,7 +137,7 @@ fn acknowledgements_of_the_wrong_kind_are_protocol_errors() {
     }
 }
 
-/// [MQTT-4.9.0-1], [MQTT-4.9.0-2], [MQTT-4.9.0-3], [MQTT-3.3.4-8]
+/// [MQTT-4.9.0-1], [MQTT-4.9.0-2], [MQTT-4.9.0-3], [MQTT-3.3.4-9], [MQTT-3.3.4-10]
 #[test]
 fn the_clients_receive_maximum_is_kept() {
     let properties: Extras<'_> = &[(PropertyId::ReceiveMaximum, Value::Two(2))];
@@ -226,7 +226,7 @@ fn what_is_larger_than_the_client_takes_is_dropped() {
     }
 }
 
-/// [MQTT-3.3.4-3], [MQTT-3.3.4-4], [MQTT-3.3.4-5]
+/// [MQTT-3.3.4-3], [MQTT-3.3.4-4]
 #[test]
 fn subscription_identifiers_are_sent() {
     let rare = Rare { further_subscription_ids: [300, 2].into_iter().collect(), share: None };
@@ -246,7 +246,7 @@ fn subscription_identifiers_are_sent() {
     pair.expect(&Packet::Publish(plain(Qos::AtMostOnce, 0, "t", b"x")));
 }
 
-/// [MQTT-3.3.2-4], [MQTT-3.3.2-15] to [MQTT-3.3.2-20]
+/// [MQTT-3.3.2-4], [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17], [MQTT-3.3.2-18], [MQTT-3.3.2-20]
 #[test]
 fn properties_reach_5_clients_unchanged_and_in_order() {
     let properties = [

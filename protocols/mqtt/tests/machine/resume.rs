@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use proptest::{collection::vec, prelude::*};
-use thingway_contract::{Delivered, Delivery, Parked, PublishOutcome, Qos, Request, Token, Unacknowledged, WillFate};
+use thingway_contract::{
+    Delivered, Delivery, Instant, MessageHead, Parked, PublishOutcome, Qos, Request, Token, Unacknowledged, WillFate,
+};
 use thingway_mqtt::{
     Config, PropertyId, Reason, Value, Version,
     packet::{Ack, Packet, Publish},
@@ -19,7 +21,7 @@ fn released(packet_id: u16) -> Unacknowledged {
     Unacknowledged { packet_id, delivery: None }
 }
 
-/// [MQTT-4.4.0-1], [MQTT-4.6.0-1], [MQTT-3.3.1-1], [MQTT-3.3.1-3]; in 3.1.1 [MQTT-4.4.0-1].
+/// [MQTT-4.4.0-1], [MQTT-4.6.0-1], [MQTT-3.3.1-1], [MQTT-3.3.1-3], [MQTT-4.3.3-6]; in 3.1.1 [MQTT-4.4.0-1].
 #[test]
 fn unacknowledged_messages_are_sent_again_in_order_with_dup() {
     for version in Version::ALL {
@@ -155,6 +157,21 @@ fn aliases_do_not_outlive_the_connection() {
         assert_eq!(publish.properties.short(PropertyId::TopicAlias), Some(1));
         pair.puback(publish.packet_id);
         parked = Some(pair.depart().parked);
+    }
+}
+
+/// [MQTT-4.3.3-7]: once sent, a message does not expire; it goes out again with the least that can be told.
+#[test]
+fn an_expired_message_that_was_sent_is_sent_again() {
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let head = MessageHead { expires_at: Instant::from_millis(1), ..MessageHead::default() };
+        let delivery = delivery_of(qos, message_with(head, "t", &[], b"x"));
+        let outbound = vec![Unacknowledged { packet_id: 1, delivery: Some(delivery) }];
+        let mut pair = Pair::resumed(Version::V5, Parked { outbound, inbound: Vec::new(), next_packet_id: 2 });
+        let bytes = pair.next_packet();
+        let publish = publish_of(Version::V5, &bytes);
+        assert!(publish.duplicate);
+        assert_eq!(publish.properties.number(PropertyId::MessageExpiryInterval), Some(1));
     }
 }
 
@@ -308,8 +325,8 @@ enum Step {
     ClientPublishes,
     GatewayDelivers,
     ToServer,
-    /// The client's next packet arrives twice, as after an impatient retransmission, where that is harmless: with a second PUBACK the client could not tell which
-    /// of two messages with the same identifier it is for.
+    /// The client's next packet arrives twice, as after an impatient retransmission, where that is harmless: with a
+    /// second PUBACK the client could not tell which of two messages with the same identifier it is for.
     ToServerTwice,
     ToClient,
     GatewayAnswers,
@@ -422,7 +439,8 @@ impl World {
     }
 }
 
-/// [MQTT-4.3.2-1], [MQTT-4.3.3-1]: QoS 1 at least once, QoS 2 exactly once; first arrivals of each in order [MQTT-4.6.0-1].
+/// [MQTT-4.3.2-1], [MQTT-4.3.3-1]: QoS 1 at least once, QoS 2 exactly once; first arrivals of each in order
+/// [MQTT-4.6.0-1].
 fn check_guarantees(sent: &[Qos], seen: &[(Qos, u32)]) {
     for (&qos, number) in sent.iter().zip(0u32..) {
         let count = seen.iter().filter(|(_, n)| *n == number).count();

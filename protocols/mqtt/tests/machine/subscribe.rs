@@ -8,7 +8,8 @@ use thingway_mqtt::{Config, MqttFault, PacketError, PropertyId, Reason, Value, V
 
 use crate::support::*;
 
-/// [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-5], [MQTT-3.8.4-6], [MQTT-3.9.3-1]; in 3.1.1 the same.
+/// [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-5], [MQTT-3.8.4-6], [MQTT-3.8.4-7], [MQTT-3.9.3-1], [MQTT-2.2.1-6]; in
+/// 3.1.1 [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.8.4-4], [MQTT-3.8.4-5], [MQTT-3.9.3-1], [MQTT-2.3.1-7].
 #[test]
 fn subscriptions_are_passed_on_and_granted_in_order() {
     for version in Version::ALL {
@@ -184,7 +185,8 @@ fn too_many_filters_end_the_connection() {
     }
 }
 
-/// [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6], [MQTT-3.11.3-1], [MQTT-3.11.3-2]; in 3.1.1 [MQTT-3.10.4-4] to [MQTT-3.10.4-6].
+/// [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6], [MQTT-3.11.3-1], [MQTT-3.11.3-2]; in 3.1.1 [MQTT-3.10.4-4] to
+/// [MQTT-3.10.4-6].
 #[test]
 fn unsubscribing_is_answered_filter_by_filter() {
     for version in Version::ALL {
@@ -217,7 +219,7 @@ fn empty_requests_are_protocol_errors() {
     }
 }
 
-/// [MQTT-3.1.2-24], [MQTT-3.9.2-1]
+/// [MQTT-3.1.2-24], [MQTT-3.9.2-1], [MQTT-3.11.2-1]
 #[test]
 fn an_answer_never_exceeds_what_the_client_takes() {
     let properties: Extras<'_> = &[(PropertyId::MaximumPacketSize, Value::Four(30))];

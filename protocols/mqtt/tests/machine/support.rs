@@ -1,4 +1,5 @@
-//! A client script on one side, the machine on the other, and between them a gateway and a clock that do what they are told.
+//! A client script on one side, the machine on the other, and between them a gateway and a clock that do what they are
+//! told.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

@@ -340,10 +340,10 @@ impl Client {
         std::mem::take(&mut self.longest)
     }
 
-    /// A packet identifier that was not used yet.
+    /// A packet identifier that was not used yet, or long ago.
     pub fn packet_id(&mut self) -> u16 {
         let id = self.packet_id_next;
-        self.packet_id_next += 1;
+        self.packet_id_next = id.checked_add(1).unwrap_or(1);
         id
     }
 

@@ -1,13 +1,13 @@
 //! Ten thousand streams of bytes that are mostly nonsense. The seed is fixed: a failure comes again.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Semaphore,
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -46,6 +46,13 @@ async fn ten_thousand_random_streams_do_no_harm() {
         });
         assert_eq!(message.await, "still here");
     }
+    // And it holds no connection of those that are gone.
+    let gone = async {
+        while gateway.gateway().cores().connections() > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("all connections are gone");
 }
 
 /// Sends each stream on a connection of its own, 32 at a time, and insists that the gateway ends each.

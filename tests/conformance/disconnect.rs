@@ -1,6 +1,10 @@
 //! DISCONNECT, PINGREQ and the end of connections, sections 3.12 to 3.14 and 4.13.
 
-use crate::common::{ALL, BOTH, Connect, Packet, Property, TestGateway, Version, publish, wire};
+use std::time::Duration;
+
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::common::{ALL, BOTH, Connect, PATIENCE, Packet, Property, TestGateway, Version, publish, subscribe, wire};
 
 #[tokio::test]
 async fn pingreq_is_answered() {
@@ -142,6 +146,23 @@ async fn the_connection_ends_after_every_code_of_failure() {
 }
 
 #[tokio::test]
+async fn a_stopping_gateway_says_so() {
+    let gateway = TestGateway::start().await;
+    let mut clients = Vec::new();
+    for version in ALL {
+        clients.push(gateway.client(version, &version.id("stopping")).await);
+    }
+    let address = gateway.address;
+    let drain = tokio::spawn(gateway.into_gateway().drain(Duration::from_secs(10)));
+    for client in &mut clients {
+        client.expect_disconnected(&[0x8b]).await;
+    }
+    drop(clients);
+    timeout(PATIENCE, drain).await.expect("in time").expect("the gateway stops in order");
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
 async fn one_clients_fault_is_nobody_elses() {
     let gateway = TestGateway::start().await;
     for version in BOTH {
@@ -165,7 +186,7 @@ async fn what_came_before_a_malformed_packet_counts_and_is_nobody_elses() {
         for round in 0..10 {
             // All in one piece, so that it is read in one turn.
             let mut bytes = publish(version, "before/fault", round.to_string().as_bytes(), 1, 1, &[]);
-            bytes.extend_from_slice(&crate::common::subscribe(version, 2, &[("only/mine", 0)], &[]));
+            bytes.extend_from_slice(&subscribe(version, 2, &[("only/mine", 0)], &[]));
             bytes.extend_from_slice(&publish(version, "before/fault", b"second", 2, 3, &[]));
             bytes.extend_from_slice(&[0x00, 0x00]);
             let mut faulty = gateway.client(version, "faulty").await;

@@ -325,6 +325,51 @@ async fn a_message_goes_to_all_sessions_that_match() {
 }
 
 #[tokio::test]
+async fn large_payloads_arrive_whole() {
+    let gateway = TestGateway::start().await;
+    for version in BOTH {
+        let mut publisher = gateway.client(version, "publisher").await;
+        let mut subscriber = gateway.client(version, "subscriber").await;
+        subscriber.subscribe("large", 2).await;
+        for (turn, length) in [2047, 2048, 65_535, 65_536, 131_072, 500_000, 1_048_500].into_iter().enumerate() {
+            let payload: String = (0..length).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+            publisher.publish("large", &payload, (turn % 3) as u8).await;
+            assert!(subscriber.expect_message().await.payload == payload.as_bytes(), "{length} bytes in {version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_burst_arrives_whole_and_in_order() {
+    const COUNT: u16 = 3000;
+    let gateway = TestGateway::start().await;
+    for version in BOTH {
+        let mut publisher = gateway.client(version, "publisher").await;
+        let mut subscriber = gateway.client(version, "subscriber").await;
+        subscriber.subscribe("burst", 1).await;
+        // All in flight at once, of sizes from nothing to several writes.
+        let payload = |number: u16| format!("{number}-{}", "x".repeat(usize::from(number) * 7 % 3000));
+        let sent = tokio::spawn(async move {
+            for window in (1..=COUNT).collect::<Vec<_>>().chunks(500) {
+                let bytes: Vec<u8> = window
+                    .iter()
+                    .flat_map(|number| publish(version, "burst", payload(*number).as_bytes(), 1, *number, &[]))
+                    .collect();
+                publisher.send(&bytes).await;
+                for number in window {
+                    publisher.puback(*number).await;
+                }
+            }
+        });
+        for number in 1..=COUNT {
+            let message = subscriber.expect_message().await;
+            assert!(message.text() == payload(number), "number {number} in {version:?}");
+        }
+        sent.await.expect("all are acknowledged");
+    }
+}
+
+#[tokio::test]
 async fn properties_reach_the_subscriber_unaltered() {
     let gateway = TestGateway::start().await;
     let mut publisher = gateway.client(Version::V5, "publisher").await;

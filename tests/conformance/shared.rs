@@ -61,6 +61,22 @@ async fn malformed_share_names_are_refused() {
 }
 
 #[tokio::test]
+async fn wildcards_of_a_share_do_not_take_topics_with_a_dollar_sign() {
+    let gateway = TestGateway::start().await;
+    let mut publisher = gateway.client(Version::V5, "publisher").await;
+    let mut member = gateway.client(Version::V5, "member").await;
+    member.subscribe_all(&[("$share/g/#", 0), ("$share/g/+/x", 0), ("$share/h/$other/+", 0)], &[]).await;
+    publisher.publish("$other/x", "x", 0).await;
+    assert_eq!(member.expect_message().await.topic, "$other/x");
+    publisher.publish("plain/x", "x", 0).await;
+    let topics: Vec<_> =
+        publishes(&mut member, &mut publisher).await.into_iter().map(|publish| publish.topic).collect();
+    // The fence goes to "$share/g/#" as well, before or after the fence itself.
+    assert_eq!(topics.iter().filter(|topic| *topic == "plain/x").count(), 2, "{topics:?}");
+    assert!(!topics.contains(&"$other/x".into()), "{topics:?}");
+}
+
+#[tokio::test]
 async fn members_get_their_own_granted_qos() {
     let gateway = TestGateway::start().await;
     let mut publisher = gateway.client(Version::V5, "publisher").await;

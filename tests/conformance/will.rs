@@ -192,6 +192,28 @@ async fn a_reconnect_within_the_delay_cancels_the_will() {
 }
 
 #[tokio::test]
+async fn a_take_over_cancels_a_delayed_will_unless_it_ends_the_session() {
+    let gateway = TestGateway::start().await;
+    let mut watcher = gateway.client(Version::V5, "watcher").await;
+    watcher.subscribe("will/moved/#", 0).await;
+    for (delay, clean, published) in [(600, false, false), (600, true, true), (0, false, true)] {
+        let connect = Connect::new(Version::V5, "moved")
+            .clean(clean)
+            .property(Property::SessionExpiry(600))
+            .will(&format!("will/moved/{delay}/{clean}"), "gone", 0, false)
+            .will_property(Property::WillDelay(delay));
+        let (mut old, _) = gateway.connect(&connect).await;
+        let (mut new, _) = gateway.connect(&Connect::new(Version::V5, "moved").clean(clean)).await;
+        old.expect_disconnected(&[0x8e]).await;
+        if published {
+            assert_eq!(watcher.expect_message().await.topic, format!("will/moved/{delay}/{clean}"));
+        }
+        watcher.expect_nothing(&mut new).await;
+        new.disconnect().await;
+    }
+}
+
+#[tokio::test]
 async fn will_properties_are_published() {
     let gateway = TestGateway::start().await;
     let mut watcher = gateway.client(Version::V5, "watcher").await;

@@ -33,6 +33,8 @@ const DELIVERIES_PER_BATCH: usize = 64;
 const BATCHES_PER_TURN: usize = 16;
 /// Bytes collected before they are written within a turn.
 const WRITE_BYTES: usize = 64 * 1024;
+/// Bytes of a large frame that must have come before the rest is read to where it is needed: who only announces one gets no buffer for it.
+const STASH_BYTES: usize = SCRATCH_BYTES / 4;
 /// How long reading is put off when a subscriber is behind.
 const BACKPRESSURE: Duration = Duration::from_millis(5);
 /// How long a connection that ends may take to get rid of its last bytes.
@@ -141,6 +143,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                 Err(stop) => self.stop(stop, cx, core, now),
             }
         }
+        // The outbox is the core's: what a conversation that is over still asked for must not become the next one's.
+        core.outbox.forget_requests();
         core.outbox.clear();
         let done = self.linger(cx, core, now);
         core.outbox.clear();
@@ -151,8 +155,9 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         self.flush_unwritten(cx)?;
         let mut fresh = self.poll_pending(cx, core, now)?;
         if self.machine.deadline() <= now {
-            self.machine.timeout(now, &mut core.outbox).map_err(Stop::Fault)?;
+            let outcome = self.machine.timeout(now, &mut core.outbox);
             self.answer(cx, core, now)?;
+            outcome.map_err(Stop::Fault)?;
             fresh = true;
         }
         if self.stash_ready && self.may_read(cx) {
@@ -192,7 +197,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             if !self.may_read(cx) || core.outbox.is_closing() {
                 return Ok(any);
             }
-            if self.stash.as_ref().is_some_and(|stash| stash.wanted > SCRATCH_BYTES / 2) {
+            if self
+                .stash
+                .as_ref()
+                .is_some_and(|stash| stash.wanted > SCRATCH_BYTES / 2 && stash.bytes.len() >= STASH_BYTES)
+            {
                 let Some(count) = self.read_into_stash(cx)? else { return Ok(any) };
                 core.lane.count(Counter::BytesReceived, count as u64);
                 any = true;
@@ -233,7 +242,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn read_into_stash(&mut self, cx: &mut Context<'_>) -> Turn<P, Option<usize>> {
         let Some(stash) = &mut self.stash else { return Ok(None) };
         let held = stash.bytes.len();
-        let room = (stash.wanted - held).min(held.max(SCRATCH_BYTES));
+        let room = (stash.wanted - held).min(held);
         stash.bytes.resize(held + room, 0);
         let mut buffer = ReadBuf::new(&mut stash.bytes[held..]);
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
@@ -252,8 +261,10 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         self.stash_ready = false;
         loop {
             let before = input.consumed();
-            self.machine.receive(&mut input, now, &mut core.outbox).map_err(Stop::Fault)?;
+            let outcome = self.machine.receive(&mut input, now, &mut core.outbox);
+            // What came before a bad packet was good.
             self.answer(cx, core, now)?;
+            outcome.map_err(Stop::Fault)?;
             if core.outbox.is_closing() {
                 return Ok(());
             }

@@ -129,6 +129,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
 
     fn turn(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal) -> Poll<()> {
         let now = self.service.clock.now();
+        core.tidy();
         if self.timer_at <= now {
             self.timer = None;
             self.timer_at = Instant::NEVER;

@@ -36,6 +36,8 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// Answers kept for a peer that takes no bytes now, before it is read no further. A peer may well write all it has before it reads: not to
 /// read it until then would leave both waiting for each other. Deliveries wait in the session's queue, so these are acknowledgements.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a large frame that must have come before the rest is read to where it is needed: who only announces one gets no buffer for it.
+const STASH_BYTES: usize = SCRATCH_BYTES / 4;
 /// How long reading is put off when a subscriber is behind.
 const BACKPRESSURE: Duration = Duration::from_millis(5);
 /// How long a connection that ends may take to get rid of its last bytes.
@@ -144,6 +146,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                 Err(stop) => self.stop(stop, cx, core, now),
             }
         }
+        // The outbox is the core's: what a conversation that is over still asked for must not become the next one's.
+        core.outbox.forget_requests();
         core.outbox.clear();
         let done = self.linger(cx, core, now);
         core.outbox.clear();
@@ -154,8 +158,9 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         self.flush_unwritten(cx)?;
         let mut fresh = self.poll_pending(cx, core, now)?;
         if self.machine.deadline() <= now {
-            self.machine.timeout(now, &mut core.outbox).map_err(Stop::Fault)?;
+            let outcome = self.machine.timeout(now, &mut core.outbox);
             self.answer(cx, core, now)?;
+            outcome.map_err(Stop::Fault)?;
             fresh = true;
         }
         if self.stash_ready && self.may_read(cx) {
@@ -201,7 +206,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             if !self.may_read(cx) || core.outbox.is_closing() {
                 return Ok(any);
             }
-            if self.stash.as_ref().is_some_and(|stash| stash.wanted > SCRATCH_BYTES / 2) {
+            if self
+                .stash
+                .as_ref()
+                .is_some_and(|stash| stash.wanted > SCRATCH_BYTES / 2 && stash.bytes.len() >= STASH_BYTES)
+            {
                 let Some(count) = self.read_into_stash(cx)? else { return Ok(any) };
                 core.lane.count(Counter::BytesReceived, count as u64);
                 any = true;
@@ -242,7 +251,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn read_into_stash(&mut self, cx: &mut Context<'_>) -> Turn<P, Option<usize>> {
         let Some(stash) = &mut self.stash else { return Ok(None) };
         let held = stash.bytes.len();
-        let room = (stash.wanted - held).min(held.max(SCRATCH_BYTES));
+        let room = (stash.wanted - held).min(held);
         stash.bytes.resize(held + room, 0);
         let mut buffer = ReadBuf::new(&mut stash.bytes[held..]);
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
@@ -261,8 +270,10 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         self.stash_ready = false;
         loop {
             let before = input.consumed();
-            self.machine.receive(&mut input, now, &mut core.outbox).map_err(Stop::Fault)?;
+            let outcome = self.machine.receive(&mut input, now, &mut core.outbox);
+            // What came before a bad packet was good.
             self.answer(cx, core, now)?;
+            outcome.map_err(Stop::Fault)?;
             if core.outbox.is_closing() {
                 return Ok(());
             }

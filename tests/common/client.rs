@@ -60,6 +60,23 @@ impl Client {
         }
     }
 
+    /// Writes bytes if the gateway takes them in this time. False when it does not, or has closed.
+    pub async fn send_within(&mut self, bytes: &[u8], limit: Duration) -> bool {
+        matches!(timeout(limit, self.stream.write_all(bytes)).await, Ok(Ok(())))
+    }
+
+    /// Whether the gateway has closed by now. What it said before is kept.
+    pub async fn is_closed(&mut self) -> bool {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.try_read(&mut chunk) {
+                Ok(0) => return true,
+                Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
+                Err(fault) => return fault.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+
     /// Writes CONNECT with this body.
     pub async fn send_raw_connect(&mut self, body: &[u8]) {
         self.send(&wire::frame(0x10, body)).await;
@@ -323,10 +340,10 @@ impl Client {
         std::mem::take(&mut self.longest)
     }
 
-    /// A packet identifier that was not used yet.
+    /// A packet identifier that was not used yet, or long ago.
     pub fn packet_id(&mut self) -> u16 {
         let id = self.packet_id_next;
-        self.packet_id_next += 1;
+        self.packet_id_next = id.checked_add(1).unwrap_or(1);
         id
     }
 

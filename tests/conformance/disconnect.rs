@@ -154,3 +154,29 @@ async fn one_clients_fault_is_nobody_elses() {
         assert_eq!(bystander.expect_message().await.text(), "x");
     }
 }
+
+#[tokio::test]
+async fn what_came_before_a_malformed_packet_counts_and_is_nobody_elses() {
+    let gateway = TestGateway::start().await;
+    for version in BOTH {
+        let mut watcher = gateway.client(version, "watcher").await;
+        let mut bystander = gateway.client(version, "bystander").await;
+        watcher.subscribe("before/fault", 1).await;
+        for round in 0..10 {
+            // All in one piece, so that it is read in one turn.
+            let mut bytes = publish(version, "before/fault", round.to_string().as_bytes(), 1, 1, &[]);
+            bytes.extend_from_slice(&crate::common::subscribe(version, 2, &[("only/mine", 0)], &[]));
+            bytes.extend_from_slice(&publish(version, "before/fault", b"second", 2, 3, &[]));
+            bytes.extend_from_slice(&[0x00, 0x00]);
+            let mut faulty = gateway.client(version, "faulty").await;
+            faulty.send(&bytes).await;
+            while faulty.next().await.is_some() {}
+            // The bystander gets no acknowledgement and no subscription of the other.
+            bystander.ping().await;
+            watcher.publish("only/mine", "x", 0).await;
+            bystander.expect_nothing(&mut watcher).await;
+            assert_eq!(watcher.expect_message().await.text(), round.to_string());
+            assert_eq!(watcher.expect_message().await.text(), "second");
+        }
+    }
+}

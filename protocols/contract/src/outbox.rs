@@ -92,6 +92,11 @@ impl Outbox {
         std::mem::swap(&mut self.requests, spare);
     }
 
+    /// For drivers: forgets the requests of a conversation that has ended.
+    pub fn forget_requests(&mut self) {
+        self.requests.clear();
+    }
+
     /// For drivers: the pieces to write, in order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         pieces(&self.wire, &self.splices)

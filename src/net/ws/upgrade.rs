@@ -192,13 +192,12 @@ fn check_origin(headers: &HeaderMap, options: &WsOptions) -> Result<(), UpgradeF
     if allowed { Ok(()) } else { Err(UpgradeFault::Origin) }
 }
 
-/// The first offered sub-protocol that is accepted, as the client wrote it.
+/// The first accepted sub-protocol that is offered, as the client wrote it: `mqtt` wherever it can be [MQTT-6.0.0-4].
 fn choose_subprotocol(headers: &HeaderMap, options: &WsOptions) -> Option<HeaderValue> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let chosen = offered
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .find(|name| options.subprotocols.iter().any(|known| known.eq_ignore_ascii_case(name)))?;
+    let offered: Vec<&str> = offered.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let chosen =
+        options.subprotocols.iter().find_map(|known| offered.iter().find(|name| known.eq_ignore_ascii_case(name)))?;
     HeaderValue::from_str(chosen).ok()
 }
 

@@ -20,9 +20,7 @@ impl Bus {
         now: Instant,
         lane: &mut Lane,
     ) -> PublishOutcome {
-        let Ok(topic) = Topic::parse(message.topic(), self.config.topic_limits) else {
-            return PublishOutcome::TopicInvalid;
-        };
+        let topic = message.name();
         if topic.is_reserved()
             && let Some(rest) = topic.as_str().strip_prefix("$delayed/")
         {

@@ -275,6 +275,15 @@ impl CoreLocal {
         })
     }
 
+    /// Makes the shared buffers as a turn expects them, whatever a turn that panicked left behind.
+    pub fn tidy(&mut self) {
+        self.outbox.forget_requests();
+        self.outbox.clear();
+        if self.scratch.len() != SCRATCH_BYTES {
+            self.scratch.resize(SCRATCH_BYTES, 0);
+        }
+    }
+
     /// The cores.
     pub fn cores(&self) -> &Cores {
         &self.cores

@@ -49,13 +49,28 @@ pub struct Unwritten {
     wire: Vec<u8>,
     splices: Vec<Splice>,
     written: usize,
+    answers: usize,
 }
 
 impl Unwritten {
     /// Takes what is left of an outbox after `written` bytes.
     pub fn new(out: &mut Outbox, written: usize) -> Self {
         let (wire, splices) = out.take_unwritten();
-        Self { wire, splices, written }
+        Self { wire, splices, written, answers: 0 }
+    }
+
+    /// Puts what is in the outbox behind the rest.
+    pub fn append(&mut self, out: &mut Outbox) {
+        self.answers += out.len();
+        let (wire, splices) = out.take_unwritten();
+        let before = self.wire.len();
+        self.splices.extend(splices.into_iter().map(|splice| Splice { at: splice.at + before, ..splice }));
+        self.wire.extend_from_slice(&wire);
+    }
+
+    /// Bytes that were appended.
+    pub fn answer_bytes(&self) -> usize {
+        self.answers
     }
 
     /// Writes on; ready when all is written and flushed.
@@ -95,5 +110,40 @@ pub fn poll_write_pieces<'a, T: ByteStream>(
         [] => Poll::Ready(Ok(0)),
         [one] => Pin::new(io).poll_write(cx, one),
         many => Pin::new(io).poll_write_vectored(cx, many),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thingway_contract::{Message, MessageHead, Properties, Topic, TopicLimits};
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_appended_comes_after_the_rest() {
+        let topic = Topic::parse("t", TopicLimits::default()).expect("valid");
+        let long = vec![7; Outbox::SPLICE_BYTES_MIN];
+        let message = Message::new(MessageHead::default(), topic, Properties::default(), &long);
+        let mut out = Outbox::default();
+        let mut fill = |head: &[u8]| {
+            out.wire().extend_from_slice(head);
+            out.payload(&message);
+            out.wire().extend_from_slice(b".");
+            std::mem::take(&mut out)
+        };
+        let mut unwritten = Unwritten::new(&mut fill(b"ab"), 1);
+        unwritten.append(&mut fill(b"cd"));
+        assert_eq!(unwritten.answer_bytes(), 3 + long.len());
+
+        let (mut near, mut far) = tokio::net::UnixStream::pair().expect("sockets");
+        let mut read = Vec::new();
+        let write = async {
+            std::future::poll_fn(|cx| unwritten.poll_write(&mut near, cx)).await.expect("written");
+            drop(near);
+        };
+        let ((), count) = tokio::join!(write, far.read_to_end(&mut read));
+        count.expect("read");
+        assert_eq!(read, [b"b", &long[..], b".cd", &long[..], b"."].concat());
     }
 }

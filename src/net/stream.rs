@@ -33,6 +33,9 @@ const DELIVERIES_PER_BATCH: usize = 64;
 const BATCHES_PER_TURN: usize = 16;
 /// Bytes collected before they are written within a turn.
 const WRITE_BYTES: usize = 64 * 1024;
+/// Answers kept for a peer that takes no bytes now, before it is read no further. A peer may well write all it has before it reads: not to
+/// read it until then would leave both waiting for each other. Deliveries wait in the session's queue, so these are acknowledgements.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a large frame that must have come before the rest is read to where it is needed: who only announces one gets no buffer for it.
 const STASH_BYTES: usize = SCRATCH_BYTES / 4;
 /// How long reading is put off when a subscriber is behind.
@@ -129,6 +132,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
 
     fn turn(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal) -> Poll<()> {
         let now = self.service.clock.now();
+        core.tidy();
         if self.timer_at <= now {
             self.timer = None;
             self.timer_at = Instant::NEVER;
@@ -177,8 +181,14 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         if core.outbox.is_closing() { Err(Stop::Done) } else { Ok(()) }
     }
 
+    /// True when the peer takes no bytes and no more can be kept for it.
+    fn is_clogged(&self) -> bool {
+        // With several streams an answer must be written before the next question is read: that decides where it goes.
+        self.unwritten.as_ref().is_some_and(|unwritten| T::STREAMS || unwritten.answer_bytes() >= ANSWER_BYTES_MAX)
+    }
+
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.unwritten.is_some() || self.pending.is_some() {
+        if self.is_clogged() || self.pending.is_some() {
             return false;
         }
         if let Some(pause) = &mut self.pause {
@@ -274,7 +284,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             if core.outbox.len() >= WRITE_BYTES {
                 self.write(cx, core)?;
             }
-            let must_wait = self.pending.is_some() || self.unwritten.is_some() || self.pause.is_some();
+            let must_wait = self.pending.is_some() || self.is_clogged() || self.pause.is_some();
             if must_wait || input.consumed() == before {
                 self.stash_ready = must_wait;
                 let wanted = if must_wait { 0 } else { input.wanted() };
@@ -482,13 +492,17 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         Ok(())
     }
 
-    /// Writes the outbox; what the transport does not take now is kept, and nothing more is read or delivered until it is gone.
+    /// Writes the outbox; what the transport does not take now is kept, and nothing more is delivered until it is gone.
     fn write(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal) -> Turn<P> {
-        if self.unwritten.is_some() || core.outbox.is_empty() {
+        if core.outbox.is_empty() {
             return Ok(());
         }
         let total = core.outbox.len();
         core.lane.count(Counter::BytesSent, total as u64);
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.append(&mut core.outbox);
+            return Ok(());
+        }
         let mut written = 0;
         while written < total {
             match write_from(&mut self.io, &core.outbox, written, cx) {

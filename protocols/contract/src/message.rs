@@ -104,6 +104,11 @@ impl Message {
         std::str::from_utf8(self.topic_bytes()).unwrap_or("")
     }
 
+    /// The topic name, which was checked when the message was made.
+    pub fn name(&self) -> Topic<'_> {
+        Topic::trusted(self.topic())
+    }
+
     /// The topic name's bytes.
     pub fn topic_bytes(&self) -> &[u8] {
         let (start, end) = self.0.header.header.topic;

@@ -22,7 +22,7 @@ const FRAME_BYTES_MAX: u64 = 5 + 268_435_455;
 pub struct WsOptions {
     /// Path of the upgrade request; others get 404. A query is ignored.
     pub path: String,
-    /// Sub-protocols that are accepted; the first that the client offers is chosen (MQTT 5.0, section 6).
+    /// Sub-protocols that are accepted; the first that the client offers too is chosen (MQTT 5.0, section 6).
     pub subprotocols: Vec<String>,
     /// Refuse clients that offer no accepted sub-protocol \[MQTT-6.0.0-3\] with 400.
     pub subprotocol_required: bool,

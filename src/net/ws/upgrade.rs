@@ -262,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn picks_the_first_accepted_subprotocol() {
+    fn prefers_mqtt_to_its_old_names() {
         let answer = verdict(
             &head("/mqtt?x=1", "Sec-WebSocket-Protocol: chat, mqttv3.1\r\nSec-WebSocket-Protocol: mqtt\r\n"),
             &WsOptions::default(),
         )
         .unwrap();
         assert!(answer.starts_with("HTTP/1.1 101"));
-        assert!(answer.contains("sec-websocket-protocol: mqttv3.1\r\n"));
+        assert!(answer.contains("sec-websocket-protocol: mqtt\r\n"));
         // The example of RFC 6455, section 1.3.
         assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }

@@ -253,6 +253,7 @@ impl Bus {
     }
 
     fn settle(&self, rest: Rest, session: &Arc<Session>, now: Instant, lane: &mut Lane) {
+        lane.now = now;
         for delivery in rest.redispatch {
             self.redispatch(delivery, session, lane);
         }

@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, task::Waker};
 
-use thingway_contract::{CloseReason, Delivery, Qos};
+use thingway_contract::{CloseReason, Delivery, Instant, Qos};
 
 /// Bounds of a session's queue. What is dropped at a bound: QoS 0 first, then as [`DropOrder`] says; always counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub(super) struct Inbox {
     /// The connection was woken and has not looked yet.
     pub scheduled: bool,
     pub signal: Option<Box<CloseReason>>,
+    /// When the connection last took a delivery.
+    pub taken_at: Instant,
 }
 
 /// What became of a push.

@@ -1,5 +1,7 @@
 use std::{sync::Arc, task::Waker};
 
+use thingway_contract::Instant;
+
 use super::{Counter, Counters, routes::RouteScratch};
 
 /// One thread's way onto the bus: the scratch space, the counters and the wake-ups that a call needs.
@@ -12,6 +14,8 @@ pub struct Lane {
     counters: Arc<Counters>,
     remote: Vec<(u16, Waker)>,
     congested: bool,
+    /// The time of the present call.
+    pub(super) now: Instant,
     pub(super) routes: RouteScratch,
 }
 
@@ -21,7 +25,14 @@ pub const NO_CORE: u16 = u16::MAX;
 impl Lane {
     /// A lane for the thread of this core.
     pub fn new(core: u16, counters: Arc<Counters>) -> Self {
-        Self { core, counters, remote: Vec::new(), congested: false, routes: RouteScratch::default() }
+        Self {
+            core,
+            counters,
+            remote: Vec::new(),
+            congested: false,
+            now: Instant::ZERO,
+            routes: RouteScratch::default(),
+        }
     }
 
     /// The core that the lane belongs to.

@@ -1,4 +1,4 @@
-use std::{hash::BuildHasher, sync::Arc};
+use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use foldhash::fast::FixedState;
 use thingway_contract::{Delivery, Instant, Message, PublishOutcome, Qos, Rare, Topic};
@@ -10,6 +10,9 @@ use super::{
     shared::{ShareStrategy, SharedGroup},
 };
 
+/// How long a connected subscriber may take nothing before its full queue no longer slows its publishers down.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+
 impl Bus {
     /// Publishes a message: retains it if asked, and pushes it to every matching session. The topic was checked when
     /// the message was made; access rules were checked by the caller.
@@ -20,6 +23,7 @@ impl Bus {
         now: Instant,
         lane: &mut Lane,
     ) -> PublishOutcome {
+        lane.now = now;
         let topic = message.name();
         if topic.is_reserved()
             && let Some(rest) = topic.as_str().strip_prefix("$delayed/")
@@ -97,12 +101,15 @@ impl Bus {
             inbox.scheduled = true;
         }
         let connected = inbox.attached.is_some();
+        // A subscriber that has not taken anything for a while would hold its publishers up for nothing: what it
+        // cannot hold is dropped instead.
+        let moving = connected && lane.now.since(inbox.taken_at) < STUCK_AFTER;
         drop(inbox);
         match pushed {
             Pushed::Queued => return true,
             Pushed::Congested => {
                 // An offline queue drains only when its client comes back; slowing publishers down would not help it.
-                if connected && qos.is_acknowledged() {
+                if moving && qos.is_acknowledged() {
                     lane.mark_congested();
                 }
                 return true;
@@ -111,7 +118,7 @@ impl Bus {
             Pushed::DroppedQos0 => lane.count(Counter::DeliveryQos0, 1),
             Pushed::DroppedFull => lane.count(Counter::DeliveryQueueFull, 1),
         }
-        if connected {
+        if moving {
             lane.mark_congested();
         }
         pushed == Pushed::Displaced

@@ -71,6 +71,7 @@ impl Bus {
     /// calls this again when it has emptied the queue. True when some were queued.
     pub fn replay_retained(&self, session: &Arc<Session>, now: Instant, lane: &mut Lane) -> bool {
         const BATCH: usize = 512;
+        lane.now = now;
         let mut state = session.state.lock();
         let Some(replays) = &mut state.replays else { return false };
         let mut batch = Vec::new();

@@ -448,7 +448,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     ) -> Turn<P> {
         for _ in 0..BATCHES_PER_TURN {
             let hold = self.blocked || self.unwritten.is_some() || core.outbox.is_closing();
-            let taken = session.take(self.epoch, if hold { 0 } else { DELIVERIES_PER_BATCH }, batch);
+            let taken = session.take(self.epoch, if hold { 0 } else { DELIVERIES_PER_BATCH }, now, batch);
             if let Some(reason) = taken.signal {
                 session.give_back(batch.drain(..));
                 return Err(Stop::Gateway(reason));

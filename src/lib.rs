@@ -16,4 +16,5 @@ pub mod config;
 pub mod gateway;
 pub mod logging;
 pub mod net;
+pub mod network;
 pub mod protocols;

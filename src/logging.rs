@@ -85,6 +85,13 @@ struct Window {
     suppressed: u64,
 }
 
+impl Default for PeerLog {
+    /// One line of each kind a second on average, as the configuration has it by default.
+    fn default() -> Self {
+        Self::new(60, Duration::from_secs(60))
+    }
+}
+
 impl PeerLog {
     /// At most `count` lines of each kind in each span of `per`.
     pub fn new(count: u64, per: Duration) -> Self {
@@ -118,19 +125,10 @@ impl PeerLog {
         overdue
     }
 
-    /// Writes a line about a peer unless there were too many: "malformed input from 192.0.2.1:4711: {detail}, 57 more suppressed".
-    pub fn warn(&self, kind: &'static str, peer: &dyn std::fmt::Display, detail: &dyn std::fmt::Display, now: Instant) {
-        match self.admit(kind, now) {
-            Some(0) => tracing::warn!("{kind} input from {peer}: {detail}"),
-            Some(suppressed) => tracing::warn!("{kind} input from {peer}: {detail}, {suppressed} more suppressed"),
-            None => {}
-        }
-    }
-
     /// Writes how many lines were left out in spans that have passed. To be called every now and then.
     pub fn flush(&self, now: Instant) {
         for (kind, suppressed) in self.overdue(now) {
-            tracing::warn!("{kind} input: {suppressed} more suppressed");
+            tracing::warn!(kind, suppressed, "lines about peers were left out");
         }
     }
 }

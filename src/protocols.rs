@@ -10,9 +10,11 @@ use crate::{
     access::Access,
     bus::{Bus, BusConfig, DropOrder, EventConfig, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
     config::{self, Config, ListenerProtocol},
+    logging::PeerLog,
     net::{
-        ByteStream, Cores, Service,
-        limit::Opened,
+        ByteStream, Cores, PeerRates, Service,
+        faults::Faults,
+        limit::{Opened, Rate},
         listener::{self, ListenError, ListenerHandle, ListenerOptions, StreamSink},
         quic::FrameLength,
         stream::Connection,
@@ -22,17 +24,29 @@ use crate::{
 /// Names of MQTT's packets, by type.
 pub const MQTT_PACKET_NAMES: &[&str] = mqtt::Connection::PACKET_NAMES;
 
+/// What all listeners share.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The bus.
+    pub bus: Arc<Bus>,
+    /// The access rules.
+    pub access: Arc<Access>,
+    /// What limits the log lines that peers cause.
+    pub log: Arc<PeerLog>,
+}
+
 /// Starts a listener that speaks its protocol.
 pub fn start(
     settings: &config::Listener,
     options: ListenerOptions,
-    bus: &Arc<Bus>,
-    access: &Arc<Access>,
+    common: &Common,
     cores: &Cores,
 ) -> Result<ListenerHandle, ListenError> {
     match settings.protocol {
         ListenerProtocol::Mqtt => {
-            let service = service::<mqtt::Connection>(mqtt_config(settings), bus, access, cores);
+            let mut config = mqtt_config(settings);
+            config.retain_available &= common.bus.config().retain_available;
+            let service = service::<mqtt::Connection>(config, peer_rates(&settings.client_rate), common, cores);
             listener::start(options, cores, Streams(service))
         }
     }
@@ -51,14 +65,15 @@ pub fn frame_length(protocol: ListenerProtocol) -> Option<FrameLength> {
 }
 
 /// What all connections of a listener share.
-pub fn service<P: Protocol>(config: P::Config, bus: &Arc<Bus>, access: &Arc<Access>, cores: &Cores) -> Arc<Service<P>> {
+pub fn service<P: Protocol>(config: P::Config, rates: PeerRates, common: &Common, cores: &Cores) -> Arc<Service<P>> {
     Arc::new(Service {
-        bus: bus.clone(),
-        access: access.clone(),
+        bus: common.bus.clone(),
+        access: common.access.clone(),
         config: Arc::new(config),
         cores: cores.clone(),
         clock: cores.clock(),
-        faults: Default::default(),
+        faults: Faults::new(common.log.clone()),
+        rates,
     })
 }
 
@@ -79,8 +94,23 @@ impl<P: Protocol> StreamSink for Streams<P> {
     }
 }
 
-/// The bus's settings.
+/// How fast a peer may send. A burst of 0 is what the rate allows in one second.
+fn peer_rates(settings: &config::ClientRate) -> PeerRates {
+    let rate = |count: u64, per: config::Period, burst: u64| {
+        let in_a_second = (u128::from(count) * 1000 / per.duration().as_millis().max(1)).try_into();
+        let burst = if burst == 0 { in_a_second.unwrap_or(u64::MAX) } else { burst };
+        Rate { count, per: per.duration(), burst: burst.max(1) }
+    };
+    let (messages, bytes) = (settings.messages.finite(), settings.bytes.finite());
+    PeerRates {
+        messages: messages.map(|messages| rate(messages.count(), messages.per(), settings.messages_burst.into())),
+        bytes: bytes.map(|bytes| rate(bytes.bytes(), bytes.per(), settings.bytes_burst.get())),
+    }
+}
+
+/// The bus's settings. What a listener may have for itself is checked by its protocol; the bus allows what any of them does.
 pub fn bus_config(config: &Config) -> BusConfig {
+    let listeners = || config.listeners.iter().map(|(_, _, listener)| &*listener.mqtt).chain([&config.mqtt]);
     let queue = &config.queue;
     let retained = &config.retained;
     BusConfig {
@@ -101,7 +131,8 @@ pub fn bus_config(config: &Config) -> BusConfig {
             payload_bytes_max: retained.payload_max.as_usize(),
             bytes_max: retained.bytes_max.as_usize(),
         },
-        retain_available: retained.enable && config.mqtt.retain_available,
+        retain_available: retained.enable && listeners().any(|mqtt| mqtt.retain_available),
+        retained_expiry_secs: expiry_secs(retained.expiry),
         delayed_available: config.delayed.enable,
         delayed_messages_max: config.delayed.messages_max as usize,
         delayed_bytes_max: config.delayed.bytes_max.as_usize(),
@@ -113,10 +144,14 @@ pub fn bus_config(config: &Config) -> BusConfig {
             config::Strategy::HashClientId => ShareStrategy::HashClientId,
             config::Strategy::HashTopic => ShareStrategy::HashTopic,
         },
-        session_expiry_secs_max: expiry_secs(config.mqtt.session_expiry_max),
+        session_expiry_secs_max: listeners().map(|mqtt| expiry_secs(mqtt.session_expiry_max)).max().unwrap_or(u32::MAX),
         subscriptions_max: config.mqtt.subscriptions_max.finite().map_or(usize::MAX, |max| max as usize),
         upgrade_qos: config.mqtt.upgrade_qos,
         events: events(config),
+        topic_limits: TopicLimits {
+            bytes_max: listeners().map(|mqtt| mqtt.topic_bytes_max.into()).max().unwrap_or(usize::MAX),
+            levels_max: listeners().map(|mqtt| mqtt.topic_levels_max.into()).max().unwrap_or(usize::MAX),
+        },
         ..BusConfig::default()
     }
 }
@@ -178,9 +213,36 @@ fn text(text: &str) -> Option<Box<str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn rates_have_bursts_of_a_second() {
+        let rates = |text: &str| {
+            let config = Config::from_toml(&format!("[listeners.tcp.default.client_rate]\n{text}\n")).expect("good");
+            peer_rates(&config.listeners.tcp["default"].client_rate)
+        };
+        assert_eq!(rates(""), PeerRates::default());
+        assert_eq!(rates("messages = \"50/s\"").messages, Some(Rate::per_second(50, 50)));
+        let slow = Rate { count: 5, per: Duration::from_secs(10), burst: 1 };
+        assert_eq!(rates("messages = \"5/10s\"").messages, Some(slow));
+        let bytes = Rate { count: 1024, per: Duration::from_secs(60), burst: 4096 };
+        assert_eq!(rates("bytes = \"1KiB/m\"\nbytes_burst = \"4KiB\"").bytes, Some(bytes));
+    }
+
+    #[test]
+    fn the_bus_allows_what_any_listener_does() {
+        let config = Config::from_toml(
+            "mqtt.retain_available = false\nmqtt.session_expiry_max = \"1h\"\n\
+             [listeners.ws.default.mqtt]\nretain_available = true\nsession_expiry_max = \"2h\"\ntopic_levels_max = 500\n",
+        );
+        let bus = bus_config(&config.expect("good"));
+        assert!(bus.retain_available);
+        assert_eq!((bus.session_expiry_secs_max, bus.topic_limits.levels_max), (7200, 500));
+    }
 
     /// What every idle connection costs, beside the session and the socket's place in the runtime.
     #[test]

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
+    os::unix::net::UnixListener,
     path::Path,
     process::{Command, Output},
 };
@@ -102,6 +103,30 @@ fn a_busy_port_is_told_with_its_place() {
     let expected =
         format!("thingway.toml:10: listeners.tcp.default.bind: listener tcp.default: cannot listen on {address}");
     assert!(ran.err.contains(&expected), "{}", ran.err);
+}
+
+#[test]
+fn busy_places_of_all_kinds_are_told_with_their_key() {
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("mqtt.sock");
+    let _unix = UnixListener::bind(&path).expect("a socket");
+    let tcp = tcp.local_addr().expect("an address").to_string();
+    let udp = udp.local_addr().expect("an address").to_string();
+    let path = path.display().to_string();
+    for (kind, bind) in [("tcp", &tcp), ("tls", &tcp), ("ws", &tcp), ("wss", &tcp), ("quic", &udp), ("unix", &path)] {
+        let others = ["tcp", "tls", "ws", "wss", "quic", "unix"].into_iter().filter(|other| *other != kind);
+        let off: String = others.map(|other| format!("[listeners.{other}.default]\nenable = false\n")).collect();
+        let config = format!("{off}[listeners.{kind}.default]\nenable = true\nbind = {bind:?}\n");
+        let line = config.lines().count();
+        let ran = run(&config, &[]);
+        assert_eq!(ran.code, Some(1), "{kind}");
+        let expected = format!(
+            "thingway.toml:{line}: listeners.{kind}.default.bind: listener {kind}.default: cannot listen on {bind}"
+        );
+        assert!(ran.err.contains(&expected), "{expected}\n{}", ran.err);
+    }
 }
 
 #[test]

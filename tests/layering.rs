@@ -27,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "logging",
             "metrics",
             "net",
+            "network",
             "protocols",
             "rules",
             "store",
@@ -37,15 +38,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &["access", "bus", "config", "logging", "metrics", "store", "trace"]),
     ("cluster", &["access", "bus", "logging", "metrics", "store"]),
     ("rules", &["access", "bus", "logging", "metrics", "store"]),
-    ("protocols", &["access", "bus", "config", "net"]),
-    ("net", &["access", "bus", "logging", "metrics", "store"]),
-    ("access", &["bus", "logging", "metrics", "store"]),
+    ("protocols", &["access", "bus", "config", "logging", "net"]),
+    ("net", &["access", "bus", "logging", "metrics", "network", "store"]),
+    ("access", &["bus", "logging", "metrics", "network", "store"]),
     ("bus", &["logging", "metrics", "store"]),
     ("store", &["logging", "metrics"]),
-    ("config", &[]),
+    ("config", &["network"]),
     ("trace", &["logging"]),
     ("metrics", &[]),
     ("logging", &[]),
+    ("network", &[]),
 ];
 
 /// Crates of concrete protocols, and the modules that may name them. `cli` may, because `pub` and `sub` are MQTT clients.

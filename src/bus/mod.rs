@@ -47,6 +47,8 @@ pub struct BusConfig {
     pub queue_bytes_total_max: usize,
     /// Bounds on retained messages.
     pub retained: retained::RetainLimits,
+    /// Seconds after which a retained message is forgotten that its publisher gave no expiry; `u32::MAX` is never.
+    pub retained_expiry_secs: u32,
     /// False refuses retained publications.
     pub retain_available: bool,
     /// False makes `$delayed/…` a topic that cannot be published to.
@@ -79,6 +81,7 @@ impl Default for BusConfig {
             queue: QueueLimits::default(),
             queue_bytes_total_max: 1024 * 1024 * 1024,
             retained: retained::RetainLimits::default(),
+            retained_expiry_secs: u32::MAX,
             retain_available: true,
             delayed_available: true,
             delayed_messages_max: 100_000,

@@ -1,7 +1,7 @@
 use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use foldhash::fast::FixedState;
-use thingway_contract::{Delivery, Instant, Message, PublishOutcome, Qos, Rare, Topic};
+use thingway_contract::{Delivery, Instant, Message, MessageHead, PublishOutcome, PublisherKey, Qos, Rare, Topic};
 
 use super::{
     Bus, Counter, Lane, Session,
@@ -31,7 +31,7 @@ impl Bus {
             return self.publish_delayed(&message, rest, now, lane);
         }
         if message.head().retain
-            && let Err(outcome) = self.retain(&message, lane)
+            && let Err(outcome) = self.retain(&message, now, lane)
         {
             return outcome;
         }
@@ -53,14 +53,25 @@ impl Bus {
         }
     }
 
-    fn retain(&self, message: &Message, lane: &Lane) -> Result<(), PublishOutcome> {
+    fn retain(&self, message: &Message, now: Instant, lane: &Lane) -> Result<(), PublishOutcome> {
         if !self.config.retain_available {
             return Err(PublishOutcome::RetainNotSupported);
         }
         // At a limit the message still reaches those who are subscribed now; stopping live traffic would be worse.
-        let kept = self.retained.insert(message.clone()).is_ok();
+        let kept = self.retained.insert(self.with_retained_expiry(message, now)).is_ok();
         lane.count(if kept { Counter::MessagesRetained } else { Counter::RetainRefused }, 1);
         Ok(())
+    }
+
+    /// The message as it is kept: with the expiry that was configured where its publisher gave none. What the gateway says
+    /// itself, as under `$SYS`, stays.
+    fn with_retained_expiry(&self, message: &Message, now: Instant) -> Message {
+        let head = message.head();
+        let secs = self.config.retained_expiry_secs;
+        if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
+            return message.clone();
+        }
+        message.with_head(MessageHead { expires_at: now.plus_secs(secs.into()), ..*head })
     }
 
     /// `$delayed/{seconds}/{topic}`: published on `topic` when the seconds have passed.

@@ -109,16 +109,26 @@ fn listeners(kinds: &[Key], values: &Dict, text: &mut String) {
                     comment(key, text);
                     table(&path, keys, values, text);
                 }
-                (Shape::Overrides(general, _), _) if has => {
+                (Shape::Overrides(general, keys), _) if has => {
                     documented.push(key.name);
                     *text += "\n";
                     comment(key, text);
-                    *text += &format!("# Each key of the section `{general}` may stand here.\n[{path}]\n");
+                    let but = general_only(general, keys).join("` and `");
+                    *text +=
+                        &format!("# Each key of the section `{general}` may stand here, but for `{but}`.\n[{path}]\n");
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// Names in a section that its overrides do not have.
+fn general_only(section: &str, overrides: &[Key]) -> Vec<&'static str> {
+    let sections = Config::keys();
+    let general = sections.iter().find(|key| key.name == section).map(|key| &key.shape);
+    let Some(Shape::Section(keys)) = general else { return Vec::new() };
+    keys.iter().map(|key| key.name).filter(|name| overrides.iter().all(|key| key.name != *name)).collect()
 }
 
 fn comment(key: &Key, text: &mut String) {

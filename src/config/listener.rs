@@ -3,8 +3,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     mqtt::ListenerMqtt,
     schema::{settings, words},
-    value::{Bind, ByteRate, Network, OrInfinity, Period, Rate, Size},
+    value::{Bind, ByteRate, OrInfinity, Period, Rate, Size},
 };
+use crate::network::Network;
 
 words! {
     /// What carries the bytes of a listener's connections.
@@ -110,7 +111,8 @@ settings! {
         idle_timeout: Period = Period::from_secs(15);
         /// Connections that the system holds ready to be accepted.
         backlog: u32 = 1024, within 1..=1_000_000;
-        /// Whether connections begin with the header of the PROXY protocol, version 1 or 2. From others than trusted proxies they are then refused.
+        /// Whether connections from trusted proxies begin with the header of the PROXY protocol, version 1 or 2. Those that do not are closed; others than
+        /// trusted proxies connect as without this.
         proxy_protocol: bool = false;
         /// Proxies whose word on the peer's address is taken, in the PROXY protocol or in X-Forwarded-For: addresses or ranges.
         trusted_proxies: Vec<Network> = Vec::new();
@@ -138,7 +140,7 @@ settings! {
         nodelay: bool = true;
         /// Silence after which the system asks whether the peer is still there; `0s` for never.
         keepalive_idle: Period = Period::from_secs(300);
-        /// Time between two such questions.
+        /// Time between two such questions, at least a second.
         keepalive_interval: Period = Period::from_secs(30);
         /// Questions without an answer after which the peer is taken for gone.
         keepalive_probes: u8 = 4, within 1..=100;
@@ -160,9 +162,9 @@ settings! {
         client_ca: PathBuf = PathBuf::new();
         /// What of a client's certificate becomes its user name: "none", "cn" (common name), "dn" (subject) or "san" (first alternative name).
         identity_as_username: IdentityAsUsername = IdentityAsUsername::None;
-        /// Versions that are spoken. QUIC is always 1.3.
+        /// Versions that are spoken: "1.2", "1.3" or both. QUIC is always 1.3.
         versions: Vec<TlsVersion> = vec![TlsVersion::V1_2, TlsVersion::V1_3];
-        /// How often the files are looked at. Changed ones are used for new connections; bad ones are reported and the old ones kept.
+        /// How often the files are looked at; `0s` for never. Changed ones are used for new connections; bad ones are reported and the old ones kept.
         reload_interval: Period = Period::from_secs(10);
     }
 }

@@ -39,7 +39,7 @@ pub use queue::{DropOrder, Queue};
 pub use retained::Retained;
 pub use shared::{Shared, Strategy};
 pub use sys_topics::{SysEvents, SysTopics};
-pub use value::{BadValue, Bind, ByteRate, Network, OrInfinity, Period, Rate, Size};
+pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, Size};
 
 use schema::settings;
 

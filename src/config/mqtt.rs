@@ -4,7 +4,7 @@ use super::{
 };
 
 settings! {
-    /// What MQTT clients may do, and how the gateway speaks MQTT. Each listener can override each key in its own `mqtt` table.
+    /// What MQTT clients may do, and how the gateway speaks MQTT. Each listener can override its keys in a table `mqtt` of its own, but for what belongs to sessions.
     pub struct Mqtt {
         /// Largest packet that is accepted, from its first byte to its last. Clients of MQTT 5 are told.
         max_packet_size: Size = Size::mib(1);
@@ -55,6 +55,9 @@ settings! {
     }
 }
 
+/// What belongs to sessions, which may come by any listener.
+const GENERAL_ONLY: [&str; 2] = ["subscriptions_max", "upgrade_qos"];
+
 /// What one listener has instead of the general [`Mqtt`] section: where it is silent, that section counts.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -70,6 +73,7 @@ impl std::ops::Deref for ListenerMqtt {
 
 impl Setting for ListenerMqtt {
     fn shape() -> Shape {
-        Shape::Overrides("mqtt", Mqtt::keys())
+        let keys = Mqtt::keys().into_iter().filter(|key| !GENERAL_ONLY.contains(&key.name));
+        Shape::Overrides("mqtt", keys.collect())
     }
 }

@@ -8,8 +8,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     layers::{self, Value},
-    value::{Bind, ByteRate, Network, OrInfinity, Period, Rate, Size},
+    value::{Bind, ByteRate, OrInfinity, Period, Rate, Size},
 };
+use crate::network::Network;
 
 /// A type that can stand in the configuration.
 pub trait Setting {

@@ -52,6 +52,7 @@ impl Checker<'_> {
             ("sys_topics.heartbeat", config.sys_topics.heartbeat),
             ("overload.lag_max", config.overload.lag_max),
             ("overload.check_interval", config.overload.check_interval),
+            ("retained.expiry", config.retained.expiry.or(super::Period::from_secs(1))),
         ];
         for (key, period) in periods {
             if period.is_zero() {
@@ -181,8 +182,11 @@ impl Checker<'_> {
             let cause = Cause::Needs { other: format!("{at}.client_auth"), expected: "\"optional\" or \"required\"" };
             self.tell(format!("{at}.identity_as_username"), cause);
         }
-        if tls.versions.is_empty() {
-            self.bad(format!("{at}.versions"), &tls.versions, "\"1.2\", \"1.3\" or both");
+        let spoken: Vec<_> = tls.versions.iter().map(|version| version.as_str()).collect();
+        if spoken.is_empty() {
+            self.bad(format!("{at}.versions"), &spoken, "\"1.2\", \"1.3\" or both");
+        } else if kind == ListenerKind::Quic && !spoken.contains(&"1.3") {
+            self.bad(format!("{at}.versions"), &spoken, "a list with \"1.3\", which is what QUIC speaks");
         }
     }
 
@@ -333,6 +337,9 @@ mod tests {
             "log.level = \"info,thingway=loud\"",
             "sys_topics.interval = \"0s\"",
             "gateway.data_dir = \"\"",
+            "retained.expiry = \"0s\"",
+            "listeners.quic.default.tls.versions = [\"1.2\"]",
+            "listeners.tcp.default.mqtt.subscriptions_max = 1",
         ] {
             assert_eq!(causes(text).len(), 1, "{text}");
         }

@@ -9,6 +9,7 @@ use crate::{
         system::{System, SystemConfig},
     },
     config::Config,
+    logging::PeerLog,
     net::{Cores, limit::ListenerShared},
     protocols,
 };
@@ -27,6 +28,7 @@ struct OverloadLimits {
     lag_max: Duration,
     cooldown: Duration,
     memory_max: u64,
+    check_interval: Duration,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             overload: overload.enable.then(|| OverloadLimits {
                 lag_max: overload.lag_max.duration(),
                 cooldown: overload.cooldown.duration(),
+                check_interval: overload.check_interval.duration(),
                 memory_max: overload.memory_max.finite().map_or(u64::MAX, |size| size.get()),
             }),
         }
@@ -56,18 +59,26 @@ pub(super) async fn run(
     cores: Cores,
     settings: Settings,
     listeners: Vec<Arc<ListenerShared>>,
+    log: Arc<PeerLog>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let clock = cores.clock();
     let mut lane = bus.lane(NO_CORE);
     let mut system = settings.system.map(|config| System::new(config, protocols::MQTT_PACKET_NAMES, clock.now()));
     let mut overload = settings.overload.map(|limits| Overload { limits, well_since: Instant::ZERO, shedding: false });
-    let mut turns = tokio::time::interval(TURN);
-    turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut turns = every(TURN);
+    let mut checks = every(overload.as_ref().map_or(TURN, |overload| overload.limits.check_interval));
     loop {
         tokio::select! {
             biased;
             _ = stopped.wait_for(|stop| *stop) => return,
+            _ = checks.tick(), if overload.is_some() => {
+                if let Some(overload) = &mut overload {
+                    let now = clock.now();
+                    overload.check(cores.lag(now), &listeners, now);
+                }
+                continue;
+            }
             _ = turns.tick() => {}
         }
         let now = clock.now();
@@ -80,10 +91,14 @@ pub(super) async fn run(
             system.tick(&bus, now, &date, resident_bytes(), &mut lane);
         }
         cores.forward_wakes(&mut lane);
-        if let Some(overload) = &mut overload {
-            overload.check(cores.lag(now), &listeners, now);
-        }
+        log.flush(now);
     }
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
 }
 
 /// Turns new connections away while the cores cannot keep up.

@@ -2,20 +2,18 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use super::{ListenerInfo, StartError};
 use crate::{
-    access::Access,
-    bus::Bus,
     config::{self, ClientAuth, Config, IdentityAsUsername, ListenerKind},
     net::{
         Cores,
         certificates::{self, CertificateError},
         limit::{Limits, ListenerShared, Rate},
-        listener::{Bind, ListenerHandle, ListenerOptions, SocketOptions},
+        listener::{Address, Bind, Keepalive, ListenerHandle, ListenerOptions, SocketOptions},
         quic::QuicOptions,
         tls::{CertificateFiles, CertificateIdentity, ClientCertificates, TlsOptions, TlsVersion},
         unix::UnixOptions,
         ws::WsOptions,
     },
-    protocols,
+    protocols::{self, Common},
 };
 
 /// A listener that was started.
@@ -25,6 +23,8 @@ pub(super) struct Running {
     name: String,
     protocol: &'static str,
     bind: String,
+    /// It listens on every address of both families.
+    every: bool,
     handle: ListenerHandle,
 }
 
@@ -42,8 +42,12 @@ impl Running {
     }
 
     pub fn info(&self) -> ListenerInfo {
-        let addresses: Vec<_> = self.handle.local_addresses().iter().map(SocketAddr::to_string).collect();
-        let address = if addresses.is_empty() { self.bind.clone() } else { addresses.join(", ") };
+        let address = match self.address() {
+            // As in the configuration, where `[::]` would be IPv6 alone.
+            Some(address) if self.every && address.is_ipv6() => format!(":{}", address.port()),
+            Some(address) => address.to_string(),
+            None => self.bind.clone(),
+        };
         let carrier = match self.kind {
             ListenerKind::Tcp => "TCP",
             ListenerKind::Tls => "TLS",
@@ -61,23 +65,19 @@ impl Running {
 }
 
 /// Starts all enabled listeners, or none: those already started are stopped when one fails.
-pub(super) async fn start_all(
-    config: &Config,
-    bus: &Arc<Bus>,
-    access: &Arc<Access>,
-    cores: &Cores,
-) -> Result<Vec<Running>, StartError> {
+pub(super) async fn start_all(config: &Config, common: &Common, cores: &Cores) -> Result<Vec<Running>, StartError> {
     let mut running = Vec::new();
     for (kind, name, listener) in config.listeners.iter().filter(|(_, _, listener)| listener.enable) {
         let name = format!("{}.{name}", kind.as_str());
-        let started = options(kind, &name, listener, &config.gateway.data_dir)
-            .and_then(|options| Ok(protocols::start(listener, options, bus, access, cores)?));
+        let started = options(kind, &name, listener, &config.gateway.data_dir, common)
+            .and_then(|options| Ok(protocols::start(listener, options, common, cores)?));
         match started {
             Ok(handle) => running.push(Running {
                 kind,
                 name,
                 protocol: listener.protocol.as_str(),
                 bind: listener.bind.to_string(),
+                every: matches!(listener.bind, config::Bind::Any(_)),
                 handle,
             }),
             Err(error) => {
@@ -96,6 +96,7 @@ fn options(
     name: &str,
     listener: &config::Listener,
     data_dir: &Path,
+    common: &Common,
 ) -> Result<ListenerOptions, StartError> {
     let wrong = |problem: String| StartError::Setting { listener: name.into(), problem };
     let bind = match (kind, &listener.bind) {
@@ -106,10 +107,14 @@ fn options(
         }),
         (ListenerKind::Unix, other) => return Err(wrong(format!("bind is {other}: expected a path"))),
         (kind, other) => {
-            let address = other.address().ok_or_else(|| wrong(format!("bind is {other}: expected an address")))?;
+            let address = match other {
+                config::Bind::Any(port) => Address::Every(*port),
+                config::Bind::Address(address) => Address::One(*address),
+                config::Bind::Path(_) => return Err(wrong(format!("bind is {other}: expected an address"))),
+            };
             match kind {
-                ListenerKind::Quic => Bind::Quic(vec![address], quic(&listener.quic, listener.protocol)),
-                _ => Bind::Tcp(vec![address]),
+                ListenerKind::Quic => Bind::Quic(address, quic(&listener.quic, listener.protocol)),
+                _ => Bind::Tcp(address),
             }
         }
     };
@@ -118,11 +123,12 @@ fn options(
     options.socket = SocketOptions {
         backlog: listener.backlog,
         nodelay: listener.tcp.nodelay,
-        keepalive: Some(listener.tcp.keepalive_idle.duration()).filter(|idle| !idle.is_zero()),
+        keepalive: keepalive(&listener.tcp),
         ..SocketOptions::default()
     };
     options.proxy_protocol = listener.proxy_protocol;
-    options.trusted_proxies = listener.trusted_proxies.iter().filter_map(|net| net.to_string().parse().ok()).collect();
+    options.trusted_proxies = listener.trusted_proxies.iter().copied().collect();
+    options.log = common.log.clone();
     if kind.is_encrypted() {
         options.tls = Some(tls(listener, data_dir).map_err(|error| wrong(error.to_string()))?);
     }
@@ -149,12 +155,21 @@ fn quic(settings: &config::Quic, protocol: config::ListenerProtocol) -> QuicOpti
     }
 }
 
+fn keepalive(settings: &config::Tcp) -> Option<Keepalive> {
+    (!settings.keepalive_idle.is_zero()).then(|| Keepalive {
+        idle: settings.keepalive_idle.duration(),
+        interval: settings.keepalive_interval.duration(),
+        probes: settings.keepalive_probes.into(),
+    })
+}
+
 fn limits(listener: &config::Listener) -> Limits {
     Limits {
         connections_max: listener.max_connections.finite().map_or(usize::MAX, |max| max as usize),
         rate: listener.connection_rate.finite().map(|rate| Rate {
-            per_sec: rate.as_per_second().clamp(1.0, f64::from(u32::MAX)) as u32,
-            burst: listener.connection_burst,
+            count: rate.count(),
+            per: rate.per().duration(),
+            burst: listener.connection_burst.into(),
         }),
         handshakes_max: listener.handshake_concurrency as usize,
         handshake_timeout: listener.handshake_timeout.duration(),
@@ -186,10 +201,14 @@ fn tls(listener: &config::Listener, data_dir: &Path) -> Result<TlsOptions, Certi
             IdentityAsUsername::Dn => Some(CertificateIdentity::DistinguishedName),
             IdentityAsUsername::San => Some(CertificateIdentity::AlternativeName),
         },
-        version_min: match settings.versions.contains(&config::TlsVersion::V1_2) {
-            true => TlsVersion::V1_2,
-            false => TlsVersion::V1_3,
-        },
+        versions: settings
+            .versions
+            .iter()
+            .map(|version| match version {
+                config::TlsVersion::V1_2 => TlsVersion::V1_2,
+                config::TlsVersion::V1_3 => TlsVersion::V1_3,
+            })
+            .collect(),
         alpn: Vec::new(),
         reload_interval: Some(settings.reload_interval.duration()).filter(|interval| !interval.is_zero()),
     })

@@ -13,8 +13,9 @@ use crate::{
     access::Access,
     bus::Bus,
     config::Config,
+    logging::PeerLog,
     net::{Cores, core::Clock, listener::ListenError},
-    protocols,
+    protocols::{self, Common},
 };
 
 /// A running gateway.
@@ -66,7 +67,11 @@ impl StartError {
     /// The setting that is to blame, if it is one.
     pub fn key(&self) -> Option<String> {
         match self {
-            Self::Listen(ListenError::Bind { listener, .. }) => Some(format!("listeners.{listener}.bind")),
+            Self::Listen(ListenError::Bind { listener, .. } | ListenError::Path { listener, .. }) => {
+                Some(format!("listeners.{listener}.bind"))
+            }
+            Self::Listen(ListenError::Tls { listener, .. }) => Some(format!("listeners.{listener}.tls")),
+            Self::Listen(ListenError::Combination(listener)) => Some(format!("listeners.{listener}")),
             Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
             _ => None,
         }
@@ -87,8 +92,10 @@ impl Gateway {
             count => count,
         };
         let cores = Cores::start(count, &bus, clock).map_err(StartError::Cores)?;
-        let access = Arc::new(Access::default());
-        let started = listeners::start_all(&config, &bus, &access, &cores).await;
+        let rate = config.log.peer_rate;
+        let log = Arc::new(PeerLog::new(rate.count(), rate.per().duration()));
+        let common = Common { bus: bus.clone(), access: Arc::new(Access::default()), log: log.clone() };
+        let started = listeners::start_all(&config, &common, &cores).await;
         let running = match started {
             Ok(running) if running.is_empty() => Err(StartError::NothingToDo),
             other => other,
@@ -107,6 +114,7 @@ impl Gateway {
             cores.clone(),
             housekeeping::Settings::new(&config),
             shared,
+            log,
             stopped,
         ));
         let infos = running.iter().map(Running::info).collect();

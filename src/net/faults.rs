@@ -1,26 +1,24 @@
-use std::{fmt::Display, time::Duration};
+//! Log lines about peers that are at fault.
 
-use thingway_contract::{ClientId, Culprit, Fault, Instant};
+use std::{fmt::Display, sync::Arc};
+
+use thingway_contract::{ClientId, Culprit, Fault, Instant, Refusal};
 
 use crate::logging::PeerLog;
-
-/// Lines a second about faults of one kind; more are counted and summed up in the next line.
-const LINES_PER_SECOND: u64 = 10;
 
 /// Log lines about faults of peers, limited in rate so that a flood of bad input is no flood of log.
 #[derive(Debug)]
 pub struct Faults {
-    log: PeerLog,
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        Self { log: PeerLog::new(LINES_PER_SECOND, Duration::from_secs(1)) }
-    }
+    log: Arc<PeerLog>,
 }
 
 impl Faults {
-    /// Logs a fault with the peer's address, unless too many of its kind were logged this second.
+    /// Reports to a log that others may share.
+    pub fn new(log: Arc<PeerLog>) -> Self {
+        Self { log }
+    }
+
+    /// Logs a fault with the peer's address, unless too many of its kind were logged.
     pub fn report(
         &self,
         peer: &dyn Display,
@@ -37,5 +35,11 @@ impl Faults {
                 tracing::error!(%peer, protocol, client, suppressed, "the gateway is at fault: {fault}")
             }
         }
+    }
+
+    /// Logs that a peer got no session, unless that was logged too often.
+    pub fn refused(&self, peer: &dyn Display, protocol: &str, refusal: &Refusal, now: Instant) {
+        let Some(suppressed) = self.log.admit("refused session", now) else { return };
+        tracing::info!(%peer, protocol, ?refusal, suppressed, "session refused");
     }
 }

@@ -41,63 +41,81 @@ impl Default for Limits {
 /// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Long-term average, a second; 0 lets nothing through after the burst.
-    pub per_sec: u32,
+    /// Long-term average: so many in each span; 0 lets nothing through after the burst.
+    pub count: u64,
+    /// The span; at least a millisecond.
+    pub per: Duration,
     /// Most at once after a quiet time; at least 1.
-    pub burst: u32,
+    pub burst: u64,
+}
+
+impl Rate {
+    /// So many a second.
+    pub const fn per_second(count: u64, burst: u64) -> Self {
+        Self { count, per: Duration::from_secs(1), burst }
+    }
 }
 
 /// A token bucket. It starts full; time is an argument.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
     rate: Rate,
-    /// Thousandths of a token: a millisecond adds `per_sec` of them.
-    level_milli: u64,
+    /// In parts of a token: a millisecond adds as many as the rate has tokens in its span, and a token has as many as the
+    /// span has milliseconds. Below zero it is a debt.
+    level: i128,
     updated: Instant,
 }
 
 impl TokenBucket {
     /// A full bucket.
     pub fn new(rate: Rate, now: Instant) -> Self {
-        Self { rate, level_milli: u64::from(rate.burst.max(1)) * 1000, updated: now }
+        let mut bucket = Self { rate, level: 0, updated: now };
+        bucket.level = bucket.full();
+        bucket
     }
 
     /// Takes a token, or says how long to wait until there is one.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let elapsed_ms = u64::try_from(now.since(self.updated).as_millis()).unwrap_or(u64::MAX);
-        let full = u64::from(self.rate.burst.max(1)) * 1000;
-        let gained = elapsed_ms.saturating_mul(u64::from(self.rate.per_sec));
-        self.level_milli = self.level_milli.saturating_add(gained).min(full);
-        self.updated = self.updated.max(now);
-        if self.level_milli >= 1000 {
-            self.level_milli -= 1000;
+        self.refill(now);
+        let token = self.parts(1);
+        if self.level >= token {
+            self.level -= token;
             return Ok(());
         }
-        match self.rate.per_sec {
-            0 => Err(Duration::from_secs(3600)),
-            per_sec => Err(Duration::from_millis((1000 - self.level_milli).div_ceil(u64::from(per_sec)))),
+        Err(self.wait(token))
+    }
+
+    /// Takes so many tokens in any case; those that are not there become a debt. Says how long it takes until the debt
+    /// is paid: zero without one.
+    pub fn charge(&mut self, count: u64, now: Instant) -> Duration {
+        self.refill(now);
+        self.level = self.level.saturating_sub(self.parts(count));
+        self.wait(0)
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let gained = (now.since(self.updated).as_millis() as i128).saturating_mul(i128::from(self.rate.count));
+        self.level = self.level.saturating_add(gained).min(self.full());
+        self.updated = self.updated.max(now);
+    }
+
+    /// Time until the bucket holds so many parts; an hour, which will be asked again, when it never does.
+    fn wait(&self, parts: i128) -> Duration {
+        const NEVER: Duration = Duration::from_secs(3600);
+        let missing = parts - self.level;
+        match i128::from(self.rate.count) {
+            _ if missing <= 0 => Duration::ZERO,
+            0 => NEVER,
+            per_ms => Duration::from_millis(u64::try_from((missing + per_ms - 1) / per_ms).unwrap_or(u64::MAX)),
         }
     }
-}
 
-/// Lets one log line a second through and counts the others.
-#[derive(Debug, Default)]
-pub struct Throttle {
-    next_ms: AtomicU64,
-    suppressed: AtomicU64,
-}
+    fn full(&self) -> i128 {
+        self.parts(self.rate.burst.max(1))
+    }
 
-impl Throttle {
-    /// `Some` with the number of lines left out since the last one, when a line may be written now.
-    pub fn admit(&self, now: Instant) -> Option<u64> {
-        let (now_ms, next_ms) = (now.as_millis(), self.next_ms.load(Ordering::Relaxed));
-        let won = now_ms >= next_ms
-            && self.next_ms.compare_exchange(next_ms, now_ms + 1000, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if won {
-            return Some(self.suppressed.swap(0, Ordering::Relaxed));
-        }
-        self.suppressed.fetch_add(1, Ordering::Relaxed);
-        None
+    fn parts(&self, tokens: u64) -> i128 {
+        i128::from(tokens).saturating_mul((self.rate.per.as_millis() as i128).max(1))
     }
 }
 
@@ -148,7 +166,6 @@ pub struct ListenerShared {
     /// While set, connections are handed over marked as shed, so that the protocol answers that the server is busy.
     pub shed: AtomicBool,
     pub(super) limits: Limits,
-    pub(super) log: Throttle,
     stop: watch::Sender<bool>,
     bucket: Option<Mutex<TokenBucket>>,
     handshakes: Arc<Semaphore>,
@@ -161,7 +178,6 @@ impl ListenerShared {
             name,
             counters: ListenerCounters::default(),
             shed: AtomicBool::new(false),
-            log: Throttle::default(),
             stop: watch::Sender::new(false),
             bucket: limits.rate.map(|rate| Mutex::new(TokenBucket::new(rate, Instant::ZERO))),
             handshakes: Arc::new(Semaphore::new(limits.handshakes_max.clamp(1, Semaphore::MAX_PERMITS))),
@@ -300,7 +316,7 @@ mod tests {
 
     #[test]
     fn bucket_gives_burst_then_rate() {
-        let mut bucket = TokenBucket::new(Rate { per_sec: 10, burst: 3 }, at(0));
+        let mut bucket = TokenBucket::new(Rate::per_second(10, 3), at(0));
         assert_eq!([(); 4].map(|()| bucket.take(at(0)).is_ok()), [true, true, true, false]);
         assert_eq!(bucket.take(at(40)), Err(Duration::from_millis(60)));
         assert_eq!(bucket.take(at(100)), Ok(()));
@@ -309,25 +325,35 @@ mod tests {
 
     #[test]
     fn bucket_never_holds_more_than_its_burst() {
-        let mut bucket = TokenBucket::new(Rate { per_sec: 1000, burst: 2 }, at(0));
+        let mut bucket = TokenBucket::new(Rate::per_second(1000, 2), at(0));
         let taken = (0..10).filter(|_| bucket.take(at(1_000_000)).is_ok()).count();
         assert_eq!(taken, 2);
     }
 
     #[test]
     fn bucket_survives_a_clock_that_steps_back_and_rate_zero() {
-        let mut bucket = TokenBucket::new(Rate { per_sec: 0, burst: 0 }, at(500));
+        let mut bucket = TokenBucket::new(Rate::per_second(0, 0), at(500));
         assert_eq!(bucket.take(at(100)), Ok(()));
         assert!(bucket.take(at(u64::MAX / 2)).is_err());
     }
 
     #[test]
-    fn throttle_counts_what_it_leaves_out() {
-        let throttle = Throttle::default();
-        assert_eq!(throttle.admit(at(5)), Some(0));
-        assert_eq!(throttle.admit(at(6)), None);
-        assert_eq!(throttle.admit(at(1004)), None);
-        assert_eq!(throttle.admit(at(1005)), Some(2));
+    fn bucket_counts_over_the_span_of_its_rate() {
+        let rate = Rate { count: 5, per: Duration::from_secs(10), burst: 1 };
+        let mut bucket = TokenBucket::new(rate, at(0));
+        assert_eq!(bucket.take(at(0)), Ok(()));
+        assert_eq!(bucket.take(at(0)), Err(Duration::from_secs(2)));
+        assert_eq!(bucket.take(at(2000)), Ok(()));
+    }
+
+    #[test]
+    fn bucket_goes_into_debt_and_pays_it_back() {
+        let mut bucket = TokenBucket::new(Rate::per_second(10, 5), at(0));
+        assert_eq!(bucket.charge(5, at(0)), Duration::ZERO);
+        assert_eq!(bucket.charge(20, at(0)), Duration::from_secs(2));
+        assert_eq!(bucket.take(at(2000)), Err(Duration::from_millis(100)), "the debt is paid and no more");
+        assert_eq!(bucket.charge(1, at(2100)), Duration::ZERO);
+        assert!(bucket.charge(u64::MAX, at(2100)) > Duration::from_secs(1 << 40), "no overflow");
     }
 
     #[test]

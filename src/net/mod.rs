@@ -2,7 +2,7 @@
 
 pub mod certificates;
 pub mod core;
-mod faults;
+pub mod faults;
 pub mod limit;
 pub mod listener;
 mod pending;
@@ -15,4 +15,8 @@ pub mod unix;
 pub mod wheel;
 pub mod ws;
 
-pub use self::{core::Cores, listener::ByteStream, service::Service};
+pub use self::{
+    core::Cores,
+    listener::ByteStream,
+    service::{PeerRates, Service},
+};

@@ -1,10 +1,6 @@
 //! The PROXY protocol, versions 1 and 2: a proxy in front of the gateway tells whose connection it passes on.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    str::FromStr,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -202,80 +198,6 @@ impl<'a> Iterator for Tlvs<'a> {
     }
 }
 
-/// Addresses that share a prefix, written as `10.0.0.0/8`, or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-/// Why a text is no [`Network`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NetworkError {
-    /// The part before the slash is no IP address.
-    #[error("not an IP address")]
-    Address,
-    /// The part behind the slash is no number, or too large.
-    #[error("not a prefix length of this kind of address")]
-    Prefix,
-}
-
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
-        let full = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => full,
-            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= full).ok_or(NetworkError::Prefix)?,
-        };
-        Ok(Self { address, prefix })
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-impl Network {
-    /// True when the address is inside. An IPv4 address in IPv6 form counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let shift = 32 - u32::from(self.prefix);
-                u64::from(own.to_bits()) >> shift == u64::from(other.to_bits()) >> shift
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differ = own.to_bits() ^ other.to_bits();
-                differ.leading_zeros() >= u32::from(self.prefix)
-            }
-            _ => false,
-        }
-    }
-}
-
-/// A list of networks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Networks(Vec<Network>);
-
-impl Networks {
-    /// True when one of them has the address.
-    pub fn contain(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
-    }
-}
-
-impl FromIterator<Network> for Networks {
-    fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
-        Self(networks.into_iter().collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,21 +286,5 @@ mod tests {
         for (bytes, fault) in cases {
             assert_eq!(parse(&bytes).await.0, Err(fault), "{bytes:?}");
         }
-    }
-
-    #[test]
-    fn networks() {
-        let inside =
-            |network: &str, address: &str| network.parse::<Network>().unwrap().contains(address.parse().unwrap());
-        assert!(inside("10.0.0.0/8", "10.255.0.1"));
-        assert!(!inside("10.0.0.0/8", "11.0.0.1"));
-        assert!(inside("0.0.0.0/0", "1.2.3.4"));
-        assert!(!inside("0.0.0.0/0", "::1"));
-        assert!(inside("127.0.0.1", "::ffff:127.0.0.1"));
-        assert!(inside("2001:db8::/32", "2001:db8:1::"));
-        assert!(inside("::/0", "2001::"));
-        assert!(!inside("::1", "::2"));
-        assert_eq!("10.0.0.0/33".parse::<Network>(), Err(NetworkError::Prefix));
-        assert_eq!("example".parse::<Network>(), Err(NetworkError::Address));
     }
 }

@@ -1,8 +1,13 @@
 use std::sync::Arc;
 
-use thingway_contract::Protocol;
+use thingway_contract::{Instant, Protocol};
 
-use super::{Cores, core::Clock, faults::Faults};
+use super::{
+    Cores,
+    core::Clock,
+    faults::Faults,
+    limit::{Rate, TokenBucket},
+};
 use crate::{access::Access, bus::Bus};
 
 /// What all connections of a listener share.
@@ -19,4 +24,31 @@ pub struct Service<P: Protocol> {
     pub clock: Clock,
     /// Where faults of peers are reported.
     pub faults: Faults,
+    /// What each peer may send.
+    pub rates: PeerRates,
+}
+
+/// How fast a peer may send. One that sends faster is read from more slowly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerRates {
+    /// Publications; `None` for any number.
+    pub messages: Option<Rate>,
+    /// Bytes of all packets; `None` for any number.
+    pub bytes: Option<Rate>,
+}
+
+/// What one peer may send now.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    pub(super) messages: Option<TokenBucket>,
+    pub(super) bytes: Option<TokenBucket>,
+}
+
+impl Allowance {
+    /// A full allowance; `None` without a rate.
+    pub(super) fn new(rates: &PeerRates, now: Instant) -> Option<Box<Self>> {
+        let bucket = |rate: Option<Rate>| rate.map(|rate| TokenBucket::new(rate, now));
+        let (messages, bytes) = (bucket(rates.messages), bucket(rates.bytes));
+        (messages.is_some() || bytes.is_some()).then(|| Box::new(Self { messages, bytes }))
+    }
 }

@@ -20,7 +20,7 @@ use super::{
     ByteStream,
     core::{CoreGuard, CoreLocal, SCRATCH_BYTES},
     pending::{Pending, Stash, Unwritten},
-    service::Service,
+    service::{Allowance, Service},
     wheel::{TimerId, Wheel},
 };
 use crate::bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, Lane, Session, SessionRequest};
@@ -40,6 +40,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 const STASH_BYTES: usize = SCRATCH_BYTES / 4;
 /// How long reading is put off when a subscriber is behind.
 const BACKPRESSURE: Duration = Duration::from_millis(5);
+/// Longest time for which reading is put off at once; what is owed then is charged again.
+const PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long a connection that ends may take to get rid of its last bytes.
 const LINGER: Duration = Duration::from_secs(3);
 /// Bytes that a connection that ends reads away so that its last words are not lost to a reset.
@@ -52,32 +54,29 @@ pub struct Connection<P: Protocol, T, G> {
     service: Arc<Service<P>>,
     session: Option<Arc<Session>>,
     epoch: u32,
-    phase: Phase,
     /// The window was full: deliver again only after input or a timeout.
     blocked: bool,
     /// The stash may hold whole frames.
     stash_ready: bool,
     wrote_last_words: bool,
+    /// Refuse the session: the gateway is overloaded.
+    shed: bool,
+    /// Over for protocol and bus; last bytes are written, the peer's end awaited until the deadline.
+    lingering: Option<Box<Linger>>,
     /// Incomplete frame, or input that waits for a reply.
     stash: Option<Box<Stash>>,
     unwritten: Option<Box<Unwritten>>,
     pending: Option<Box<Pending>>,
+    /// Nothing is read before its end.
     pause: Option<Pin<Box<Sleep>>>,
+    /// What the peer may send, when that is limited.
+    allowance: Option<Box<Allowance>>,
     timer: Option<TimerId>,
     timer_at: Instant,
     peer: Option<Box<Peer>>,
     _place: CoreGuard,
     /// The listener's guard of this connection's place in its counts.
     _opened: G,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Refuse the session: the gateway is overloaded.
-    Shed,
-    /// Over for protocol and bus; last bytes are written, the peer's end awaited until the deadline.
-    Lingering(Box<Linger>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +106,15 @@ type Turn<P, T = ()> = Result<T, Stop<<P as Protocol>::Fault>>;
 impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> {
     /// A connection that was just opened. To be spawned on the core that `place` names.
     pub fn new(service: Arc<Service<P>>, peer: Peer, io: T, place: CoreGuard, opened: G, shed: bool) -> Self {
-        let machine = P::open(&service.config, &peer, service.clock.now());
+        let now = service.clock.now();
+        let machine = P::open(&service.config, &peer, now);
         Self {
             io,
             machine,
             session: None,
             epoch: 0,
-            phase: if shed { Phase::Shed } else { Phase::Open },
+            shed,
+            lingering: None,
             blocked: false,
             stash_ready: false,
             wrote_last_words: false,
@@ -121,6 +122,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             unwritten: None,
             pending: None,
             pause: None,
+            allowance: Allowance::new(&service.rates, now),
             timer: None,
             timer_at: Instant::NEVER,
             peer: Some(Box::new(peer)),
@@ -137,10 +139,13 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             self.timer = None;
             self.timer_at = Instant::NEVER;
         }
-        if !matches!(self.phase, Phase::Lingering(_)) {
+        if self.lingering.is_none() {
             match self.work(cx, core, now) {
                 Ok(()) => {
-                    self.arm(self.machine.deadline(), cx, &mut core.wheel);
+                    // Who is not read from cannot be called silent.
+                    if self.pause.is_none() {
+                        self.arm(self.machine.deadline(), cx, &mut core.wheel);
+                    }
                     core.outbox.clear();
                     return Poll::Pending;
                 }
@@ -158,7 +163,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn work(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Turn<P> {
         self.flush_unwritten(cx)?;
         let mut fresh = self.poll_pending(cx, core, now)?;
-        if self.machine.deadline() <= now {
+        if self.machine.deadline() <= now && self.pause.is_none() {
             let outcome = self.machine.timeout(now, &mut core.outbox);
             self.answer(cx, core, now)?;
             outcome.map_err(Stop::Fault)?;
@@ -214,6 +219,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             {
                 let Some(count) = self.read_into_stash(cx)? else { return Ok(any) };
                 core.lane.count(Counter::BytesReceived, count as u64);
+                self.charge_bytes(count, &core.lane, now);
                 any = true;
                 if self.stash.as_ref().is_some_and(|stash| stash.is_complete()) {
                     let bytes = self.stash.take().map(|stash| stash.bytes).unwrap_or_default();
@@ -233,7 +239,10 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                     }
                     any = true;
                     core.lane.count(Counter::BytesReceived, count as u64);
-                    self.feed(&scratch[..held + count], cx, core, now).map(|()| true)
+                    self.feed(&scratch[..held + count], cx, core, now).map(|()| {
+                        self.charge_bytes(count, &core.lane, now);
+                        true
+                    })
                 }
                 Poll::Ready(Ok(())) => Err(Stop::Gone),
                 Poll::Ready(Err(_)) => Err(Stop::Gone),
@@ -311,7 +320,34 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         Ok(())
     }
 
+    fn charge_message(&mut self, lane: &Lane, now: Instant) {
+        let bucket = self.allowance.as_mut().and_then(|allowance| allowance.messages.as_mut());
+        let debt = bucket.map_or(Duration::ZERO, |bucket| bucket.charge(1, now));
+        self.rest(debt, lane);
+    }
+
+    fn charge_bytes(&mut self, count: usize, lane: &Lane, now: Instant) {
+        let bucket = self.allowance.as_mut().and_then(|allowance| allowance.bytes.as_mut());
+        let debt = bucket.map_or(Duration::ZERO, |bucket| bucket.charge(count as u64, now));
+        self.rest(debt, lane);
+    }
+
+    /// Puts off reading until the peer has the right to send again. What it sends meanwhile waits in the transport.
+    fn rest(&mut self, debt: Duration, lane: &Lane) {
+        if debt.is_zero() {
+            return;
+        }
+        lane.count(Counter::RateLimited, 1);
+        let until = tokio::time::Instant::now() + debt.min(PAUSE_MAX);
+        if self.pause.as_ref().is_none_or(|pause| pause.deadline() < until) {
+            self.pause = Some(Box::pin(tokio::time::sleep_until(until)));
+        }
+    }
+
     fn execute(&mut self, request: Request, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Turn<P> {
+        if matches!(request, Request::Publish { .. }) {
+            self.charge_message(&core.lane, now);
+        }
         let Some(session) = &self.session else {
             return match request {
                 Request::Connect(connect) => self.begin_connect(*connect, cx, core, now),
@@ -364,7 +400,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         now: Instant,
     ) -> Turn<P> {
         let Some(peer) = &self.peer else { return Err(Stop::Gone) };
-        if self.phase == Phase::Shed {
+        if self.shed {
             return self.refuse_session(thingway_contract::Refusal::Busy, core, now);
         }
         let admission = match self.service.access.admit(&connect, peer) {
@@ -415,7 +451,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
 
     fn refuse_session(&mut self, refusal: thingway_contract::Refusal, core: &mut CoreLocal, now: Instant) -> Turn<P> {
         core.lane.count(Counter::ClientRefused, 1);
-        tracing::info!(peer = %self.remote(), ?refusal, "session refused");
+        self.service.faults.refused(&self.remote(), P::NAME, &refusal, now);
         self.wrote_last_words = true;
         self.machine.reply(Reply::Refused(refusal), now, &mut core.outbox).map_err(Stop::Fault)
     }
@@ -581,7 +617,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             self.unwritten = None;
         }
         let until = if gone { now } else { now + LINGER };
-        self.phase = Phase::Lingering(Box::new(Linger { until, discarded: 0 }));
+        self.lingering = Some(Box::new(Linger { until, discarded: 0 }));
     }
 
     fn depart(&mut self, cause: DepartCause, now: Instant, lane: &mut Lane) {
@@ -592,7 +628,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     }
 
     fn linger(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Poll<()> {
-        let Phase::Lingering(linger) = &mut self.phase else { return Poll::Ready(()) };
+        let Some(linger) = &mut self.lingering else { return Poll::Ready(()) };
         let deadline = linger.until;
         if deadline <= now {
             return Poll::Ready(());

@@ -2,14 +2,12 @@
 
 mod bind;
 mod infinity;
-mod network;
 mod period;
 mod rate;
 mod size;
 
 pub use bind::Bind;
 pub use infinity::OrInfinity;
-pub use network::Network;
 pub use period::Period;
 pub use rate::{ByteRate, Rate};
 pub use size::Size;

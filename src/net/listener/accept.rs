@@ -31,7 +31,7 @@ pub(in crate::net) struct Context<S> {
     pub(in crate::net) sink: S,
     pub(in crate::net) options: ListenerOptions,
     pub(in crate::net) tls: Option<Arc<TlsServer>>,
-    pub(in crate::net) local: Arc<[SocketAddr]>,
+    pub(in crate::net) local: Option<SocketAddr>,
 }
 
 /// A socket that listens, not yet in a runtime.
@@ -67,7 +67,7 @@ impl<S: StreamSink> Context<S> {
             let (stream, remote) = match poll_fn(|cx| socket.poll_accept(cx)).await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    backoff.pause(&self.shared, &error).await;
+                    self.pause(&mut backoff, &error).await;
                     continue;
                 }
             };
@@ -181,9 +181,21 @@ impl<S: StreamSink> Context<S> {
             HandshakeFault::Io(_) => &counters.handshake_aborts,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Some(left_out) = self.shared.log.admit(self.shared.now()) {
-            warn!(listener = %self.shared.name, peer = ?remote, %fault, left_out, "handshake failed");
+        if let Some(suppressed) = self.options.log.admit(fault.kind(), self.cores.clock().now()) {
+            warn!(listener = %self.shared.name, peer = ?remote, %fault, suppressed, "handshake failed");
         }
+    }
+
+    /// Counts that `accept` failed, and waits unless it concerned only the connection that was to be accepted.
+    async fn pause(&self, backoff: &mut Backoff, error: &io::Error) {
+        self.shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            return;
+        }
+        if let Some(suppressed) = self.options.log.admit("accept", self.cores.clock().now()) {
+            warn!(listener = %self.shared.name, %error, suppressed, "accept failed");
+        }
+        backoff.wait().await;
     }
 }
 
@@ -197,15 +209,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Counts the failure, and waits unless it concerned only the connection that was to be accepted.
-    async fn pause(&mut self, shared: &ListenerShared, error: &io::Error) {
-        shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
-        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
-            return;
-        }
-        if let Some(left_out) = shared.log.admit(shared.now()) {
-            warn!(listener = %shared.name, %error, left_out, "accept failed");
-        }
+    async fn wait(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(BACKOFF_MAX);
     }

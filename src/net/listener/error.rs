@@ -1,5 +1,6 @@
-use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{fmt, io, path::Path, sync::Arc};
 
+use super::Address;
 use crate::net::{
     proxy::ProxyFault,
     tls::{TlsError, TlsFault},
@@ -16,7 +17,7 @@ pub enum ListenError {
         /// The listener.
         listener: Arc<str>,
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// The system's reason.
         cause: IoCause,
     },
@@ -38,16 +39,13 @@ pub enum ListenError {
         /// What is wrong.
         cause: TlsError,
     },
-    /// There is no address to listen on.
-    #[error("listener {0}: no address to listen on")]
-    NoAddress(Arc<str>),
     /// QUIC needs TLS settings, with TLS 1.3 and no WebSocket; a Unix socket has neither TLS nor WebSocket.
     #[error("listener {0}: TLS or WebSocket settings do not fit the transport")]
     Combination(Arc<str>),
 }
 
 impl ListenError {
-    pub(super) fn bind(listener: &Arc<str>, address: SocketAddr, cause: &io::Error) -> Self {
+    pub(super) fn bind(listener: &Arc<str>, address: Address, cause: &io::Error) -> Self {
         Self::Bind { listener: listener.clone(), address, cause: cause.into() }
     }
 
@@ -75,6 +73,19 @@ pub enum HandshakeFault {
     /// The connection broke, or the peer left.
     #[error("connection lost: {0}")]
     Io(IoCause),
+}
+
+impl HandshakeFault {
+    /// A word for its kind, by which log lines are limited.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Proxy(_) => "proxy handshake",
+            Self::Tls(_) => "TLS handshake",
+            Self::Quic(_) => "QUIC handshake",
+            Self::WebSocket(_) => "WebSocket handshake",
+            Self::Io(_) => "broken handshake",
+        }
+    }
 }
 
 impl From<ProxyFault> for HandshakeFault {

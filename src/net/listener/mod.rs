@@ -2,7 +2,7 @@
 //! transport to a [`StreamSink`].
 //!
 //! A TCP listener has one accept loop per core on sockets that share the port (`SO_REUSEPORT`); a Unix socket has one
-//! accept loop; QUIC has one endpoint for each address.
+//! accept loop; QUIC has one endpoint.
 
 pub(super) mod accept;
 pub(super) mod bind;
@@ -12,7 +12,7 @@ pub(super) mod raw;
 mod sink;
 
 pub use error::{HandshakeFault, IoCause, ListenError};
-pub use options::{Bind, ListenerOptions, SocketOptions};
+pub use options::{Address, Bind, Keepalive, ListenerOptions, SocketOptions};
 pub use sink::{ByteStream, StreamSink};
 
 use std::{
@@ -35,7 +35,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct ListenerHandle {
     shared: Arc<ListenerShared>,
-    local: Arc<[SocketAddr]>,
+    local: Option<SocketAddr>,
     tls: Option<Arc<TlsServer>>,
 }
 
@@ -53,33 +53,23 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
     });
     let tls = tls.transpose();
     let tls = tls.map_err(|cause| ListenError::Tls { listener: options.name.clone(), cause })?.map(Arc::new);
-    let mut local = Vec::new();
+    let mut local = None;
     let mut sockets = Vec::new();
-    let mut endpoints = Vec::new();
+    let mut endpoint = None;
     match &options.bind {
-        Bind::Tcp(addresses) => {
-            if addresses.is_empty() {
-                return Err(ListenError::NoAddress(options.name));
-            }
-            for address in addresses {
-                let bound = bind::tcp(*address, addresses, cores.len(), &options.socket)
-                    .map_err(|cause| ListenError::bind(&options.name, *address, &cause))?;
-                local.push(bound.local);
-                sockets.extend(bound.sockets.into_iter().enumerate().map(|(core, socket)| (core, Socket::Tcp(socket))));
-            }
+        Bind::Tcp(address) => {
+            let bound = bind::tcp(*address, cores.len(), &options.socket)
+                .map_err(|cause| ListenError::bind(&options.name, *address, &cause))?;
+            local = Some(bound.local);
+            sockets.extend(bound.sockets.into_iter().enumerate().map(|(core, socket)| (core, Socket::Tcp(socket))));
         }
-        Bind::Quic(addresses, quic) => {
+        Bind::Quic(address, quic) => {
             let tls = tls.clone().filter(|tls| options.websocket.is_none() && quic::fits(tls));
             let tls = tls.ok_or_else(|| ListenError::Combination(options.name.clone()))?;
-            if addresses.is_empty() {
-                return Err(ListenError::NoAddress(options.name));
-            }
-            for address in addresses {
-                let (socket, bound) = quic::bind(*address, addresses)
-                    .map_err(|cause| ListenError::bind(&options.name, *address, &cause))?;
-                local.push(bound);
-                endpoints.push((tls.clone(), quic.clone(), socket));
-            }
+            let (socket, bound) =
+                quic::bind(*address).map_err(|cause| ListenError::bind(&options.name, *address, &cause))?;
+            local = Some(bound);
+            endpoint = Some((tls, quic.clone(), socket));
         }
         Bind::Unix(_) if layered => return Err(ListenError::Combination(options.name)),
         Bind::Unix(unix) => {
@@ -88,18 +78,10 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
             sockets.push((0, Socket::Unix(socket, file)));
         }
     }
-    let local: Arc<[SocketAddr]> = local.into();
-    let context = Arc::new(Context {
-        shared: shared.clone(),
-        cores: cores.clone(),
-        sink,
-        options,
-        tls: tls.clone(),
-        local: local.clone(),
-    });
-    for (core, (tls, quic, socket)) in endpoints.into_iter().enumerate() {
-        let stopping = shared.stopping();
-        cores.spawn_on(core, quic::serve(context.clone(), tls, quic, core % cores.len(), socket, stopping));
+    let context =
+        Arc::new(Context { shared: shared.clone(), cores: cores.clone(), sink, options, tls: tls.clone(), local });
+    if let Some((tls, quic, socket)) = endpoint {
+        cores.spawn_on(0, quic::serve(context.clone(), tls, quic, 0, socket, shared.stopping()));
     }
     for (core, socket) in sockets {
         cores.spawn_on(core, accept_loop(context.clone(), core, socket, shared.stopping()));
@@ -110,14 +92,9 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
 }
 
 impl ListenerHandle {
-    /// The addresses that are listened on, with real port numbers, in the order of the options; none for a Unix socket.
-    pub fn local_addresses(&self) -> &[SocketAddr] {
-        &self.local
-    }
-
-    /// The first address that is listened on.
+    /// The address that is listened on, with the real port number; none for a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.local.first().copied()
+        self.local
     }
 
     /// Name, counters, and the switch for shedding.

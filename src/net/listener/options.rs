@@ -1,9 +1,11 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use thingway_contract::Transport;
 
-use crate::net::{
-    limit::Limits, proxy::Networks, quic::QuicOptions, tls::TlsOptions, unix::UnixOptions, ws::WsOptions,
+use crate::{
+    logging::PeerLog,
+    net::{limit::Limits, quic::QuicOptions, tls::TlsOptions, unix::UnixOptions, ws::WsOptions},
+    network::Networks,
 };
 
 /// Settings of one listener.
@@ -26,19 +28,41 @@ pub struct ListenerOptions {
     pub tls: Option<TlsOptions>,
     /// WebSocket, for TCP.
     pub websocket: Option<WsOptions>,
+    /// What limits the log lines that peers cause; listeners may share it.
+    pub log: Arc<PeerLog>,
 }
 
 /// Where a listener listens.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Bind {
-    /// TCP addresses. Port 0 takes any free port. An IPv6 wildcard address also takes IPv4, unless the list has an IPv4
-    /// address with the same port; peers that reach it by IPv4 are shown with their IPv4 address.
-    Tcp(Vec<SocketAddr>),
-    /// UDP addresses for QUIC, with the same rules. After a stop the socket stays with its connections until they end.
-    Quic(Vec<SocketAddr>, QuicOptions),
+    /// TCP.
+    Tcp(Address),
+    /// QUIC over UDP. After a stop the socket stays with its connections until they end.
+    Quic(Address, QuicOptions),
     /// A Unix domain socket.
     Unix(UnixOptions),
+}
+
+/// An IP address and a port. Port 0 takes any free port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A port on every address of both families: one IPv6 socket that takes IPv4, too, or IPv4 alone where the system
+    /// has no IPv6. Peers that come by IPv4 are shown with their IPv4 address.
+    Every(u16),
+    /// One address, or every address of one family.
+    One(SocketAddr),
+}
+
+/// When the kernel asks whether a silent peer is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first question (`TCP_KEEPIDLE`); at least a second.
+    pub idle: Duration,
+    /// Time between two questions (`TCP_KEEPINTVL`); at least a second.
+    pub interval: Duration,
+    /// Questions without an answer after which the peer is gone (`TCP_KEEPCNT`).
+    pub probes: u32,
 }
 
 /// Options of TCP sockets.
@@ -48,9 +72,8 @@ pub struct SocketOptions {
     pub backlog: u32,
     /// Send small packets at once (`TCP_NODELAY`).
     pub nodelay: bool,
-    /// Idle time after which the kernel asks whether the peer is still there; then four times in equal parts of it.
-    /// `None` never asks.
-    pub keepalive: Option<Duration>,
+    /// Whether and when the kernel asks if the peer is still there; `None` never asks.
+    pub keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged before the kernel gives the peer up (`TCP_USER_TIMEOUT`): without it
     /// a peer that vanished while being written to holds its buffers for a quarter of an hour.
     pub user_timeout: Option<Duration>,
@@ -65,10 +88,19 @@ impl Default for SocketOptions {
         Self {
             backlog: 1024,
             nodelay: true,
-            keepalive: Some(Duration::from_secs(300)),
+            keepalive: Some(Keepalive { idle: Duration::from_secs(300), interval: Duration::from_secs(30), probes: 4 }),
             user_timeout: Some(Duration::from_secs(60)),
             receive_buffer_bytes: None,
             send_buffer_bytes: None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Every(port) => write!(f, ":{port}"),
+            Self::One(address) => address.fmt(f),
         }
     }
 }
@@ -85,6 +117,7 @@ impl ListenerOptions {
             trusted_proxies: Networks::default(),
             tls: None,
             websocket: None,
+            log: Arc::default(),
         }
     }
 

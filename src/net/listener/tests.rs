@@ -49,7 +49,7 @@ pub(in crate::net) fn cores(count: usize) -> Cores {
 }
 
 fn options() -> ListenerOptions {
-    ListenerOptions::new("test", Bind::Tcp(vec!["127.0.0.1:0".parse().unwrap()]))
+    ListenerOptions::new("test", Bind::Tcp(Address::One("127.0.0.1:0".parse().unwrap())))
 }
 
 async fn echoes(stream: &mut TcpStream) {
@@ -91,7 +91,7 @@ async fn serves_on_every_core_and_stops() {
     assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     echoes(&mut open).await;
     // The port is free again, although a connection is still open.
-    let again = ListenerOptions::new("test", Bind::Tcp(vec![address]));
+    let again = ListenerOptions::new("test", Bind::Tcp(Address::One(address)));
     start(again, &cores(1), Echo::new().0).unwrap();
 }
 
@@ -99,9 +99,10 @@ async fn serves_on_every_core_and_stops() {
 async fn busy_port_is_an_error_that_names_it() {
     let first = start(options(), &cores(1), Echo::new().0).unwrap();
     let address = first.local_address().unwrap();
-    let error = start(ListenerOptions::new("second", Bind::Tcp(vec![address])), &cores(1), Echo::new().0).unwrap_err();
+    let error =
+        start(ListenerOptions::new("second", Bind::Tcp(Address::One(address))), &cores(1), Echo::new().0).unwrap_err();
     let ListenError::Bind { listener, address: named, cause } = &error else { panic!("{error}") };
-    assert_eq!((&**listener, *named, cause.kind), ("second", address, std::io::ErrorKind::AddrInUse));
+    assert_eq!((&**listener, *named, cause.kind), ("second", Address::One(address), std::io::ErrorKind::AddrInUse));
     assert!(error.to_string().contains(&address.to_string()));
 }
 
@@ -125,7 +126,7 @@ async fn full_listener_closes_newcomers_and_recovers() {
 #[tokio::test]
 async fn connection_rate_delays_but_loses_nobody() {
     let mut options = options();
-    options.limits.rate = Some(Rate { per_sec: 50, burst: 2 });
+    options.limits.rate = Some(Rate::per_second(50, 2));
     let handle = start(options, &cores(2), Echo::new().0).unwrap();
     let begun = std::time::Instant::now();
     for _ in 0..7 {
@@ -146,16 +147,38 @@ async fn overload_marks_connections() {
     assert_eq!(handle.shared().counters.shed.load(Ordering::Relaxed), 1);
 }
 
-#[tokio::test]
-async fn wildcard_takes_both_families() {
+/// Whom a listener serves: IPv4 and IPv6.
+async fn families_served(address: Address) -> Option<(bool, bool)> {
     let (echo, mut peers) = Echo::new();
-    let Ok(handle) = start(ListenerOptions::new("six", Bind::Tcp(vec!["[::]:0".parse().unwrap()])), &cores(1), echo)
-    else {
-        return; // No IPv6 on this machine.
-    };
+    let handle = start(ListenerOptions::new("wildcard", Bind::Tcp(address)), &cores(1), echo).ok()?;
     let port = handle.local_address().unwrap().port();
-    echoes(&mut TcpStream::connect(("127.0.0.1", port)).await.unwrap()).await;
-    assert!(peers.recv().await.unwrap().0.remote.unwrap().is_ipv4());
+    let v4 = match TcpStream::connect(("127.0.0.1", port)).await {
+        Ok(mut stream) => {
+            echoes(&mut stream).await;
+            assert!(peers.recv().await.unwrap().0.remote.unwrap().is_ipv4(), "IPv4 peers are shown as such");
+            true
+        }
+        Err(_) => false,
+    };
+    let v6 = match TcpStream::connect(("::1", port)).await {
+        Ok(mut stream) => {
+            echoes(&mut stream).await;
+            true
+        }
+        Err(_) => false,
+    };
+    Some((v4, v6))
+}
+
+#[tokio::test]
+async fn wildcards_serve_the_families_that_they_name() {
+    // Without IPv6 on this machine, `[::]` cannot be listened on.
+    let has_v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    assert_eq!(families_served(Address::Every(0)).await, Some((true, has_v6)));
+    assert_eq!(families_served(Address::One("0.0.0.0:0".parse().unwrap())).await, Some((true, false)));
+    if has_v6 {
+        assert_eq!(families_served(Address::One("[::]:0".parse().unwrap())).await, Some((false, true)));
+    }
 }
 
 mod layers;

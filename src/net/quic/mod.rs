@@ -1,4 +1,4 @@
-//! QUIC: one UDP socket for each address of a listener, whose connections live on all cores.
+//! QUIC: one UDP socket for each listener, whose connections live on all cores.
 //!
 //! One socket and not one for each core: the kernel spreads datagrams of a shared port by the peer's address, so a
 //! client that moves to another network would arrive at a core that does not know its connection. The endpoint runs on
@@ -18,12 +18,12 @@ use std::{
 
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, TokioRuntime, TransportConfig, VarInt};
 use quinn::{ServerConfig, crypto::rustls::QuicServerConfig, rustls::pki_types::CertificateDer};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Type};
 use tracing::warn;
 
 use super::{
     limit::{Opened, Stopping},
-    listener::{HandshakeFault, StreamSink, accept::Context, bind::only_v6, raw::canonical},
+    listener::{Address, HandshakeFault, StreamSink, accept::Context, bind::families, raw::canonical},
     tls::TlsServer,
 };
 
@@ -83,15 +83,9 @@ impl Default for QuicOptions {
     }
 }
 
-/// Binds `address`. `all` are the listener's addresses.
-pub(super) fn bind(address: SocketAddr, all: &[SocketAddr]) -> io::Result<(UdpSocket, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(only_v6(address, all))?;
-    }
-    socket.bind(&address.into())?;
-    let socket: UdpSocket = socket.into();
+/// Binds `address`.
+pub(super) fn bind(address: Address) -> io::Result<(UdpSocket, SocketAddr)> {
+    let socket: UdpSocket = families(address, |family| family.bind(Type::DGRAM, Protocol::UDP, |_| Ok(())))?.into();
     let local = socket.local_addr()?;
     Ok((socket, local))
 }
@@ -181,7 +175,7 @@ async fn shake<S: StreamSink>(
     let local_ip = incoming.local_ip();
     let connection = incoming.accept_with(config)?.await?;
     let (send, receive) = connection.accept_bi().await?;
-    let port = context.local.first().map_or(0, SocketAddr::port);
+    let port = context.local.map_or(0, |local| local.port());
     let mut peer = context.peer(Some(remote), local_ip.map(|ip| canonical(SocketAddr::new(ip, port))));
     let kind = context.tls.as_ref().and_then(|tls| tls.options().identity);
     let certificates = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());

@@ -4,7 +4,7 @@ use thingway_contract::Transport;
 use super::*;
 use crate::net::{
     listener::{
-        Bind, ListenError, ListenerHandle, ListenerOptions, start,
+        Address, Bind, ListenError, ListenerHandle, ListenerOptions, start,
         tests::{Echo, cores, eventually},
     },
     tls::{CertificateIdentity, ClientCertificates, TlsOptions, tests::Authority},
@@ -17,7 +17,7 @@ fn first_byte(bytes: &[u8]) -> Option<usize> {
 }
 
 fn options(authority: &Authority, quic: QuicOptions) -> ListenerOptions {
-    let mut options = ListenerOptions::new("quic", Bind::Quic(vec!["127.0.0.1:0".parse().unwrap()], quic));
+    let mut options = ListenerOptions::new("quic", Bind::Quic(Address::One("127.0.0.1:0".parse().unwrap()), quic));
     options.tls = Some(TlsOptions::new(authority.issue("leaf", "server", &["localhost"])));
     options
 }

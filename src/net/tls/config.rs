@@ -25,8 +25,8 @@ pub struct TlsOptions {
     pub client_certificates: ClientCertificates,
     /// What of a client's certificate is its identity; `None` leaves it unused.
     pub identity: Option<CertificateIdentity>,
-    /// Oldest version.
-    pub version_min: TlsVersion,
+    /// Versions that are spoken; at least one.
+    pub versions: Vec<TlsVersion>,
     /// Application protocols that are offered (ALPN); empty for none.
     pub alpn: Vec<Vec<u8>>,
     /// How often the files are looked at for changes; `None` never.
@@ -65,13 +65,21 @@ pub enum ClientCertificates {
 }
 
 /// A version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsVersion {
     /// 1.2.
-    #[default]
     V1_2,
     /// 1.3.
     V1_3,
+}
+
+impl TlsVersion {
+    fn rustls(self) -> &'static rustls::SupportedProtocolVersion {
+        match self {
+            Self::V1_2 => &rustls::version::TLS12,
+            Self::V1_3 => &rustls::version::TLS13,
+        }
+    }
 }
 
 impl TlsOptions {
@@ -81,7 +89,7 @@ impl TlsOptions {
             certificates: vec![certificate],
             client_certificates: ClientCertificates::None,
             identity: None,
-            version_min: TlsVersion::V1_2,
+            versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
             alpn: Vec::new(),
             reload_interval: Some(Duration::from_secs(10)),
         }
@@ -115,12 +123,9 @@ impl TlsOptions {
         if keys.is_empty() {
             return Err(TlsError::NothingConfigured);
         }
-        let versions: &[_] = match self.version_min {
-            TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            TlsVersion::V1_3 => &[&rustls::version::TLS13],
-        };
+        let versions: Vec<_> = self.versions.iter().map(|version| version.rustls()).collect();
         let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)
+            .with_protocol_versions(&versions)
             .map_err(TlsError::Settings)?;
         let builder = match self.verifier(material, &provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),

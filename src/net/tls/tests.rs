@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::net::{
     listener::{
-        Bind, HandshakeFault, ListenerHandle, ListenerOptions, start,
+        Address, Bind, HandshakeFault, ListenerHandle, ListenerOptions, start,
         tests::{Echo, cores, eventually},
     },
     ws::{self, WsOptions},
@@ -66,7 +66,7 @@ impl Authority {
 }
 
 fn listen(tls: TlsOptions) -> (ListenerHandle, tokio::sync::mpsc::Receiver<(thingway_contract::Peer, bool)>) {
-    let mut options = ListenerOptions::new("tls", Bind::Tcp(vec!["127.0.0.1:0".parse().unwrap()]));
+    let mut options = ListenerOptions::new("tls", Bind::Tcp(Address::One("127.0.0.1:0".parse().unwrap())));
     options.tls = Some(tls);
     options.limits.handshake_timeout = Duration::from_secs(20);
     let (echo, peers) = Echo::new();
@@ -122,6 +122,27 @@ async fn both_versions_carry_small_and_large_data() {
             stream.shutdown().await.unwrap();
             // The echo answers the farewell with its own.
             assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_listed_versions_are_spoken() {
+    let authority = Authority::new();
+    let both = [(TlsVersion::V1_2, &rustls::version::TLS12), (TlsVersion::V1_3, &rustls::version::TLS13)];
+    for (listed, _) in both {
+        let mut options = TlsOptions::new(authority.issue("leaf", "server", &["localhost"]));
+        options.versions = vec![listed];
+        let (handle, _peers) = listen(options);
+        for (version, rustls) in both {
+            let roots = config::roots(Path::new("ca"), &std::fs::read(authority.path().join("ca.pem")).unwrap());
+            let client = ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[rustls])
+                .unwrap()
+                .with_root_certificates(roots.unwrap())
+                .with_no_client_auth();
+            let connected = connect(&handle, Arc::new(client), "localhost").await;
+            assert_eq!(connected.is_ok(), version == listed, "{listed:?} {version:?}");
         }
     }
 }
@@ -291,7 +312,7 @@ async fn garbage_gets_an_alert() {
 #[tokio::test]
 async fn silent_and_garbling_peers_are_counted_and_closed() {
     let authority = Authority::new();
-    let mut options = ListenerOptions::new("tls", Bind::Tcp(vec!["127.0.0.1:0".parse().unwrap()]));
+    let mut options = ListenerOptions::new("tls", Bind::Tcp(Address::One("127.0.0.1:0".parse().unwrap())));
     options.tls = Some(TlsOptions::new(authority.issue("leaf", "server", &["localhost"])));
     options.limits.handshake_timeout = Duration::from_millis(50);
     options.limits.handshakes_max = 1;
@@ -315,7 +336,7 @@ async fn silent_and_garbling_peers_are_counted_and_closed() {
 #[tokio::test]
 async fn websocket_over_tls() {
     let authority = Authority::new();
-    let mut options = ListenerOptions::new("wss", Bind::Tcp(vec!["127.0.0.1:0".parse().unwrap()]));
+    let mut options = ListenerOptions::new("wss", Bind::Tcp(Address::One("127.0.0.1:0".parse().unwrap())));
     options.tls = Some(TlsOptions::new(authority.issue("leaf", "server", &["localhost"])));
     options.websocket = Some(WsOptions::default());
     let (echo, mut peers) = Echo::new();

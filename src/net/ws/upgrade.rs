@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::{Ws, WsOptions};
-use crate::net::{listener::IoCause, proxy::Networks};
+use crate::{net::listener::IoCause, network::Networks};
 
 /// How long a refused client has to read the answer.
 const LINGER: Duration = Duration::from_secs(1);

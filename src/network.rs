@@ -1,12 +1,43 @@
+//! Ranges of IP addresses.
+
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use super::{BadValue, serde_as_text};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A range of addresses, written `10.0.0.0/8`, `2001:db8::/32`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix_bits: u8,
+}
+
+/// Why a text is no [`Network`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// The part before the slash is no IP address, or an IPv4 address in IPv6 clothing.
+    #[error("not an IP address")]
+    Address,
+    /// The part behind the slash is no number, or too large.
+    #[error("not a prefix length of this kind of address")]
+    Prefix,
+}
+
+/// A list of networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(Vec<Network>);
+
+impl Networks {
+    /// True when one of them has the address.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
+    }
+}
+
+impl FromIterator<Network> for Networks {
+    fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
+        Self(networks.into_iter().collect())
+    }
 }
 
 impl Network {
@@ -31,18 +62,22 @@ const fn bits(address: IpAddr) -> u8 {
 }
 
 impl FromStr for Network {
-    type Err = BadValue;
+    type Err = NetworkError;
 
-    fn from_str(text: &str) -> Result<Self, BadValue> {
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
         let (address, prefix) = match text.trim().split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text.trim(), None),
         };
-        let address: IpAddr = address.parse().map_err(|_| BadValue)?;
-        let prefix_bits = prefix.map_or(Ok(bits(address)), |prefix| prefix.parse().map_err(|_| BadValue))?;
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
+        let prefix_bits =
+            prefix.map_or(Ok(bits(address)), |prefix| prefix.parse().map_err(|_| NetworkError::Prefix))?;
         // Mapped addresses would make the meaning of the prefix ambiguous.
-        if prefix_bits > bits(address) || address != address.to_canonical() {
-            return Err(BadValue);
+        if address != address.to_canonical() {
+            return Err(NetworkError::Address);
+        }
+        if prefix_bits > bits(address) {
+            return Err(NetworkError::Prefix);
         }
         Ok(Self { address, prefix_bits })
     }
@@ -58,7 +93,17 @@ impl fmt::Display for Network {
     }
 }
 
-serde_as_text!(Network);
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -82,8 +127,15 @@ mod tests {
             assert_eq!(parsed.contains(address.parse().expect(address)), inside, "{network} {address}");
             assert_eq!(parsed.to_string(), network);
         }
-        for text in ["", "10.0.0.0/33", "10.0.0/8", "a/8", "::ffff:10.0.0.0/8", "10.0.0.0/-1"] {
-            assert_eq!(text.parse::<Network>(), Err(BadValue), "{text}");
+        for (text, error) in [
+            ("", NetworkError::Address),
+            ("10.0.0/8", NetworkError::Address),
+            ("a/8", NetworkError::Address),
+            ("::ffff:10.0.0.0/8", NetworkError::Address),
+            ("10.0.0.0/33", NetworkError::Prefix),
+            ("10.0.0.0/-1", NetworkError::Prefix),
+        ] {
+            assert_eq!(text.parse::<Network>(), Err(error), "{text}");
         }
     }
 }

@@ -199,8 +199,8 @@ impl<E: Hash + Send + Sync + 'static> Table<E> {
     fn first<'g>(&'g self, hash: u64, guard: &'g LocalGuard<'_>) -> Option<&'g E> {
         let slots = self.shard(hash).slots(guard);
         let slot = guard.protect(&slots.0[slots.first(hash)], Ordering::Acquire);
-        // SAFETY: as in `get_hashed`.
-        is_tagged(slot, hash).then(|| unsafe { &*untagged(slot) })
+        // SAFETY: as in `get_hashed`. An empty slot looks like an entry of those hashes that have nothing in their upper bits.
+        (is_entry(slot) && is_tagged(slot, hash)).then(|| unsafe { &*untagged(slot) })
     }
 
     fn shard(&self, hash: u64) -> &Shard<E> {
@@ -393,6 +393,14 @@ mod tests {
             drop(collector);
             prop_assert_eq!(Arc::strong_count(&value), 1);
         }
+    }
+
+    #[test]
+    fn empty_slots_are_no_entries_of_hashes_without_upper_bits() {
+        let collector = Collector::new();
+        let table = Table::<Pair>::new();
+        assert!(table.first(0, &collector.enter()).is_none());
+        assert!(table.get_hashed(0, &Clumsy(0), &collector.enter()).is_none());
     }
 
     #[test]

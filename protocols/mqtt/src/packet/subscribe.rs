@@ -21,8 +21,12 @@ pub struct Subscribe<'a> {
 /// Topic filters and their options in the encoding of the packet: checked, borrowed bytes.
 ///
 /// The filters are UTF-8 without NUL; whether they are well-formed topic filters is not looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubscribeFilters<'a>(&'a [u8]);
+#[derive(Clone, Copy, Debug)]
+pub struct SubscribeFilters<'a> {
+    list: &'a [u8],
+    /// The bits of an options byte that mean something.
+    options_mask: u8,
+}
 
 impl<'a> Subscribe<'a> {
     pub(crate) fn decode(version: Version, body: &'a [u8]) -> Result<Self, PacketError> {
@@ -33,7 +37,8 @@ impl<'a> Subscribe<'a> {
         } else {
             PropertyBlock::EMPTY
         };
-        let filters = SubscribeFilters(reader.rest());
+        let options_mask = if version == Version::V31 { 0b11 } else { 0xff };
+        let filters = SubscribeFilters { list: reader.rest(), options_mask };
         if reader.is_empty() {
             return Err(PacketError::NoFilters);
         }
@@ -52,7 +57,7 @@ impl<'a> Subscribe<'a> {
             put_u16(out, self.packet_id);
             if version.has_properties() {
                 self.properties.write(out)?;
-                out.extend_from_slice(self.filters.0);
+                out.extend_from_slice(self.filters.list);
                 return Ok(());
             }
             for (filter, options) in self.filters.iter() {
@@ -87,18 +92,29 @@ impl<'a> SubscribeFilters<'a> {
 
     /// A list that [`SubscribeFilters::push`] made.
     pub const fn from_encoded(list: &'a [u8]) -> Self {
-        Self(list)
+        Self { list, options_mask: 0xff }
     }
 
     /// The filters in order, each with its options; their subscription identifier is 0, as that is in the properties.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, SubscriptionOptions)> + use<'a> {
-        let mut reader = Reader::new(self.0);
+        let Self { list, options_mask } = *self;
+        let mut reader = Reader::new(list);
         std::iter::from_fn(move || {
             let filter = reader.text().ok()?;
-            Some((filter, read_options(Version::V5, reader.u8().ok()?).unwrap_or_default()))
+            let options = reader.u8().ok()? & options_mask;
+            Some((filter, read_options(Version::V5, options).unwrap_or_default()))
         })
     }
 }
+
+/// Equal when they mean the same.
+impl PartialEq for SubscribeFilters<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for SubscribeFilters<'_> {}
 
 /// Section 3.8.3.1; before 5.0 there is only a quality of service, and in 3.1 the other bits have no meaning.
 fn read_options(version: Version, byte: u8) -> Result<SubscriptionOptions, PacketError> {
@@ -129,11 +145,12 @@ fn read_options(version: Version, byte: u8) -> Result<SubscriptionOptions, Packe
 mod tests {
     use super::*;
     use crate::{
-        PropertyId, PropertyWriter, Value,
+        PropertyId, PropertyWriter, Split, Value,
         packet::{
             Packet, Sender,
             tests::{check_malformed, check_valid},
         },
+        split,
     };
 
     #[test]
@@ -153,6 +170,20 @@ mod tests {
         check_valid(Version::V5, Sender::Client, &bytes, &Packet::Subscribe(subscribe));
         let read: Vec<_> = filters.iter().collect();
         assert_eq!(read, [("a/#", qos1), ("b", SubscriptionOptions::default())]);
+    }
+
+    #[test]
+    fn bits_without_meaning_are_ignored_in_3_1() {
+        let mut subscribe = vec![0x82, 7, 0, 5, 0, 2, b'a', b'b', 0];
+        for (options, expected) in [(0xd4, Qos::AtMostOnce), (0xfd, Qos::AtLeastOnce), (0x06, Qos::ExactlyOnce)] {
+            *subscribe.last_mut().expect("options") = options;
+            let Ok(Split::Frame(frame)) = split(&subscribe, usize::MAX) else { panic!("a whole packet") };
+            let Ok(Packet::Subscribe(packet)) = Packet::decode(Version::V31, Sender::Client, frame) else {
+                panic!("a SUBSCRIBE")
+            };
+            let read: Vec<_> = packet.filters.iter().collect();
+            assert_eq!(read, [("ab", SubscriptionOptions { qos: expected, ..SubscriptionOptions::default() })]);
+        }
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crate::{
     config::{self, Config, ListenerProtocol},
     net::{
         ByteStream, Cores, Service,
-        limit::Opened,
+        limit::{Limits, Opened},
         listener::{self, ListenError, ListenerHandle, ListenerOptions, StreamSink},
+        memory::MemoryListener,
         quic::FrameLength,
         stream::Connection,
     },
@@ -34,6 +35,23 @@ pub fn start(
         ListenerProtocol::Mqtt => {
             let service = service::<mqtt::Connection>(mqtt_config(settings), bus, access, cores);
             listener::start(options, cores, Streams(service))
+        }
+    }
+}
+
+/// Starts a listener inside the process that speaks its protocol.
+pub fn start_in_memory(
+    name: &str,
+    settings: &config::Listener,
+    limits: Limits,
+    bus: &Arc<Bus>,
+    access: &Arc<Access>,
+    cores: &Cores,
+) -> MemoryListener {
+    match settings.protocol {
+        ListenerProtocol::Mqtt => {
+            let service = service::<mqtt::Connection>(mqtt_config(settings), bus, access, cores);
+            MemoryListener::new(name.into(), limits, cores, Streams(service))
         }
     }
 }

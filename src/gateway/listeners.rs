@@ -149,7 +149,7 @@ fn quic(settings: &config::Quic, protocol: config::ListenerProtocol) -> QuicOpti
     }
 }
 
-fn limits(listener: &config::Listener) -> Limits {
+pub(super) fn limits(listener: &config::Listener) -> Limits {
     Limits {
         connections_max: listener.max_connections.finite().map_or(usize::MAX, |max| max as usize),
         rate: listener.connection_rate.finite().map(|rate| Rate {

@@ -12,8 +12,8 @@ use self::listeners::Running;
 use crate::{
     access::Access,
     bus::Bus,
-    config::Config,
-    net::{Cores, core::Clock, listener::ListenError},
+    config::{self, Config},
+    net::{Cores, core::Clock, listener::ListenError, memory::MemoryListener},
     protocols,
 };
 
@@ -21,6 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Gateway {
     bus: Arc<Bus>,
+    access: Arc<Access>,
     cores: Cores,
     running: Vec<Running>,
     infos: Vec<ListenerInfo>,
@@ -110,7 +111,7 @@ impl Gateway {
             stopped,
         ));
         let infos = running.iter().map(Running::info).collect();
-        Ok(Self { bus, cores, running, infos, stop, housekeeping })
+        Ok(Self { bus, access, cores, running, infos, stop, housekeeping })
     }
 
     /// The listeners, in the order of the configuration.
@@ -131,6 +132,13 @@ impl Gateway {
     /// The cores, for those who bring their own transport.
     pub fn cores(&self) -> &Cores {
         &self.cores
+    }
+
+    /// A listener for connections from within the process, with the settings of any other. Its connections go with the
+    /// gateway's; that no more of them come is up to the caller.
+    pub fn listen_in_memory(&self, name: &str, settings: &config::Listener) -> MemoryListener {
+        let limits = listeners::limits(settings);
+        protocols::start_in_memory(name, settings, limits, &self.bus, &self.access, &self.cores)
     }
 
     /// Stops accepting, says goodbye to the peers, and returns when all are gone or the deadline has passed.

@@ -263,9 +263,9 @@ proptest! {
                     prop_assert_eq!(readers[side].take(), usize::from(woken));
                 }
             }
-            for side in 0..2 {
+            for (side, queue) in queues.iter().enumerate() {
                 let held = ends[0].pipe.lock().directions[side].held.as_ref().map_or(0, |held| held.bytes.len());
-                prop_assert_eq!(held, queues[side].len());
+                prop_assert_eq!(held, queue.len());
             }
         }
     }

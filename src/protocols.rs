@@ -14,8 +14,9 @@ use crate::{
     net::{
         ByteStream, Cores, PeerRates, Service,
         faults::Faults,
-        limit::{Opened, Rate},
+        limit::{Limits, Opened, Rate},
         listener::{self, ListenError, ListenerHandle, ListenerOptions, StreamSink},
+        memory::MemoryListener,
         quic::FrameLength,
         stream::Connection,
     },
@@ -43,11 +44,28 @@ pub fn start(
     cores: &Cores,
 ) -> Result<ListenerHandle, ListenError> {
     match settings.protocol {
+        ListenerProtocol::Mqtt => listener::start(options, cores, Streams(mqtt_service(settings, common, cores))),
+    }
+}
+
+fn mqtt_service(settings: &config::Listener, common: &Common, cores: &Cores) -> Arc<Service<mqtt::Connection>> {
+    let mut config = mqtt_config(settings);
+    config.retain_available &= common.bus.config().retain_available;
+    service(config, peer_rates(&settings.client_rate), common, cores)
+}
+
+/// Starts a listener inside the process that speaks its protocol.
+pub fn start_in_memory(
+    name: &str,
+    settings: &config::Listener,
+    limits: Limits,
+    common: &Common,
+    cores: &Cores,
+) -> MemoryListener {
+    match settings.protocol {
         ListenerProtocol::Mqtt => {
-            let mut config = mqtt_config(settings);
-            config.retain_available &= common.bus.config().retain_available;
-            let service = service::<mqtt::Connection>(config, peer_rates(&settings.client_rate), common, cores);
-            listener::start(options, cores, Streams(service))
+            let service = mqtt_service(settings, common, cores);
+            MemoryListener::new(name.into(), limits, cores, Streams(service))
         }
     }
 }

@@ -163,7 +163,7 @@ fn keepalive(settings: &config::Tcp) -> Option<Keepalive> {
     })
 }
 
-fn limits(listener: &config::Listener) -> Limits {
+pub(super) fn limits(listener: &config::Listener) -> Limits {
     Limits {
         connections_max: listener.max_connections.finite().map_or(usize::MAX, |max| max as usize),
         rate: listener.connection_rate.finite().map(|rate| Rate {

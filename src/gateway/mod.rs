@@ -12,9 +12,9 @@ use self::listeners::Running;
 use crate::{
     access::Access,
     bus::Bus,
-    config::Config,
+    config::{self, Config},
     logging::PeerLog,
-    net::{Cores, core::Clock, listener::ListenError},
+    net::{Cores, core::Clock, listener::ListenError, memory::MemoryListener},
     protocols::{self, Common},
 };
 
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Gateway {
     bus: Arc<Bus>,
+    common: Common,
     cores: Cores,
     running: Vec<Running>,
     infos: Vec<ListenerInfo>,
@@ -95,6 +96,7 @@ impl Gateway {
         let rate = config.log.peer_rate;
         let log = Arc::new(PeerLog::new(rate.count(), rate.per().duration()));
         let common = Common { bus: bus.clone(), access: Arc::new(Access::default()), log: log.clone() };
+        tracing::warn!("no authenticator is configured: everyone may connect, publish and subscribe");
         let started = listeners::start_all(&config, &common, &cores).await;
         let running = match started {
             Ok(running) if running.is_empty() => Err(StartError::NothingToDo),
@@ -118,7 +120,7 @@ impl Gateway {
             stopped,
         ));
         let infos = running.iter().map(Running::info).collect();
-        Ok(Self { bus, cores, running, infos, stop, housekeeping })
+        Ok(Self { bus, common, cores, running, infos, stop, housekeeping })
     }
 
     /// The listeners, in the order of the configuration.
@@ -139,6 +141,13 @@ impl Gateway {
     /// The cores, for those who bring their own transport.
     pub fn cores(&self) -> &Cores {
         &self.cores
+    }
+
+    /// A listener for connections from within the process, with the settings of any other. Its connections go with the
+    /// gateway's; that no more of them come is up to the caller.
+    pub fn listen_in_memory(&self, name: &str, settings: &config::Listener) -> MemoryListener {
+        let limits = listeners::limits(settings);
+        protocols::start_in_memory(name, settings, limits, &self.common, &self.cores)
     }
 
     /// Stops accepting, says goodbye to the peers, and returns when all are gone or the deadline has passed.

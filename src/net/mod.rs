@@ -5,6 +5,7 @@ pub mod core;
 pub mod faults;
 pub mod limit;
 pub mod listener;
+pub mod memory;
 mod pending;
 pub mod proxy;
 pub mod quic;

@@ -1,0 +1,355 @@
+//! Idle connections at scale: resident bytes for each, and the processor time that keep-alive takes.
+//!
+//! `cargo bench --bench idle` opens a million MQTT connections inside the process, `CONNECTIONS=10000 cargo bench --bench
+//! idle` fewer. `KEEP_ALIVE` (seconds, 60) is what they ask for, `IDLE` (seconds, 5) how long they are left alone, `CORES`
+//! (0: all) how many threads serve them. `SIZES=1` counts allocations and tells what sizes a connection holds.
+//!
+//! All answers are checked; a wrong or missing one ends the bench with a panic.
+
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    collections::BTreeMap,
+    env, fs,
+    str::FromStr,
+    sync::atomic::{AtomicBool, AtomicIsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use mimalloc::MiMalloc;
+use thingway::{
+    config::{Bind, Config, Listener, ListenerKind, Listeners},
+    gateway::Gateway,
+    net::memory::{BUFFER_BYTES_MAX, MemoryStream, pair},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Connections that are asked before the first answer is awaited.
+const BATCH: usize = 512;
+/// Connections that are sent a message at the end.
+const SUBSCRIBERS: usize = 16;
+/// How long the gateway may take to forget all connections.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn main() {
+    COUNTING.store(number("SIZES", 0) != 0, Ordering::Relaxed);
+    let count = number("CONNECTIONS", 1_000_000).max(4);
+    let keep_alive_secs = number("KEEP_ALIVE", 60u16);
+    // As the program does: connections have threads of their own.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(run(count, keep_alive_secs));
+}
+
+async fn run(count: usize, keep_alive_secs: u16) {
+    let gateway = gateway().await;
+    let listener = gateway.listen_in_memory("memory.default", &Listener::default());
+    println!("{count} connections, keep-alive {keep_alive_secs} s, {} cores", gateway.cores().len());
+
+    let mut server_ends = Vec::with_capacity(count);
+    let mut clients = Clients { ends: Vec::with_capacity(count) };
+    let mut transport = Slope::begin();
+    for number in 0..count {
+        let (client, server) = pair(BUFFER_BYTES_MAX);
+        clients.ends.push(client);
+        server_ends.push(Some(server));
+        transport.sample(number + 1, count);
+    }
+    transport.report("clients");
+    println!("    both ends of the transport and what they share: not the gateway's");
+
+    let begun = (Instant::now(), Threads::now());
+    let mut gateways = Slope::begin();
+    // A quarter at a time, so that it can be looked at when everything is quiet.
+    for quarter in 1..=4 {
+        let upto = count * quarter / 4;
+        for first in (count * (quarter - 1) / 4..upto).step_by(BATCH) {
+            let batch = first..(first + BATCH).min(upto);
+            for server in &mut server_ends[batch.clone()] {
+                let server = server.take().expect("each is taken once");
+                listener.accept(server).expect("the listener has no limit");
+            }
+            let connect = |number| connect(number, keep_alive_secs);
+            clients.ask(batch.clone(), connect, &[0x20, 2, 0, 0]).await;
+            clients.ask(batch, subscribe, &[0x90, 3, 0, 1, 0]).await;
+        }
+        gateways.sample(upto, count);
+    }
+    report_time("connect and subscribe", count, &begun);
+    let resident = gateways.report("gateway");
+    gateways.report_sizes();
+    let gauges = gateway.bus().gauges();
+    assert_eq!((gauges.connected, gauges.sessions, gauges.subscriptions), (count, count, count));
+    println!("  gateway says           {} connected, {} subscriptions", gauges.connected, gauges.subscriptions);
+
+    let begun = (Instant::now(), Threads::now());
+    clients.ask(0..count, |_| vec![0xc0, 0], &[0xd0, 0]).await;
+    report_time("keep-alive round", count, &begun);
+    println!("    {count} PINGREQ were answered");
+
+    let begun = (Instant::now(), Threads::now());
+    tokio::time::sleep(Duration::from_secs(number("IDLE", 5))).await;
+    report_time("left alone", count, &begun);
+
+    publish_to_some(&mut clients, count, |server| listener.accept(server).expect("the listener has no limit")).await;
+    assert_eq!(gateway.bus().gauges().connected, count);
+
+    let begun = (Instant::now(), Threads::now());
+    drop(clients);
+    drop(server_ends);
+    while gateway.bus().gauges().sessions > 0 || gateway.cores().connections() > 0 {
+        assert!(begun.0.elapsed() < PATIENCE, "connections are left: {:?}", gateway.bus().gauges());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    report_time("close", count, &begun);
+    let gauges = gateway.bus().gauges();
+    assert_eq!((gauges.connected, gauges.subscriptions, gauges.filters), (0, 0, 0));
+    println!(
+        "  left                   0 sessions; {:.1} MiB resident, {:.1} MiB with all, {:.1} MiB before",
+        mebibytes(resident_bytes()),
+        mebibytes(resident),
+        mebibytes(transport.resident_before),
+    );
+    if COUNTING.load(Ordering::Relaxed) {
+        let asked = LIVE_BYTES.load(Ordering::Relaxed) as f64;
+        println!("    {:.1} MiB of it asked for: tables that keep their room", asked / f64::from(1 << 20));
+    }
+    gateway.drain(Duration::from_secs(5)).await;
+}
+
+/// A gateway as it is by default but for its listeners, of which it needs one.
+async fn gateway() -> Gateway {
+    let mut config = Config { listeners: Listeners::none(), ..Config::default() };
+    config.gateway.cores = number("CORES", 0);
+    let bind: Bind = "127.0.0.1:0".parse().expect("an address");
+    config.listeners.of_mut(ListenerKind::Tcp).insert("default".into(), Listener { bind, ..Listener::default() });
+    Gateway::start(config).await.expect("a gateway")
+}
+
+struct Clients {
+    ends: Vec<MemoryStream>,
+}
+
+impl Clients {
+    /// Sends a request on each connection of a range, and awaits the same answer on each.
+    async fn ask(&mut self, range: std::ops::Range<usize>, request: impl Fn(usize) -> Vec<u8>, expected: &[u8]) {
+        let mut answer = vec![0; expected.len()];
+        for first in range.clone().step_by(BATCH) {
+            let batch = first..(first + BATCH).min(range.end);
+            for number in batch.clone() {
+                self.ends[number].write_all(&request(number)).await.expect("the connection is open");
+            }
+            for number in batch {
+                self.ends[number].read_exact(&mut answer).await.expect("an answer");
+                assert_eq!(answer, expected, "connection {number}");
+            }
+        }
+    }
+}
+
+async fn publish_to_some(clients: &mut Clients, count: usize, accept: impl Fn(MemoryStream)) {
+    let (mut publisher, server) = pair(BUFFER_BYTES_MAX);
+    accept(server);
+    publisher.write_all(&connect(count, 60)).await.expect("the connection is open");
+    let mut connack = [0; 4];
+    publisher.read_exact(&mut connack).await.expect("an answer");
+    assert_eq!(connack, [0x20, 2, 0, 0]);
+    let chosen: Vec<_> = (0..SUBSCRIBERS.min(count)).map(|at| at * (count - 1) / SUBSCRIBERS).collect();
+    for &number in &chosen {
+        publisher.write_all(&publish(number)).await.expect("the connection is open");
+    }
+    for &number in &chosen {
+        let expected = publish(number);
+        let mut packet = vec![0; expected.len()];
+        clients.ends[number].read_exact(&mut packet).await.expect("a message");
+        assert_eq!(packet, expected);
+    }
+    publisher.write_all(&[0xe0, 0]).await.expect("the connection is open");
+    assert_eq!(publisher.read(&mut connack).await.expect("the end of the stream"), 0);
+    println!("  {} of them were sent a message and got it", chosen.len());
+}
+
+fn connect(number: usize, keep_alive_secs: u16) -> Vec<u8> {
+    let mut body = b"\x00\x04MQTT\x04\x02".to_vec();
+    body.extend(keep_alive_secs.to_be_bytes());
+    text(&mut body, &format!("device-{number:07}"));
+    packet(0x10, &body)
+}
+
+fn subscribe(number: usize) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    text(&mut body, &topic(number));
+    body.push(0);
+    packet(0x82, &body)
+}
+
+fn publish(number: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    text(&mut body, &topic(number));
+    body.extend(b"wake up");
+    packet(0x30, &body)
+}
+
+fn topic(number: usize) -> String {
+    format!("device/{number:07}/command")
+}
+
+fn text(body: &mut Vec<u8>, text: &str) {
+    body.extend((text.len() as u16).to_be_bytes());
+    body.extend(text.as_bytes());
+}
+
+fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
+    assert!(body.len() < 128, "a length of one byte");
+    [&[kind, body.len() as u8], body].concat()
+}
+
+/// Memory by number of connections. The slope leaves out what is there but once, and evens out tables that double.
+struct Slope {
+    resident_before: usize,
+    sizes_before: BTreeMap<usize, isize>,
+    asked_before: isize,
+    quarter: (usize, usize),
+    all: (usize, usize),
+}
+
+impl Slope {
+    fn begin() -> Self {
+        Self {
+            resident_before: resident_bytes(),
+            sizes_before: sizes(),
+            asked_before: LIVE_BYTES.load(Ordering::Relaxed),
+            quarter: (0, 0),
+            all: (0, 0),
+        }
+    }
+
+    fn sample(&mut self, number: usize, count: usize) {
+        if number == count / 4 {
+            self.quarter = (number, resident_bytes());
+        }
+        if number == count {
+            self.all = (number, resident_bytes());
+        }
+    }
+
+    fn report(&self, name: &str) -> usize {
+        let ((few, few_bytes), (all, all_bytes)) = (self.quarter, self.all);
+        let slope = (all_bytes as f64 - few_bytes as f64) / (all - few) as f64;
+        let mean = (all_bytes as f64 - self.resident_before as f64) / all as f64;
+        println!(
+            "  {name:<12} {slope:>9.1} bytes a connection from a quarter of them to all, {mean:.1} from none to all"
+        );
+        all_bytes
+    }
+
+    fn report_sizes(&self) {
+        if !COUNTING.load(Ordering::Relaxed) {
+            return;
+        }
+        for (size, live) in sizes() {
+            let each = (live - self.sizes_before.get(&size).unwrap_or(&0)) as f64 / self.all.0 as f64;
+            if each >= 0.01 {
+                println!("    {each:>6.2} of {size:>5} bytes");
+            }
+        }
+        let asked = LIVE_BYTES.load(Ordering::Relaxed) - self.asked_before;
+        println!("    {:>6.1} bytes asked for, tables and all", asked as f64 / self.all.0 as f64);
+    }
+}
+
+/// Processor time of this process's threads.
+struct Threads(BTreeMap<String, Duration>);
+
+impl Threads {
+    /// By name, alike ones taken together: the cores, and the rest, which is the clients.
+    fn now() -> Self {
+        let mut times = BTreeMap::new();
+        for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            let spent = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let nanos = spent.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
+            let group = if name.starts_with("core-") { "cores" } else { "others" };
+            *times.entry(group.into()).or_default() += Duration::from_nanos(nanos);
+        }
+        Self(times)
+    }
+
+    fn since(&self, earlier: &Self, group: &str) -> f64 {
+        let of = |times: &Self| times.0.get(group).copied().unwrap_or_default();
+        of(self).saturating_sub(of(earlier)).as_secs_f64()
+    }
+}
+
+fn report_time(name: &str, count: usize, (begun, before): &(Instant, Threads)) {
+    let now = Threads::now();
+    let (cores, others) = (now.since(before, "cores"), now.since(before, "others"));
+    println!(
+        "  {name:<22} {:>7.2} s; gateway's cores {cores:.3} CPU s ({:.2} us a connection), clients {others:.3} CPU s",
+        begun.elapsed().as_secs_f64(),
+        cores * 1e6 / count as f64,
+    );
+}
+
+fn number<T: FromStr>(name: &str, default: T) -> T {
+    match env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}: expected a number")),
+        Err(_) => default,
+    }
+}
+
+fn mebibytes(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn resident_bytes() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+/// The program's allocator, which counts sizes when it is told to.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SIZE_MAX: usize = 1024;
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static LIVE_BYTES: AtomicIsize = AtomicIsize::new(0);
+static LIVE: [AtomicIsize; SIZE_MAX / 8 + 1] = [const { AtomicIsize::new(0) }; SIZE_MAX / 8 + 1];
+
+// SAFETY: hands everything to the allocator that the gateway itself uses.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout, 1);
+        // SAFETY: the caller's.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(layout, -1);
+        // SAFETY: the caller's.
+        unsafe { MiMalloc.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(layout, -1);
+        count(Layout::from_size_align(size, layout.align()).unwrap_or(layout), 1);
+        // SAFETY: the caller's.
+        unsafe { MiMalloc.realloc(memory, layout, size) }
+    }
+}
+
+fn count(layout: Layout, change: isize) {
+    if !COUNTING.load(Ordering::Relaxed) {
+        return;
+    }
+    LIVE_BYTES.fetch_add(change * layout.size() as isize, Ordering::Relaxed);
+    if let Some(live) = LIVE.get(layout.size().div_ceil(8)) {
+        live.fetch_add(change, Ordering::Relaxed);
+    }
+}
+
+fn sizes() -> BTreeMap<usize, isize> {
+    LIVE.iter().enumerate().map(|(at, live)| (at * 8, live.load(Ordering::Relaxed))).collect()
+}

@@ -9,7 +9,7 @@ settings! {
         /// Whether it does.
         enable: bool = true;
         /// A core is overloaded when a task that is ready has to wait longer than this for its turn.
-        lag_max: Period = Period::from_millis(500);
+        lag_max: Period = Period::from_secs(1);
         /// How often that is measured.
         check_interval: Period = Period::from_millis(250);
         /// How long it must have been well again before new connections are let in.

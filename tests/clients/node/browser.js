@@ -40,11 +40,15 @@ const server = http.createServer((request, response) => {
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), "thingway-chromium-"));
 let browser;
 
+// Once Chromium is gone: until then it writes to its profile.
 function finish(code) {
-  browser?.kill("SIGKILL");
-  browser = undefined;
-  fs.rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
-  process.exit(code);
+  const leave = () => {
+    fs.rmSync(profile, { recursive: true, force: true, maxRetries: 20 });
+    process.exit(code);
+  };
+  if (!browser || browser.exitCode !== null || browser.signalCode !== null) return leave();
+  browser.removeAllListeners("exit").once("exit", leave);
+  process.kill(-browser.pid, "SIGKILL");
 }
 
 // Chromium trusts exactly the test's own key, by its hash, and verifies nothing else less.
@@ -91,6 +95,7 @@ server.listen(0, "127.0.0.1", () => {
   // Chromium leaves when the pipes of its debugger close, however this process ends.
   browser = spawn(chromium, [...flags, "--remote-debugging-pipe", address], {
     stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"],
+    detached: true, // a process group, to end its helpers with it
   });
   browser.stdio[4].resume();
   browser.on("exit", () => finish(1));

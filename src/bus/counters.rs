@@ -63,6 +63,8 @@ counters! {
     MessagesRetained => "messages.retained",
     /// Messages that were delivered but not retained, because a limit on retained messages was reached.
     RetainRefused => "messages.retained.refused",
+    /// Subscriptions that were not sent their retained messages, because too many of their session waited for theirs.
+    RetainNotSent => "subscriptions.retained.not_sent",
     /// Sessions begun.
     SessionCreated => "session.created",
     /// Sessions taken up again.

@@ -6,7 +6,8 @@ use thingway_contract::{
 
 use super::{Bus, Counter, Lane, Session, publish::retained_delivery, retained::RetainedCursor, session::Replay};
 
-/// Most filters of one session whose retained messages are still being sent.
+/// Most filters of one session whose retained messages are still being sent. Further subscriptions get none; they are
+/// counted.
 const REPLAYS_MAX: usize = 1024;
 
 impl Bus {
@@ -62,6 +63,8 @@ impl Bus {
             if replays.len() < REPLAYS_MAX {
                 let cursor = RetainedCursor::new(filter.filter());
                 replays.push_back(Replay { filter, options, cursor });
+            } else {
+                lane.count(Counter::RetainNotSent, 1);
             }
         }
         Ok(options.qos)

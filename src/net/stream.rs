@@ -11,7 +11,7 @@ use std::{
 };
 
 use thingway_contract::{
-    CloseReason, Delivered, Delivery, DropCause, Fault, Input, Instant, Outbox, Peer, Protocol, Qos, Reply, Request,
+    CloseReason, Delivered, Delivery, DropCause, Fault, Input, Instant, Peer, Protocol, Qos, Reply, Request,
     SubscribeRefusal, Token,
 };
 use tokio::{io::ReadBuf, time::Sleep};
@@ -19,7 +19,7 @@ use tokio::{io::ReadBuf, time::Sleep};
 use super::{
     ByteStream,
     core::{CoreGuard, CoreLocal, SCRATCH_BYTES},
-    pending::{Pending, Stash, Unwritten},
+    pending::{Pending, Stash, Unwritten, poll_write_pieces},
     service::{Allowance, Service},
     wheel::{TimerId, Wheel},
 };
@@ -209,7 +209,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn read(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Turn<P, bool> {
         let mut any = false;
         for _ in 0..READS_PER_TURN {
-            if !self.may_read(cx) || core.outbox.is_closing() {
+            // What is kept and ready comes before anything new.
+            if self.stash_ready || !self.may_read(cx) || core.outbox.is_closing() {
                 return Ok(any);
             }
             if self
@@ -541,7 +542,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         }
         let mut written = 0;
         while written < total {
-            match write_from(&mut self.io, &core.outbox, written, cx) {
+            match poll_write_pieces(&mut self.io, core.outbox.pieces(), written, cx) {
                 Poll::Ready(Ok(0)) => return Err(Stop::Gone),
                 Poll::Ready(Ok(count)) => written += count,
                 Poll::Ready(Err(error)) => return Err(error.into()),
@@ -710,15 +711,6 @@ impl<P: Protocol, T, G> Drop for Connection<P, T, G> {
             }
         });
     }
-}
-
-fn write_from<T: ByteStream>(
-    io: &mut T,
-    out: &Outbox,
-    written: usize,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    super::pending::poll_write_pieces(io, out.pieces(), written, cx)
 }
 
 fn count_received(message: &thingway_contract::Message, lane: &Lane) {

@@ -211,10 +211,10 @@ fn a_shared_subscription_gives_each_message_to_one_member() {
         .map(|(library, version)| library.connect(server.endpoint(Tcp), Options::new(version, library.name())))
         .collect();
     let outsider = libraries[1].connect(server.endpoint(Ws), Options::new(5, "outsider"));
-    members.iter().for_each(|member| assert_eq!(member.subscribe("$share/group/work/+", 1), 1));
-    assert_eq!(outsider.subscribe("work/+", 1), 1);
+    members.iter().for_each(|member| assert_eq!(member.subscribe("$share/group/jobs/+", 1), 1));
+    assert_eq!(outsider.subscribe("jobs/+", 1), 1);
     let publishing: Vec<_> =
-        numbers(300).into_iter().map(|number| publisher.start_publish(publication("work/a", number, 1))).collect();
+        numbers(300).into_iter().map(|number| publisher.start_publish(publication("jobs/a", number, 1))).collect();
     publishing.into_iter().for_each(|pending| _ = pending.succeed());
 
     let members: Vec<_> = members.iter().chain([&outsider]).collect();

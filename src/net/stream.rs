@@ -169,11 +169,6 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             outcome.map_err(Stop::Fault)?;
             fresh = true;
         }
-        if self.stash_ready && self.may_read(cx) {
-            let bytes = self.stash.take().map(|stash| stash.bytes).unwrap_or_default();
-            self.feed(&bytes, cx, core, now)?;
-            fresh = true;
-        }
         fresh |= self.read(cx, core, now)?;
         self.blocked &= !fresh;
         if fresh && T::STREAMS {
@@ -209,9 +204,16 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn read(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Turn<P, bool> {
         let mut any = false;
         for _ in 0..READS_PER_TURN {
-            // What is kept and ready comes before anything new.
-            if self.stash_ready || !self.may_read(cx) || core.outbox.is_closing() {
+            // Asked first, for it also sees to it that the end of a pause wakes this connection.
+            if !self.may_read(cx) || core.outbox.is_closing() {
                 return Ok(any);
+            }
+            // What is kept and ready comes before anything new.
+            if self.stash_ready {
+                let bytes = self.stash.take().map(|stash| stash.bytes).unwrap_or_default();
+                self.feed(&bytes, cx, core, now)?;
+                any = true;
+                continue;
             }
             if self
                 .stash

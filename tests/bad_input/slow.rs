@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use thingway::config::{Period, Size};
+use thingway::config::{OrInfinity, Period, Rate, Size};
 use tokio::time::sleep;
 
 use crate::{
@@ -225,6 +225,28 @@ async fn unacknowledged_messages_cost_a_bounded_queue() {
     silent.ping().await;
     assert!(silent.early().is_empty());
     bystanders.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_is_faster_than_it_may_be_is_read_to_the_end() {
+    let _turn = memory::together().await;
+    let gateway = TestGateway::with(|config| {
+        for listener in config.listeners.tcp.values_mut() {
+            listener.client_rate.messages = OrInfinity::Finite(Rate::per_second(5000));
+            // No other timer shall wake the connection before the client's patience ends.
+            listener.idle_timeout = Period::from_secs(600);
+        }
+    })
+    .await;
+    let mut publisher = gateway.client(Version::V5, "fast").await;
+    // Far more in one piece than is taken at a time, so that some of it waits within the gateway for the rate's sake.
+    let batch: Vec<u8> = (1..=3000).flat_map(|id| publish(Version::V5, "fast", &[b'x'; 100], 1, id, &[])).collect();
+    for _ in 0..3 {
+        publisher.send(&batch).await;
+        for id in 1..=3000 {
+            publisher.puback(id).await;
+        }
+    }
 }
 
 /// Not before its time, and not long after: the bound is generous for a loaded machine.

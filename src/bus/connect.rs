@@ -25,6 +25,10 @@ pub struct SessionRequest {
     pub client_id: Option<ClientId>,
     /// Discard an existing session first.
     pub clean_start: bool,
+    /// Refuse when there is no such session.
+    pub must_exist: bool,
+    /// Without a will here, a will that was kept counts again.
+    pub keep_will: bool,
     /// Seconds that the session outlives the connection.
     pub session_expiry_secs: u32,
     /// The will; taken out when granted.
@@ -73,10 +77,16 @@ impl Bus {
             if self.registry.len() >= self.config.sessions_max && self.registry.find(&id).is_none() {
                 return ConnectOutcome::Refused(Refusal::QuotaExceeded);
             }
-            let (session, _) = self.registry.find_or_insert(&id, || {
-                let key = PublisherKey(self.next_key.fetch_add(1, Ordering::Relaxed));
-                Arc::new(Session::new(id.clone(), key, self.budget.clone()))
-            });
+            let session = if request.must_exist {
+                let Some(session) = self.registry.find(&id) else { return ConnectOutcome::Refused(Refusal::NoSession) };
+                session
+            } else {
+                let made = || {
+                    let key = PublisherKey(self.next_key.fetch_add(1, Ordering::Relaxed));
+                    Arc::new(Session::new(id.clone(), key, self.budget.clone()))
+                };
+                self.registry.find_or_insert(&id, made).0
+            };
             let mut state = session.state.lock();
             if state.ended {
                 // It was taken out of the registry before it was marked, so the next look finds another.
@@ -111,7 +121,9 @@ impl Bus {
         self.cancel_timers(state);
         let session_present = state.started;
         state.started = true;
-        state.will = request.will.take();
+        let mut parked = state.parked.take();
+        let kept = parked.as_mut().and_then(|parked| parked.will.take()).filter(|_| request.keep_will);
+        state.will = request.will.take().or(kept);
         state.session_expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
         state.connection = Some(Box::new(request.info.clone()));
         let epoch = session.attach(request.waker.clone(), request.core);
@@ -126,7 +138,7 @@ impl Bus {
                 assigned_client_id: request.client_id.clone().filter(|_| request.assigned),
                 session_present,
                 session_expiry_secs: state.session_expiry_secs,
-                parked: state.parked.take(),
+                parked: parked.filter(|parked| !parked.is_empty()),
                 publisher: session.key(),
                 authentication_data: None,
                 response_information: None,
@@ -139,7 +151,7 @@ impl Bus {
         &self,
         session: &Arc<Session>,
         epoch: u32,
-        departure: Departure,
+        mut departure: Departure,
         cause: DepartCause,
         now: Instant,
         lane: &mut Lane,
@@ -162,8 +174,10 @@ impl Bus {
         if let Some(expiry) = departure.session_expiry_secs {
             state.session_expiry_secs = expiry.min(self.config.session_expiry_secs_max);
         }
-        if departure.will == WillFate::Discard {
-            state.will = None;
+        match departure.will {
+            WillFate::Publish => {}
+            WillFate::Discard => state.will = None,
+            WillFate::Keep => departure.parked.will = state.will.take(),
         }
         let expiry_secs = state.session_expiry_secs;
         state.parked = Some(Box::new(departure.parked)).filter(|parked| !parked.is_empty());
@@ -193,6 +207,14 @@ impl Bus {
             self.tell_disconnected(session.id(), &info, cause, now, lane);
         }
         self.settle(rest, session, now, lane);
+    }
+
+    /// Puts another will in the place of the present one, or none.
+    pub fn set_will(&self, session: &Session, epoch: u32, will: Option<Box<Will>>) {
+        let mut state = session.state.lock();
+        if session.inbox().epoch == epoch {
+            state.will = will;
+        }
     }
 
     /// Trims the queue to what is kept without a connection; shared messages that nobody acknowledged go elsewhere.

@@ -1,7 +1,8 @@
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use thingway_contract::{
-    Delivery, FilterKind, Instant, Qos, RetainHandling, SubscribeRefusal, Subscription, TopicFilter, UnsubscribeRefusal,
+    Delivery, FilterKind, Instant, Message, Qos, RetainHandling, SubscribeRefusal, Subscription, TopicFilter,
+    UnsubscribeRefusal,
 };
 
 use super::{Bus, Counter, Lane, Session, publish::retained_delivery, retained::RetainedCursor, session::Replay};
@@ -98,6 +99,23 @@ impl Bus {
             self.push(session, delivery, lane);
         }
         any || unfinished
+    }
+
+    /// Retained messages that match a filter, at most `count_max` of them, in no order.
+    pub fn read_retained(&self, filter: &TopicFilter, count_max: usize, now: Instant) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if *filter.kind() != FilterKind::Plain || count_max == 0 {
+            return messages;
+        }
+        if !filter.has_wildcard() {
+            messages.extend(self.retained.get(filter.filter(), now));
+            return messages;
+        }
+        self.retained.matching(filter.filter(), now, |message| {
+            messages.push(message.clone());
+            if messages.len() < count_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        messages
     }
 
     /// Unsubscribes a session.

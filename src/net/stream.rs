@@ -389,6 +389,18 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                 let results = self.service.bus.unsubscribe(session, filters, now, &mut core.lane);
                 Reply::Unsubscribed { token, results }
             }
+            Request::SetWill { will } => {
+                self.service.bus.set_will(session, self.epoch, will);
+                return Ok(());
+            }
+            Request::ReadRetained { token, filter, count_max } => {
+                let messages = if self.service.access.may_subscribe(session, &filter) {
+                    Ok(self.service.bus.read_retained(&filter, count_max as usize, now))
+                } else {
+                    Err(SubscribeRefusal::NotAuthorized)
+                };
+                Reply::Retained { token, messages }
+            }
             Request::Authenticate { .. } => Reply::Refused(thingway_contract::Refusal::BadAuthenticationMethod),
             Request::Connect(_) => return Err(Stop::Gone),
         };
@@ -413,6 +425,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         let request = SessionRequest {
             client_id: connect.client_id,
             clean_start: connect.clean_start,
+            must_exist: connect.must_exist,
+            keep_will: connect.keep_will,
             session_expiry_secs: connect.session_expiry_secs,
             will: connect.will,
             info: ConnectionInfo {

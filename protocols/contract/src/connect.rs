@@ -33,6 +33,10 @@ pub struct Connect {
     pub client_id: Option<ClientId>,
     /// Discard an existing session first.
     pub clean_start: bool,
+    /// Only go on with a session that is there: otherwise the answer is [`Refusal::NoSession`].
+    pub must_exist: bool,
+    /// Without a `will` here, the one that the session's last conversation kept ([`crate::WillFate::Keep`]) counts again.
+    pub keep_will: bool,
     /// Seconds that the session outlives the connection; `u32::MAX` never expires.
     pub session_expiry_secs: u32,
     /// What the peer shows.
@@ -83,6 +87,8 @@ pub enum Refusal {
     NotAuthorized,
     /// On the banned list.
     Banned,
+    /// There is no such session, and none was to be made.
+    NoSession,
     /// The client identifier is not acceptable.
     ClientIdRejected,
     /// Unknown or unsupported method of enhanced authentication.

@@ -6,11 +6,12 @@
 //! * [`Message`], [`Topic`], [`TopicFilter`], [`Properties`], [`Qos`], [`ClientId`]: what is published.
 //! * [`Request`] and [`Reply`]: what a conversation asks of the gateway, and the answers.
 //! * [`Delivery`]: a message on its way to one subscriber.
-//! * [`Protocol`], [`Outbox`], [`Input`], [`Peer`]: the contract between a protocol and a driver.
+//! * [`Protocol`], [`Outbox`], [`Input`], [`Peer`]: the contract between a protocol and a driver; [`DatagramProtocol`] is what datagrams add.
 #![forbid(unsafe_code)]
 
 mod client;
 mod connect;
+mod datagram;
 mod delivery;
 mod fault;
 mod message;
@@ -25,11 +26,12 @@ mod topic;
 
 pub use client::{ClientId, ClientIdError};
 pub use connect::{Connect, Connected, Credentials, Refusal, Will};
+pub use datagram::{Beacon, DatagramProtocol, Standing};
 pub use delivery::{Delivered, Delivery, DropCause, Rare, ShareName};
 pub use fault::{CloseReason, Culprit, Fault, FaultKind};
 pub use message::{Message, MessageBuilder, MessageHead, PublisherKey};
 pub use outbox::{Outbox, PACKET_KINDS, Splice, pieces};
-pub use parked::{Departure, Parked, Unacknowledged, WillFate};
+pub use parked::{Departure, Parked, TopicId, Unacknowledged, WillFate};
 pub use properties::{Properties, PropertiesBuilder, Property, PropertyError};
 pub use protocol::{Input, Peer, Protocol, Transport};
 pub use qos::Qos;

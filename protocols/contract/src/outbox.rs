@@ -21,6 +21,7 @@ pub struct Outbox {
     splices: Vec<Splice>,
     spliced_bytes: usize,
     requests: Vec<Request>,
+    datagram_ends: Vec<usize>,
     closing: bool,
     received: [u32; PACKET_KINDS],
     sent: [u32; PACKET_KINDS],
@@ -44,6 +45,18 @@ impl Outbox {
             self.spliced_bytes += payload.len();
             self.splices.push(Splice { at: self.wire.len(), message: message.clone() });
         }
+    }
+
+    /// Ends a datagram: what was appended to the wire since the last one ended, or since the beginning. Datagrams cannot hold spliced payloads.
+    pub fn end_datagram(&mut self) {
+        debug_assert!(self.splices.is_empty(), "a datagram is one piece");
+        self.datagram_ends.push(self.wire.len());
+    }
+
+    /// For drivers of datagrams: the finished datagrams, in order.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.datagram_ends.iter().copied());
+        starts.zip(&self.datagram_ends).map(|(start, &end)| &self.wire[start..end])
     }
 
     /// Asks something of the gateway.
@@ -112,6 +125,7 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.wire.clear();
         self.splices.clear();
+        self.datagram_ends.clear();
         self.spliced_bytes = 0;
         self.closing = false;
     }
@@ -149,6 +163,19 @@ mod tests {
     fn message(bytes: usize) -> Message {
         let topic = Topic::parse("t", TopicLimits::default()).expect("valid");
         Message::new(MessageHead::default(), topic, Properties::default(), &vec![7; bytes])
+    }
+
+    #[test]
+    fn datagrams_keep_their_ends() {
+        let mut out = Outbox::default();
+        for part in [&b"ab"[..], b"", b"c"] {
+            out.wire().extend_from_slice(part);
+            out.end_datagram();
+        }
+        out.wire().extend_from_slice(b"unfinished");
+        assert_eq!(out.datagrams().collect::<Vec<_>>(), [&b"ab"[..], b"", b"c"]);
+        out.clear();
+        assert_eq!(out.datagrams().count(), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use crate::Delivery;
+use crate::{Delivery, Will};
 
 /// An outgoing message that the peer has not fully acknowledged.
 #[derive(Clone, Debug)]
@@ -18,12 +18,31 @@ pub struct Parked {
     pub inbound: Vec<u16>,
     /// The packet identifier to try first.
     pub next_packet_id: u16,
+    /// Topic names that the peer knows by a number (MQTT-SN 1.2, section 6.5).
+    pub topic_ids: Vec<TopicId>,
+    /// A will that was kept. The bus puts it here and takes it out.
+    pub will: Option<Box<Will>>,
+    /// Seconds between signs of life that the peer promised when it went to sleep (MQTT-SN 1.2, section 6.14), 0 when it was awake.
+    pub sleep_secs: u16,
+}
+
+/// A topic name and the number that stands for it in a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicId {
+    /// The number.
+    pub id: u16,
+    /// The topic name.
+    pub name: Box<str>,
 }
 
 impl Parked {
     /// True when nothing is worth keeping.
     pub fn is_empty(&self) -> bool {
-        self.outbound.is_empty() && self.inbound.is_empty()
+        self.outbound.is_empty()
+            && self.inbound.is_empty()
+            && self.topic_ids.is_empty()
+            && self.will.is_none()
+            && self.sleep_secs == 0
     }
 }
 
@@ -35,6 +54,9 @@ pub enum WillFate {
     Publish,
     /// The peer said goodbye: delete it unpublished [MQTT-3.14.4-3].
     Discard,
+    /// It stays with the session for the next conversation, which asks for it by [`crate::Connect::keep_will`]; it is deleted unpublished when the
+    /// session ends before.
+    Keep,
 }
 
 /// How a conversation ended, told once by the protocol when its connection is gone.

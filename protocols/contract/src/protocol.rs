@@ -52,6 +52,8 @@ pub struct Peer {
     pub local: Option<SocketAddr>,
     /// What carries the bytes.
     pub transport: Transport,
+    /// Who it is behind that address, where a datagram says so: see [`crate::DatagramProtocol::node`]. Empty for the address itself.
+    pub node: Box<[u8]>,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The identity in the peer's certificate, when the listener takes it as user name.

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::{Connect, Connected, Message, Qos, Refusal, TopicFilter};
+use crate::{Connect, Connected, Message, Qos, Refusal, TopicFilter, Will};
 
 /// Names a request so that its reply finds it. The protocol chooses the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +104,8 @@ pub enum PublishOutcome {
 /// What a conversation asks of the gateway.
 #[derive(Debug)]
 pub enum Request {
-    /// Start or resume a session. Answered by `Connected`, `Refused` or `Challenge`; nothing else may be asked before.
+    /// Start or resume a session. Answered by `Connected`, `Refused` or `Challenge`; nothing else may be asked before. Asked again by a conversation of
+    /// datagrams that has a session, it first leaves that one: [`crate::Protocol::depart`] is called, and then the answer comes.
     Connect(Box<Connect>),
     /// Go on with enhanced authentication. Answered like `Connect`, or by `Reauthenticated` when connected.
     Authenticate {
@@ -133,6 +134,20 @@ pub enum Request {
         token: Token,
         /// In the order in which the peer asked.
         filters: Vec<Result<TopicFilter, UnsubscribeRefusal>>,
+    },
+    /// Put another will in the place of the present one, or none. There is no reply.
+    SetWill {
+        /// The new will.
+        will: Option<Box<Will>>,
+    },
+    /// Read retained messages without subscribing; access rules are those of a subscription to the filter. Answered by `Retained`.
+    ReadRetained {
+        /// Names the request.
+        token: Token,
+        /// What the topics must match. Shared and exclusive filters match nothing.
+        filter: TopicFilter,
+        /// Most messages in the answer.
+        count_max: u32,
     },
 }
 
@@ -173,6 +188,13 @@ pub enum Reply {
         token: Token,
         /// Whether it was there.
         results: Vec<Result<(), UnsubscribeRefusal>>,
+    },
+    /// The answer to `ReadRetained`.
+    Retained {
+        /// The request's.
+        token: Token,
+        /// The messages, in no order, or why they may not be read.
+        messages: Result<Vec<Message>, SubscribeRefusal>,
     },
 }
 

@@ -223,7 +223,7 @@ pub(crate) const fn refusal_reason(refusal: &Refusal) -> Reason {
         Refusal::BadCredentials => Reason::BadUserNameOrPassword,
         Refusal::NotAuthorized => Reason::NotAuthorized,
         Refusal::Banned => Reason::Banned,
-        Refusal::ClientIdRejected => Reason::ClientIdentifierNotValid,
+        Refusal::ClientIdRejected | Refusal::NoSession => Reason::ClientIdentifierNotValid,
         Refusal::BadAuthenticationMethod => Reason::BadAuthenticationMethod,
         Refusal::Unavailable => Reason::ServerUnavailable,
         Refusal::Busy => Reason::ServerBusy,

@@ -268,6 +268,7 @@ impl Conversation {
                 let results = filters.into_iter().map(|filter| filter.map(|_| ())).collect();
                 Reply::Unsubscribed { token, results }
             }
+            Request::SetWill { .. } | Request::ReadRetained { .. } => return,
         };
         let result = self.machine.reply(reply, self.now, &mut self.out);
         self.after(result);
@@ -348,6 +349,7 @@ fn peer() -> Peer {
         remote: None,
         local: None,
         transport: Transport::Memory,
+        node: Box::default(),
         listener: Arc::from("fuzz"),
         certificate_identity: None,
     }

@@ -94,7 +94,7 @@ impl Inflight {
         }
         let next_packet_id = self.next_id;
         *self = Self::new(self.quota, self.len_max);
-        Parked { outbound, inbound: Vec::new(), next_packet_id }
+        Parked { outbound, next_packet_id, ..Parked::default() }
     }
 
     /// Number of messages under way.

@@ -58,6 +58,7 @@ impl Session {
             remote: None,
             local: None,
             transport: Transport::Memory,
+            node: Box::default(),
             listener: Arc::from("test"),
             certificate_identity: None,
         };

@@ -100,6 +100,7 @@ impl<S: StreamSink> Context<S> {
             remote,
             local,
             transport: self.options.transport(),
+            node: Box::default(),
             listener: self.shared.name.clone(),
             certificate_identity: None,
         }

@@ -61,6 +61,7 @@ impl MemoryListener {
             remote: None,
             local: None,
             transport: Transport::Memory,
+            node: Box::default(),
             listener: self.shared.name.clone(),
             certificate_identity: None,
         };

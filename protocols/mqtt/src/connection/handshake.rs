@@ -92,6 +92,8 @@ impl Connection {
         out.request(Request::Connect(Box::new(ConnectRequest {
             client_id,
             clean_start: connect.clean_start,
+            must_exist: false,
+            keep_will: false,
             session_expiry_secs: self.session_expiry_secs.min(self.config.session_expiry_max_secs),
             credentials,
             will,

@@ -159,6 +159,8 @@ impl Protocol for Connection {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.unsubscribed(token, &results, out)
             }
+            // Never asked for.
+            Reply::Retained { .. } => Ok(()),
         }
     }
 

@@ -31,7 +31,7 @@ fn unacknowledged_messages_are_sent_again_in_order_with_dup() {
             released(9),
             unacknowledged(1, Qos::AtLeastOnce, b"3"),
         ];
-        let mut pair = Pair::resumed(version, Parked { outbound, inbound: Vec::new(), next_packet_id: 2 });
+        let mut pair = Pair::resumed(version, Parked { outbound, next_packet_id: 2, ..Parked::default() });
         let again = |qos, id, payload| Packet::Publish(Publish { duplicate: true, ..plain(qos, id, "t", payload) });
         pair.expect(&Packet::Pubrel(Ack::success(9)));
         pair.expect(&again(Qos::ExactlyOnce, 65_535, b"1"));
@@ -57,7 +57,7 @@ fn unacknowledged_messages_are_sent_again_in_order_with_dup() {
 #[test]
 fn resending_keeps_to_the_receive_maximum() {
     let outbound = (1..=4).map(|id| unacknowledged(id, Qos::AtLeastOnce, &[id as u8])).chain([released(5)]).collect();
-    let parked = Parked { outbound, inbound: Vec::new(), next_packet_id: 6 };
+    let parked = Parked { outbound, next_packet_id: 6, ..Parked::default() };
     let properties: Extras<'_> = &[(PropertyId::ReceiveMaximum, Value::Two(2))];
     let opening = Opening { clean_start: false, properties, ..Opening::default() };
     let mut pair = Pair::resumed_with(Version::V5, Config::default(), &opening, Some(parked));
@@ -93,7 +93,7 @@ fn resending_keeps_to_the_receive_maximum() {
 #[test]
 fn a_received_qos_2_message_stays_received() {
     for version in Version::ALL {
-        let parked = Parked { outbound: Vec::new(), inbound: vec![7, 8], next_packet_id: 1 };
+        let parked = Parked { inbound: vec![7, 8], next_packet_id: 1, ..Parked::default() };
         let mut pair = Pair::resumed(version, parked);
         pair.publish_with(true, Qos::ExactlyOnce, 7, "t", b"", &[]);
         pair.expect(&Packet::Pubrec(Ack::success(7)));
@@ -111,7 +111,7 @@ fn a_received_qos_2_message_stays_received() {
 #[test]
 fn repeated_messages_count_for_the_receive_maximum_of_this_connection() {
     let config = Config { receive_maximum: 2, ..Config::default() };
-    let parked = Parked { outbound: Vec::new(), inbound: vec![1, 2, 3], next_packet_id: 1 };
+    let parked = Parked { inbound: vec![1, 2, 3], next_packet_id: 1, ..Parked::default() };
     let opening = Opening { clean_start: false, ..Opening::default() };
     let mut pair = Pair::resumed_with(Version::V5, config, &opening, Some(parked));
     for id in [1, 2] {
@@ -167,7 +167,7 @@ fn an_expired_message_that_was_sent_is_sent_again() {
         let head = MessageHead { expires_at: Instant::from_millis(1), ..MessageHead::default() };
         let delivery = delivery_of(qos, message_with(head, "t", &[], b"x"));
         let outbound = vec![Unacknowledged { packet_id: 1, delivery: Some(delivery) }];
-        let mut pair = Pair::resumed(Version::V5, Parked { outbound, inbound: Vec::new(), next_packet_id: 2 });
+        let mut pair = Pair::resumed(Version::V5, Parked { outbound, next_packet_id: 2, ..Parked::default() });
         let bytes = pair.next_packet();
         let publish = publish_of(Version::V5, &bytes);
         assert!(publish.duplicate);
@@ -178,7 +178,7 @@ fn an_expired_message_that_was_sent_is_sent_again() {
 #[test]
 fn a_message_too_large_for_the_new_connection_counts_as_delivered() {
     let outbound = vec![unacknowledged(1, Qos::AtLeastOnce, &[0; 100]), unacknowledged(2, Qos::AtLeastOnce, b"x")];
-    let parked = Parked { outbound, inbound: Vec::new(), next_packet_id: 3 };
+    let parked = Parked { outbound, next_packet_id: 3, ..Parked::default() };
     let properties: Extras<'_> = &[(PropertyId::MaximumPacketSize, Value::Four(50))];
     let opening = Opening { clean_start: false, properties, ..Opening::default() };
     let mut pair = Pair::resumed_with(Version::V5, Config::default(), &opening, Some(parked));

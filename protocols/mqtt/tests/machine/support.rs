@@ -84,6 +84,7 @@ pub fn peer() -> Peer {
         remote: None,
         local: None,
         transport: Transport::Memory,
+        node: Box::default(),
         listener: Arc::from("test"),
         certificate_identity: None,
     }

@@ -79,6 +79,8 @@ impl World {
         let mut request = SessionRequest {
             client_id: Some(ClientId::new(client, 10).unwrap()),
             clean_start: clean,
+            must_exist: false,
+            keep_will: false,
             session_expiry_secs: if persistent { u32::MAX } else { 0 },
             will: None,
             info: ConnectionInfo {

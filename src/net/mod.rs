@@ -1,6 +1,7 @@
 //! Sockets and time, generic over the protocol: the threads that run connections, the drivers, the transports.
 
 pub mod certificates;
+mod conversation;
 pub mod core;
 pub mod faults;
 pub mod limit;

@@ -1,4 +1,4 @@
-//! What a connection holds only while it must: an incomplete frame, bytes that could not be written, a session to wait for.
+//! What a connection holds only while it must: an incomplete frame, bytes that could not be written.
 
 use std::{
     io::{self, IoSlice},
@@ -10,7 +10,6 @@ use smallvec::SmallVec;
 use thingway_contract::{Outbox, Splice};
 
 use super::ByteStream;
-use crate::bus::SessionRequest;
 
 /// Most pieces in one vectored write.
 const PIECES_MAX: usize = 64;
@@ -34,13 +33,6 @@ impl Stash {
     pub fn is_complete(&self) -> bool {
         self.bytes.len() >= self.wanted
     }
-}
-
-/// A request for a session that another connection holds.
-#[derive(Debug)]
-pub struct Pending {
-    /// To be asked again.
-    pub request: SessionRequest,
 }
 
 /// Output that the transport did not take yet.

@@ -1,0 +1,431 @@
+//! One peer's conversation, whatever carries its bytes: the protocol's machine, the session it was granted, and what it asks of the bus.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, task::Waker};
+
+use thingway_contract::{
+    CloseReason, Connect, Delivered, Delivery, DropCause, Fault, FaultKind, Instant, Message, Peer, Protocol,
+    PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Subscription, Token,
+};
+
+use super::{core::CoreLocal, service::Service};
+use crate::bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, Lane, Session, SessionRequest};
+
+/// Deliveries taken from the queue under one lock.
+const DELIVERIES_PER_BATCH: usize = 64;
+
+/// A conversation. Its drivers are [`super::stream`] and [`super::datagram`].
+pub(super) struct Conversation<P: Protocol> {
+    pub machine: P,
+    session: Option<Arc<Session>>,
+    /// A request for a session that another connection holds, to be asked again.
+    pending: Option<Box<SessionRequest>>,
+    /// Known until a session is granted, which then tells who it is.
+    peer: Option<Box<Peer>>,
+    epoch: u32,
+    /// The window was full: deliver again only after input, a reply or a timeout.
+    pub blocked: bool,
+    /// Refuse the session: the gateway is overloaded.
+    shed: bool,
+    /// The peer was told why it ends.
+    pub wrote_last_words: bool,
+}
+
+/// What a conversation needs for a turn.
+pub(super) struct Turn<'a, P: Protocol> {
+    pub service: &'a Service<P>,
+    /// Wakes the conversation.
+    pub waker: &'a Waker,
+    pub now: Instant,
+}
+
+impl<P: Protocol> Clone for Turn<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Protocol> Copy for Turn<'_, P> {}
+
+/// Why a turn cannot go on.
+pub(super) enum Stop<F> {
+    /// The transport ended or failed.
+    Gone,
+    Fault(F),
+    Gateway(CloseReason),
+    /// The protocol asked for the end.
+    Done,
+}
+
+impl<F> From<io::Error> for Stop<F> {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// What a step of a turn comes to.
+pub(super) type Step<P, T = ()> = Result<T, Stop<<P as Protocol>::Fault>>;
+
+/// What a batch of deliveries left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// The queue may hold more.
+    More,
+    /// The queue is empty.
+    Drained,
+    /// Input, a reply, a timeout or a writable transport must come first.
+    Held,
+}
+
+impl<P: Protocol> Conversation<P> {
+    /// A conversation that begins. With `shed` it is refused a session.
+    pub fn new(service: &Service<P>, peer: Peer, shed: bool, now: Instant) -> Self {
+        Self {
+            machine: P::open(&service.config, &peer, now),
+            session: None,
+            pending: None,
+            peer: Some(Box::new(peer)),
+            epoch: 0,
+            blocked: false,
+            shed,
+            wrote_last_words: false,
+        }
+    }
+
+    /// True while another connection's session is waited for. Input must wait, too.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// The session that was granted.
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref()
+    }
+
+    /// Does what the protocol asked for and tells it the results. `charge` is asked for every publication and says whether the peer may send it.
+    pub fn answer(
+        &mut self,
+        turn: Turn<'_, P>,
+        core: &mut CoreLocal,
+        mut charge: impl FnMut(&Lane) -> bool,
+    ) -> Step<P> {
+        while core.outbox.requests_len() > 0 {
+            let mut requests = std::mem::take(&mut core.requests);
+            core.outbox.swap_requests(&mut requests);
+            let result = requests.drain(..).try_for_each(|request| self.execute(request, turn, core, &mut charge));
+            requests.clear();
+            core.requests = requests;
+            result?;
+        }
+        Ok(())
+    }
+
+    fn execute(
+        &mut self,
+        request: Request,
+        turn: Turn<'_, P>,
+        core: &mut CoreLocal,
+        charge: &mut impl FnMut(&Lane) -> bool,
+    ) -> Step<P> {
+        let Turn { service, now, .. } = turn;
+        if let Request::Connect(connect) = request {
+            return self.begin_connect(*connect, turn, core);
+        }
+        // Only a protocol that is wrong asks before it has a session.
+        let Some(session) = &self.session else { return Err(Stop::Gone) };
+        let reply = match request {
+            Request::Publish { token, message } => {
+                let outcome = if !charge(&core.lane) {
+                    PublishOutcome::QuotaExceeded
+                } else if service.access.may_publish(session, message.topic()) {
+                    count_received(&message, &core.lane);
+                    service.bus.publish(message, Some(session), now, &mut core.lane)
+                } else {
+                    count_received(&message, &core.lane);
+                    PublishOutcome::NotAuthorized
+                };
+                if token == Token::NONE {
+                    return Ok(());
+                }
+                Reply::Published { token, outcome }
+            }
+            Request::Subscribe { token, subscriptions } => {
+                let allowed = |wanted: Result<Subscription, SubscribeRefusal>| {
+                    wanted.and_then(|subscription| {
+                        if service.access.may_subscribe(session, &subscription.filter) {
+                            Ok(subscription)
+                        } else {
+                            Err(SubscribeRefusal::NotAuthorized)
+                        }
+                    })
+                };
+                let subscriptions = subscriptions.into_iter().map(allowed).collect();
+                let results = service.bus.subscribe(session, subscriptions, now, &mut core.lane);
+                Reply::Subscribed { token, results }
+            }
+            Request::Unsubscribe { token, filters } => {
+                let results = service.bus.unsubscribe(session, filters, now, &mut core.lane);
+                Reply::Unsubscribed { token, results }
+            }
+            Request::SetWill { will } => {
+                service.bus.set_will(session, self.epoch, will);
+                return Ok(());
+            }
+            Request::ReadRetained { token, filter, count_max } => {
+                let messages = if service.access.may_subscribe(session, &filter) {
+                    Ok(service.bus.read_retained(&filter, count_max as usize, now))
+                } else {
+                    Err(SubscribeRefusal::NotAuthorized)
+                };
+                Reply::Retained { token, messages }
+            }
+            Request::Authenticate { .. } => Reply::Refused(Refusal::BadAuthenticationMethod),
+            Request::Connect(_) => return Err(Stop::Gone),
+        };
+        self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault)
+    }
+
+    fn begin_connect(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+        let Turn { service, now, .. } = turn;
+        if let Some(info) = self.session.as_ref().and_then(|session| session.connection()) {
+            self.peer = Some(Box::new(peer_again(info)));
+            self.depart(DepartCause::Normal, turn.service, now, &mut core.lane);
+        }
+        let Some(peer) = &self.peer else { return Err(Stop::Gone) };
+        if self.shed {
+            return self.refuse_session(Refusal::Busy, turn, core);
+        }
+        let admission = match service.access.admit(&connect, peer) {
+            Ok(admission) => admission,
+            Err(refusal) => return self.refuse_session(refusal, turn, core),
+        };
+        let request = SessionRequest {
+            client_id: connect.client_id,
+            clean_start: connect.clean_start,
+            must_exist: connect.must_exist,
+            keep_will: connect.keep_will,
+            session_expiry_secs: connect.session_expiry_secs,
+            will: connect.will,
+            info: ConnectionInfo {
+                protocol: P::NAME,
+                version: connect.version,
+                transport: peer.transport,
+                listener: peer.listener.clone(),
+                remote: peer.remote,
+                username: admission.username,
+                keep_alive_secs: connect.keep_alive_secs,
+                connected_at: now,
+                clean_start: connect.clean_start,
+            },
+            waker: turn.waker.clone(),
+            core: core.lane.core(),
+            assigned: false,
+        };
+        self.connect(Box::new(request), turn, core)
+    }
+
+    fn connect(&mut self, mut request: Box<SessionRequest>, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+        match turn.service.bus.connect(&mut request, turn.now, &mut core.lane) {
+            ConnectOutcome::Granted(granted) => {
+                let Granted { session, epoch, connected } = *granted;
+                self.session = Some(session);
+                self.epoch = epoch;
+                self.peer = None;
+                let reply = Reply::Connected(Box::new(connected));
+                self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)
+            }
+            ConnectOutcome::Occupied => {
+                self.pending = Some(request);
+                Ok(())
+            }
+            ConnectOutcome::Refused(refusal) => self.refuse_session(refusal, turn, core),
+        }
+    }
+
+    fn refuse_session(&mut self, refusal: Refusal, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+        core.lane.count(Counter::ClientRefused, 1);
+        turn.service.faults.refused(&self.remote(), P::NAME, &refusal, turn.now);
+        self.wrote_last_words = true;
+        self.machine.reply(Reply::Refused(refusal), turn.now, &mut core.outbox).map_err(Stop::Fault)
+    }
+
+    /// Asks again for a session that another connection had. True when there was an answer, which may have left requests in the outbox.
+    pub fn poll_pending(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, bool> {
+        let Some(request) = self.pending.take() else { return Ok(false) };
+        self.connect(request, turn, core)?;
+        Ok(self.pending.is_none())
+    }
+
+    /// Moves one batch of deliveries from the session's queue through the machine into the outbox; with `hold` none, but a signal to end is seen.
+    pub fn deliver_batch(&mut self, hold: bool, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, Batch> {
+        if self.session.is_none() {
+            return Ok(Batch::Held);
+        }
+        let mut batch = std::mem::take(&mut core.deliveries);
+        let result = self.deliver_into(&mut batch, hold, turn, core);
+        batch.clear();
+        core.deliveries = batch;
+        result
+    }
+
+    fn deliver_into(
+        &mut self,
+        batch: &mut Vec<Delivery>,
+        hold: bool,
+        turn: Turn<'_, P>,
+        core: &mut CoreLocal,
+    ) -> Step<P, Batch> {
+        let Some(session) = &self.session else { return Ok(Batch::Held) };
+        let hold = hold || self.blocked || core.outbox.is_closing();
+        let taken = session.take(self.epoch, if hold { 0 } else { DELIVERIES_PER_BATCH }, turn.now, batch);
+        if let Some(reason) = taken.signal {
+            session.give_back(batch.drain(..));
+            return Err(Stop::Gateway(reason));
+        }
+        if hold {
+            // Not the queue brings the next turn.
+            session.give_back(batch.drain(..));
+            return Ok(Batch::Held);
+        }
+        if batch.is_empty() {
+            let more = session.is_replaying() && turn.service.bus.replay_retained(session, turn.now, &mut core.lane);
+            return Ok(if more { Batch::More } else { Batch::Drained });
+        }
+        let mut sent = Sent::default();
+        let mut deliveries = batch.drain(..);
+        while let Some(delivery) = deliveries.next() {
+            let qos = delivery.qos;
+            let bytes = delivery.message.payload().len() + delivery.message.topic_bytes().len();
+            match self.machine.deliver(delivery, turn.now, &mut core.outbox) {
+                Delivered::Sent => sent.add(qos, bytes),
+                Delivered::Later(delivery) => {
+                    self.blocked = true;
+                    session.give_back(std::iter::once(delivery).chain(deliveries));
+                    break;
+                }
+                Delivered::Dropped(DropCause::TooLarge) => core.lane.count(Counter::DeliveryTooLarge, 1),
+                Delivered::Dropped(_) => core.lane.count(Counter::DeliveryExpired, 1),
+            }
+        }
+        sent.count(&core.lane);
+        Ok(match taken.more || session.is_replaying() {
+            _ if self.blocked => Batch::Held,
+            true => Batch::More,
+            false => Batch::Drained,
+        })
+    }
+
+    /// The conversation is over: the peer is told why if that is for the gateway to say, and the session is given back.
+    pub fn stop(&mut self, stop: &Stop<P::Fault>, service: &Service<P>, core: &mut CoreLocal, now: Instant) {
+        let cause = match stop {
+            Stop::Gone => DepartCause::Closed,
+            Stop::Done => DepartCause::Normal,
+            Stop::Fault(fault) => {
+                self.report(fault, service, &core.lane, now);
+                self.machine.refuse(fault, now, &mut core.outbox);
+                self.wrote_last_words = true;
+                DepartCause::Fault(fault.kind())
+            }
+            Stop::Gateway(reason) => {
+                self.machine.close(reason, now, &mut core.outbox);
+                self.wrote_last_words = true;
+                match reason {
+                    CloseReason::TakenOver => DepartCause::TakenOver,
+                    CloseReason::Administrative => DepartCause::Kicked,
+                    _ => DepartCause::Gateway,
+                }
+            }
+        };
+        self.depart(cause, service, now, &mut core.lane);
+        self.pending = None;
+    }
+
+    /// Counts a fault and has it logged.
+    pub fn report(&self, fault: &P::Fault, service: &Service<P>, lane: &Lane, now: Instant) {
+        lane.count(fault_counter(fault), 1);
+        let id = self.session.as_deref().map(|session| session.id());
+        service.faults.report(&self.remote(), P::NAME, id, fault, now);
+    }
+
+    /// Gives the session back, if there is one.
+    pub fn depart(&mut self, cause: DepartCause, service: &Service<P>, now: Instant, lane: &mut Lane) {
+        let departure = self.machine.depart();
+        if let Some(session) = self.session.take() {
+            service.bus.depart(&session, self.epoch, departure, cause, now, lane);
+        }
+    }
+
+    fn remote(&self) -> RemoteName {
+        let peer = self.peer.as_ref().and_then(|peer| peer.remote);
+        RemoteName(peer.or_else(|| self.session.as_ref()?.connection()?.remote))
+    }
+}
+
+/// The peer of a conversation whose session it was forgotten for.
+fn peer_again(info: ConnectionInfo) -> Peer {
+    Peer {
+        remote: info.remote,
+        local: None,
+        transport: info.transport,
+        node: Box::default(),
+        listener: info.listener,
+        certificate_identity: None,
+    }
+}
+
+fn count_received(message: &Message, lane: &Lane) {
+    lane.count(
+        match message.head().qos {
+            Qos::AtMostOnce => Counter::MessagesQos0Received,
+            Qos::AtLeastOnce => Counter::MessagesQos1Received,
+            Qos::ExactlyOnce => Counter::MessagesQos2Received,
+        },
+        1,
+    );
+    lane.count(Counter::PublishBytesReceived, (message.payload().len() + message.topic_bytes().len()) as u64);
+}
+
+fn fault_counter(fault: &impl Fault) -> Counter {
+    match fault.kind() {
+        FaultKind::Malformed => Counter::FaultMalformed,
+        FaultKind::ProtocolError => Counter::FaultProtocolError,
+        FaultKind::TooLarge => Counter::FaultTooLarge,
+        FaultKind::LimitExceeded => Counter::FaultLimit,
+        FaultKind::Timeout => Counter::FaultTimeout,
+        _ => Counter::FaultOther,
+    }
+}
+
+/// Deliveries of a batch, counted once.
+#[derive(Default)]
+struct Sent {
+    messages: [u64; 3],
+    bytes: u64,
+}
+
+impl Sent {
+    fn add(&mut self, qos: Qos, bytes: usize) {
+        self.messages[qos as usize] += 1;
+        self.bytes += bytes as u64;
+    }
+
+    fn count(&self, lane: &Lane) {
+        let counters = [Counter::MessagesQos0Sent, Counter::MessagesQos1Sent, Counter::MessagesQos2Sent];
+        for (counter, count) in counters.into_iter().zip(self.messages) {
+            if count > 0 {
+                lane.count(counter, count);
+            }
+        }
+        lane.count(Counter::PublishBytesSent, self.bytes);
+    }
+}
+
+struct RemoteName(Option<SocketAddr>);
+
+impl fmt::Display for RemoteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("local"),
+        }
+    }
+}

@@ -45,6 +45,7 @@ pub fn start(
 ) -> Result<ListenerHandle, ListenError> {
     match settings.protocol {
         ListenerProtocol::Mqtt => listener::start(options, cores, Streams(mqtt_service(settings, common, cores))),
+        ListenerProtocol::MqttSn | ListenerProtocol::Coap => Err(ListenError::Combination(options.name)),
     }
 }
 
@@ -62,12 +63,8 @@ pub fn start_in_memory(
     common: &Common,
     cores: &Cores,
 ) -> MemoryListener {
-    match settings.protocol {
-        ListenerProtocol::Mqtt => {
-            let service = mqtt_service(settings, common, cores);
-            MemoryListener::new(name.into(), limits, cores, Streams(service))
-        }
-    }
+    // Datagrams are not carried within the process: what they would prove is proved by their sockets.
+    MemoryListener::new(name.into(), limits, cores, Streams(mqtt_service(settings, common, cores)))
 }
 
 /// How a transport with several streams tells a protocol's frames apart.
@@ -79,6 +76,7 @@ pub fn frame_length(protocol: ListenerProtocol) -> Option<FrameLength> {
             // No frame at all: the conversation shall see it and say so.
             Err(_) => Some(bytes.len().max(1)),
         })),
+        ListenerProtocol::MqttSn | ListenerProtocol::Coap => None,
     }
 }
 

@@ -93,15 +93,20 @@ fn a_bad_configuration_does_not_serve() {
     assert!(ran.err.contains("thingway.toml:2: mqtt.max_qos"), "{}", ran.err);
 }
 
+/// A configuration without these listeners.
+fn off(names: &[&str]) -> String {
+    names.iter().map(|name| format!("[listeners.{name}]\nenable = false\n")).collect()
+}
+
 #[test]
 fn a_busy_port_is_told_with_its_place() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
-    let off = ["tls", "ws", "wss", "quic"].map(|kind| format!("[listeners.{kind}.default]\nenable = false\n")).concat();
+    let off = off(&["tls.default", "ws.default", "wss.default", "quic.default", "udp.mqttsn", "udp.coap"]);
     let ran = run(&format!("{off}[listeners.tcp.default]\nbind = \"{address}\"\n"), &[]);
     assert_eq!(ran.code, Some(1));
     let expected =
-        format!("thingway.toml:10: listeners.tcp.default.bind: listener tcp.default: cannot listen on {address}");
+        format!("thingway.toml:14: listeners.tcp.default.bind: listener tcp.default: cannot listen on {address}");
     assert!(ran.err.contains(&expected), "{}", ran.err);
 }
 
@@ -115,16 +120,24 @@ fn busy_places_of_all_kinds_are_told_with_their_key() {
     let tcp = tcp.local_addr().expect("an address").to_string();
     let udp = udp.local_addr().expect("an address").to_string();
     let path = path.display().to_string();
-    for (kind, bind) in [("tcp", &tcp), ("tls", &tcp), ("ws", &tcp), ("wss", &tcp), ("quic", &udp), ("unix", &path)] {
-        let others = ["tcp", "tls", "ws", "wss", "quic", "unix"].into_iter().filter(|other| *other != kind);
-        let off: String = others.map(|other| format!("[listeners.{other}.default]\nenable = false\n")).collect();
-        let config = format!("{off}[listeners.{kind}.default]\nenable = true\nbind = {bind:?}\n");
+    let places = [
+        ("tcp.default", &tcp),
+        ("tls.default", &tcp),
+        ("ws.default", &tcp),
+        ("wss.default", &tcp),
+        ("quic.default", &udp),
+        ("udp.mqttsn", &udp),
+        ("udp.coap", &udp),
+        ("unix.default", &path),
+    ];
+    for (name, bind) in places {
+        let others: Vec<_> = places.iter().map(|(other, _)| *other).filter(|other| *other != name).collect();
+        let config = format!("{}[listeners.{name}]\nenable = true\nbind = {bind:?}\n", off(&others));
         let line = config.lines().count();
         let ran = run(&config, &[]);
-        assert_eq!(ran.code, Some(1), "{kind}");
-        let expected = format!(
-            "thingway.toml:{line}: listeners.{kind}.default.bind: listener {kind}.default: cannot listen on {bind}"
-        );
+        assert_eq!(ran.code, Some(1), "{name}");
+        let expected =
+            format!("thingway.toml:{line}: listeners.{name}.bind: listener {name}: cannot listen on {bind}");
         assert!(ran.err.contains(&expected), "{expected}\n{}", ran.err);
     }
 }

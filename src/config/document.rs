@@ -82,43 +82,59 @@ fn leaves(keys: &[Key], values: &Dict, text: &mut String) {
 fn listeners(kinds: &[Key], values: &Dict, text: &mut String) {
     let mut documented: Vec<&str> = Vec::new();
     for (kind, key) in ListenerKind::ALL.iter().zip(kinds) {
-        let path = format!("listeners.{kind}.default");
-        let (Shape::Named(keys), Some(layers::Value::Dict(_, values))) =
-            (&key.shape, values.get(kind.as_str()).and_then(|of_kind| of_kind.find_ref("default")))
+        let (Shape::Named(keys), Some(layers::Value::Dict(_, listeners))) = (&key.shape, values.get(kind.as_str()))
         else {
             continue;
         };
         *text += "\n";
         comment(key, text);
-        *text += &format!("[{path}]\n");
-        if *kind == ListenerKind::Tcp {
-            leaves(keys, values, text);
-        } else {
-            for name in ["enable", "bind"] {
-                *text += &format!("#{name} = {}\n", values.get(name).map(spell).unwrap_or_default());
+        for (index, (name, values)) in listeners.iter().enumerate() {
+            let layers::Value::Dict(_, values) = values else { continue };
+            if index > 0 {
+                *text += "\n";
             }
-            *text += "# All keys of listeners.tcp.default that are not in a table are for this kind, too.\n";
+            listener(*kind, &format!("listeners.{kind}.{name}"), keys, values, &mut documented, text);
         }
-        for key in keys {
-            let has = kind.has_table(key.name) && !documented.contains(&key.name);
-            let path = format!("{path}.{}", key.name);
-            match (&key.shape, values.get(key.name)) {
-                (Shape::Section(keys), Some(layers::Value::Dict(_, values))) if has => {
-                    documented.push(key.name);
-                    *text += "\n";
-                    comment(key, text);
-                    table(&path, keys, values, text);
-                }
-                (Shape::Overrides(general, keys), _) if has => {
-                    documented.push(key.name);
-                    *text += "\n";
-                    comment(key, text);
-                    let but = general_only(general, keys).join("` and `");
-                    *text +=
-                        &format!("# Each key of the section `{general}` may stand here, but for `{but}`.\n[{path}]\n");
-                }
-                _ => {}
+    }
+}
+
+fn listener(
+    kind: ListenerKind,
+    path: &str,
+    keys: &[Key],
+    values: &Dict,
+    documented: &mut Vec<&str>,
+    text: &mut String,
+) {
+    *text += &format!("[{path}]\n");
+    if kind == ListenerKind::Tcp {
+        leaves(keys, values, text);
+    } else {
+        let names: &[&str] =
+            if kind == ListenerKind::Udp { &["enable", "bind", "protocol"] } else { &["enable", "bind"] };
+        for name in names {
+            *text += &format!("#{name} = {}\n", values.get(*name).map(spell).unwrap_or_default());
+        }
+        *text += "# All keys of listeners.tcp.default that are not in a table are for this kind, too.\n";
+    }
+    for key in keys {
+        let has = kind.has_table(key.name) && !documented.contains(&key.name);
+        let path = format!("{path}.{}", key.name);
+        match (&key.shape, values.get(key.name)) {
+            (Shape::Section(keys), Some(layers::Value::Dict(_, values))) if has => {
+                documented.push(key.name);
+                *text += "\n";
+                comment(key, text);
+                table(&path, keys, values, text);
             }
+            (Shape::Overrides(general, keys), _) if has => {
+                documented.push(key.name);
+                *text += "\n";
+                comment(key, text);
+                let but = general_only(general, keys).join("` and `");
+                *text += &format!("# Each key of the section `{general}` may stand here, but for `{but}`.\n[{path}]\n");
+            }
+            _ => {}
         }
     }
 }

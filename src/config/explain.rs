@@ -81,7 +81,9 @@ fn default(key: &str) -> Option<String> {
     if parts.len() < 4 || parts[3] == "bind" {
         return None;
     }
-    parts[2] = "default";
+    let Some(layers::Value::Dict(_, of_kind)) = layers::value_at(&defaults, &parts[..2].join(".")) else { return None };
+    let first = of_kind.into_keys().next()?;
+    parts[2] = &first;
     layers::value_at(&defaults, &parts.join(".")).map(|value| spell(&value))
 }
 

@@ -20,6 +20,8 @@ words! {
         Wss = "wss",
         /// QUIC.
         Quic = "quic",
+        /// Datagrams over UDP.
+        Udp = "udp",
         /// Unix domain socket.
         Unix = "unix",
     }
@@ -30,6 +32,10 @@ words! {
     pub enum ListenerProtocol {
         /// MQTT 3.1, 3.1.1 and 5.0.
         Mqtt = "mqtt",
+        /// MQTT-SN 1.2; over UDP.
+        MqttSn = "mqtt-sn",
+        /// CoAP; over UDP.
+        Coap = "coap",
     }
 }
 
@@ -70,7 +76,7 @@ words! {
 }
 
 settings! {
-    /// Where the gateway listens. Each kind has any number of listeners, named by their operators; the one named `default` is there from the start.
+    /// Where the gateway listens. Each kind has any number of listeners, named by their operators; one named `default` is there from the start, unless it says otherwise.
     pub struct Listeners {
         /// MQTT over TCP.
         tcp: BTreeMap<String, Listener> = one(Bind::Any(1883), true);
@@ -82,6 +88,8 @@ settings! {
         wss: BTreeMap<String, Listener> = one(Bind::Any(8084), true);
         /// MQTT over QUIC.
         quic: BTreeMap<String, Listener> = one(Bind::Any(14567), true);
+        /// MQTT-SN and CoAP over UDP: two listeners, `mqttsn` and `coap`, are there from the start.
+        udp: BTreeMap<String, Listener> = udp();
         /// MQTT over a Unix domain socket.
         unix: BTreeMap<String, Listener> = one(Bind::Path("/run/thingway/mqtt.sock".into()), false);
     }
@@ -95,7 +103,7 @@ settings! {
         /// Where it listens: ":1883" is every address, IPv4 and IPv6; "0.0.0.0:1883" every IPv4 and "[::]:1883" every IPv6 address; or one address, or a path
         /// for a Unix socket. A listener that is named anew must say it.
         bind: Bind = Bind::Any(0);
-        /// What its peers speak.
+        /// What its peers speak: "mqtt"; over udp "mqtt-sn" or "coap", which a listener that is named anew must say.
         protocol: ListenerProtocol = ListenerProtocol::Mqtt;
         /// Most connections at a time. Further ones are closed at once.
         max_connections: OrInfinity<u32> = OrInfinity::Infinity;
@@ -124,11 +132,14 @@ settings! {
         websocket: WebSocket = WebSocket::default();
         /// QUIC details; only for quic.
         quic: Quic = Quic::default();
+        /// UDP details; only for udp.
+        udp: Udp = Udp::default();
         /// Unix socket details; only for unix.
         unix: Unix = Unix::default();
-        /// What one client may send. One that sends faster is read from more slowly; nothing is lost.
+        /// What one client may send. One that sends faster is read from more slowly, and nothing is lost; over udp, publications beyond it are refused and
+        /// datagrams dropped.
         client_rate: ClientRate = ClientRate::default();
-        /// Instead of the values in the section `mqtt`, for this listener only.
+        /// Instead of the values in the section `mqtt`, for this listener only. Not for udp.
         mqtt: ListenerMqtt = ListenerMqtt::default();
     }
 }
@@ -208,6 +219,26 @@ settings! {
 }
 
 settings! {
+    /// UDP details.
+    pub struct Udp {
+        /// Conversations on each core whose peers have not shown that they are there, for a sender may have lied about its address. A new one beyond this ends
+        /// the oldest of them; established ones are never ended for new ones.
+        unproven_max: u32 = 10_000, within 1..=10_000_000;
+        /// Datagrams from one source (an IPv4 address, or the 64-bit network of an IPv6 address); further ones are dropped.
+        source_rate: OrInfinity<Rate> = OrInfinity::Infinity;
+        /// Datagrams from one source that may come at once before the rate counts.
+        source_burst: u32 = 1000, within 1..=10_000_000;
+        /// Bytes that the system holds until they are read, as far as it allows.
+        receive_buffer: Size = Size::mib(4);
+        /// Multicast groups that are joined, such as "224.0.1.187", so that peers find the gateway by them.
+        groups: Vec<String> = Vec::new();
+        /// Broadcast and multicast addresses with a port to which the gateway announces itself, such as "255.255.255.255:1884", where the protocol has
+        /// announcements.
+        announce_to: Vec<String> = Vec::new();
+    }
+}
+
+settings! {
     /// Unix socket details.
     pub struct Unix {
         /// Permissions of the socket's file, octal.
@@ -245,6 +276,7 @@ impl Listeners {
             ListenerKind::Ws => &self.ws,
             ListenerKind::Wss => &self.wss,
             ListenerKind::Quic => &self.quic,
+            ListenerKind::Udp => &self.udp,
             ListenerKind::Unix => &self.unix,
         }
     }
@@ -257,6 +289,7 @@ impl Listeners {
             ListenerKind::Ws => &mut self.ws,
             ListenerKind::Wss => &mut self.wss,
             ListenerKind::Quic => &mut self.quic,
+            ListenerKind::Udp => &mut self.udp,
             ListenerKind::Unix => &mut self.unix,
         }
     }
@@ -264,7 +297,7 @@ impl Listeners {
     /// No listeners at all: a start for tests and for programs that embed the gateway.
     pub fn none() -> Self {
         let none = BTreeMap::new;
-        Self { tcp: none(), tls: none(), ws: none(), wss: none(), quic: none(), unix: none() }
+        Self { tcp: none(), tls: none(), ws: none(), wss: none(), quic: none(), udp: none(), unix: none() }
     }
 }
 
@@ -279,6 +312,16 @@ impl ListenerKind {
         matches!(self, Self::Ws | Self::Wss)
     }
 
+    /// True when it is bound to a UDP port.
+    pub const fn is_udp(self) -> bool {
+        matches!(self, Self::Quic | Self::Udp)
+    }
+
+    /// True when such a listener can speak a protocol.
+    pub const fn speaks(self, protocol: ListenerProtocol) -> bool {
+        matches!(self, Self::Udp) == matches!(protocol, ListenerProtocol::MqttSn | ListenerProtocol::Coap)
+    }
+
     /// True when it is bound to a TCP port.
     pub const fn is_tcp(self) -> bool {
         matches!(self, Self::Tcp | Self::Tls | Self::Ws | Self::Wss)
@@ -291,7 +334,9 @@ impl ListenerKind {
             "tls" => self.is_encrypted(),
             "websocket" => self.is_websocket(),
             "quic" => self == Self::Quic,
+            "udp" => self == Self::Udp,
             "unix" => self == Self::Unix,
+            "mqtt" => self != Self::Udp,
             _ => true,
         }
     }
@@ -299,4 +344,12 @@ impl ListenerKind {
 
 fn one(bind: Bind, enable: bool) -> BTreeMap<String, Listener> {
     BTreeMap::from([("default".into(), Listener { enable, bind, ..Listener::default() })])
+}
+
+fn udp() -> BTreeMap<String, Listener> {
+    let listener = |port, protocol| Listener { bind: Bind::Any(port), protocol, ..Listener::default() };
+    BTreeMap::from([
+        ("coap".into(), listener(5683, ListenerProtocol::Coap)),
+        ("mqttsn".into(), listener(1884, ListenerProtocol::MqttSn)),
+    ])
 }

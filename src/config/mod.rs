@@ -28,7 +28,7 @@ pub use explain::{explain, similar_key};
 pub use gateway::Gateway;
 pub use listener::{
     CertificatePair, ClientAuth, ClientRate, IdentityAsUsername, Listener, ListenerKind, ListenerProtocol, Listeners,
-    Quic, Tcp, Tls, TlsVersion, Unix, WebSocket,
+    Quic, Tcp, Tls, TlsVersion, Udp, Unix, WebSocket,
 };
 pub use load::{Loaded, Sources, USUAL_FILES};
 pub use log::{Log, LogFormat};

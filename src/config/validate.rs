@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -94,7 +95,7 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, kind: ListenerKind, at: &str, listener: &Listener) {
-        for table in ["tcp", "tls", "websocket", "quic", "unix"] {
+        for table in ["tcp", "tls", "websocket", "quic", "udp", "unix", "mqtt"] {
             let key = format!("{at}.{table}");
             let written = !kind.has_table(table) && self.is_written(&key);
             if written {
@@ -116,6 +117,34 @@ impl Checker<'_> {
             (Bind::Path(_), _) => self.bad(bind, listener.bind.to_string(), "a port, or an address with a port"),
             _ => {}
         }
+        if !kind.speaks(listener.protocol) {
+            let key = format!("{at}.protocol");
+            match kind {
+                ListenerKind::Udp if self.layers.value(&key).is_none() => {
+                    self.tell(key, Cause::Missing { expected: "\"mqtt-sn\" or \"coap\"".into() });
+                }
+                ListenerKind::Udp => self.bad(key, listener.protocol.as_str(), "\"mqtt-sn\" or \"coap\""),
+                _ => self.bad(key, listener.protocol.as_str(), "\"mqtt\""),
+            }
+        }
+        for (key, texts, expected, good) in [
+            (
+                "groups",
+                &listener.udp.groups,
+                "multicast addresses such as \"224.0.1.187\"",
+                is_group as fn(&str) -> bool,
+            ),
+            (
+                "announce_to",
+                &listener.udp.announce_to,
+                "addresses with a port such as \"255.255.255.255:1884\"",
+                |text| text.parse::<SocketAddr>().is_ok(),
+            ),
+        ] {
+            if let Some(bad) = texts.iter().find(|text| !good(text)) {
+                self.bad(format!("{at}.udp.{key}"), bad, expected);
+            }
+        }
         // Periods of zero would close every connection at once.
         for (key, period) in
             [("idle_timeout", listener.idle_timeout), ("handshake_timeout", listener.handshake_timeout)]
@@ -132,7 +161,7 @@ impl Checker<'_> {
                 self.tell(format!("{at}.{key}"), Cause::Needs { other, expected: "a list of at least one proxy" });
             }
         }
-        if listener.proxy_protocol && matches!(kind, ListenerKind::Quic | ListenerKind::Unix) {
+        if listener.proxy_protocol && matches!(kind, ListenerKind::Quic | ListenerKind::Udp | ListenerKind::Unix) {
             self.tell(format!("{at}.proxy_protocol"), Cause::Pointless { only_for: "tcp, tls, ws, wss".into() });
         }
         self.tls(at, kind, listener);
@@ -222,8 +251,7 @@ impl Checker<'_> {
         for (index, (kind, name, listener)) in enabled.iter().enumerate() {
             let earlier = enabled[..index].iter().find(|(other_kind, _, other)| {
                 // UDP and TCP have ports of their own.
-                (*other_kind == ListenerKind::Quic) == (*kind == ListenerKind::Quic)
-                    && other.bind.collides(&listener.bind)
+                other_kind.is_udp() == kind.is_udp() && other.bind.collides(&listener.bind)
             });
             if let Some((other_kind, other_name, _)) = earlier {
                 let other = format!("listeners.{other_kind}.{other_name}.bind");
@@ -243,6 +271,10 @@ impl Checker<'_> {
             _ => false,
         }
     }
+}
+
+fn is_group(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok_and(|address| address.is_multicast())
 }
 
 fn is_set(path: &Path) -> bool {
@@ -340,6 +372,13 @@ mod tests {
             "retained.expiry = \"0s\"",
             "listeners.quic.default.tls.versions = [\"1.2\"]",
             "listeners.tcp.default.mqtt.subscriptions_max = 1",
+            "listeners.tcp.default.protocol = \"coap\"",
+            "listeners.udp.coap.protocol = \"mqtt\"",
+            "listeners.udp.other.bind = 7",
+            "listeners.udp.coap.mqtt.max_qos = 1",
+            "listeners.udp.coap.udp.groups = [\"10.0.0.1\"]",
+            "listeners.udp.mqttsn.udp.announce_to = [\"255.255.255.255\"]",
+            "listeners.udp.mqttsn.bind = 14567",
         ] {
             assert_eq!(causes(text).len(), 1, "{text}");
         }

@@ -6,6 +6,7 @@ use crate::{
     net::{
         Cores,
         certificates::{self, CertificateError},
+        datagram::UdpOptions,
         limit::{Limits, ListenerShared, Rate},
         listener::{Address, Bind, Keepalive, ListenerHandle, ListenerOptions, SocketOptions},
         quic::QuicOptions,
@@ -54,6 +55,7 @@ impl Running {
             ListenerKind::Ws => "WebSocket",
             ListenerKind::Wss => "WebSocket over TLS",
             ListenerKind::Quic => "QUIC",
+            ListenerKind::Udp => "UDP",
             ListenerKind::Unix => "Unix socket",
         };
         ListenerInfo { name: self.name.clone(), protocol: format!("{} over {carrier}", self.protocol), address }
@@ -114,6 +116,7 @@ fn options(
             };
             match kind {
                 ListenerKind::Quic => Bind::Quic(address, quic(&listener.quic, listener.protocol)),
+                ListenerKind::Udp => Bind::Udp(address, udp(&listener.udp)),
                 _ => Bind::Tcp(address),
             }
         }
@@ -152,6 +155,21 @@ fn quic(settings: &config::Quic, protocol: config::ListenerProtocol) -> QuicOpti
         streams_max: settings.streams_max.into(),
         frame_length: protocols::frame_length(protocol),
         ..QuicOptions::default()
+    }
+}
+
+fn udp(settings: &config::Udp) -> UdpOptions {
+    UdpOptions {
+        unproven_max: settings.unproven_max as usize,
+        source_rate: settings.source_rate.finite().map(|rate| Rate {
+            count: rate.count(),
+            per: rate.per().duration(),
+            burst: settings.source_burst.into(),
+        }),
+        receive_buffer_bytes: settings.receive_buffer.as_usize(),
+        // What is no address was refused with the configuration.
+        groups: settings.groups.iter().filter_map(|text| text.parse().ok()).collect(),
+        announce_to: settings.announce_to.iter().filter_map(|text| text.parse().ok()).collect(),
     }
 }
 

@@ -175,8 +175,18 @@ impl Cores {
     /// Counts a connection on a core until the guard is dropped.
     pub fn occupy(&self, core: usize) -> CoreGuard {
         let core = core % self.len();
-        self.0.cores[core].connections.fetch_add(1, Ordering::Relaxed);
+        self.enter(core);
         CoreGuard { cores: self.clone(), core: core as u16 }
+    }
+
+    /// Counts a conversation on a core until [`Cores::leave`] is called for it.
+    pub fn enter(&self, core: usize) {
+        self.0.cores[core % self.len()].connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The end of what [`Cores::enter`] began.
+    pub fn leave(&self, core: usize) {
+        self.0.cores[core % self.len()].connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Stops the threads; connections that are left are dropped. Returns when all have ended.
@@ -257,7 +267,7 @@ impl CoreGuard {
 
 impl Drop for CoreGuard {
     fn drop(&mut self) {
-        self.cores.0.cores[usize::from(self.core)].connections.fetch_sub(1, Ordering::Relaxed);
+        self.cores.leave(usize::from(self.core));
     }
 }
 

@@ -85,6 +85,12 @@ impl TokenBucket {
         Err(self.wait(token))
     }
 
+    /// True when nothing has been taken for so long that it holds its burst again.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.level >= self.full()
+    }
+
     /// Takes so many tokens in any case; those that are not there become a debt. Says how long it takes until the debt
     /// is paid: zero without one.
     pub fn charge(&mut self, count: u64, now: Instant) -> Duration {
@@ -148,6 +154,16 @@ pub struct ListenerCounters {
     pub handshake_aborts: AtomicU64,
     /// Connections handed over with the order to answer that the server is busy.
     pub shed: AtomicU64,
+    /// Conversations of datagrams that were ended for newer ones, their peers having shown nothing of themselves.
+    pub evicted: AtomicU64,
+    /// Datagrams that arrived.
+    pub datagrams_received: AtomicU64,
+    /// Datagrams that were dropped for a rate, for want of a place, or because an answer was still awaited.
+    pub datagrams_refused: AtomicU64,
+    /// Datagrams that were sent.
+    pub datagrams_sent: AtomicU64,
+    /// Datagrams that the system did not take.
+    pub datagrams_unsent: AtomicU64,
     /// Failures of `accept`, such as no free descriptor.
     pub accept_errors: AtomicU64,
     /// Certificates replaced while running.
@@ -207,6 +223,11 @@ impl ListenerShared {
             self.counters.rate_pauses.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// True when the connection rate allows one more now.
+    pub(super) fn try_rate(&self) -> bool {
+        self.bucket.as_ref().is_none_or(|bucket| bucket.lock().take(self.now()).is_ok())
     }
 
     /// Waits for a free place for a handshake.

@@ -3,6 +3,7 @@
 pub mod certificates;
 mod conversation;
 pub mod core;
+pub mod datagram;
 pub mod faults;
 pub mod limit;
 pub mod listener;

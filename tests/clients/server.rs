@@ -85,6 +85,8 @@ impl Server {
             listener("ws", ports.ws),
             secure("wss", ports.wss),
             secure("quic", ports.quic),
+            format!("[listeners.udp.mqttsn]\nbind = \"127.0.0.1:{}\"\n", ports.mqttsn),
+            format!("[listeners.udp.coap]\nbind = \"127.0.0.1:{}\"\n", ports.coap),
             format!("[listeners.unix.default]\nenable = true\nbind = \"{}\"\n", socket.display()),
         ];
         let path = directory.path().join("thingway.toml");
@@ -197,6 +199,8 @@ struct Ports {
     ws: u16,
     wss: u16,
     quic: u16,
+    mqttsn: u16,
+    coap: u16,
 }
 
 impl Ports {
@@ -204,8 +208,9 @@ impl Ports {
     fn free() -> Self {
         let held: [_; 4] = std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let [tcp, tls, ws, wss] = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
-        let quic = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        Self { tcp, tls, ws, wss, quic }
+        let held: [_; 3] = std::array::from_fn(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [quic, mqttsn, coap] = held.each_ref().map(|socket| socket.local_addr().unwrap().port());
+        Self { tcp, tls, ws, wss, quic, mqttsn, coap }
     }
 }
 

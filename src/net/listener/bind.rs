@@ -34,7 +34,7 @@ pub(super) fn tcp(address: Address, cores: usize, options: &SocketOptions) -> io
     })?;
     let mut sockets = vec![first];
     for _ in 1..cores {
-        sockets.push(open(Family { address: local, ..family }, true)?);
+        sockets.push(open(family.at(local), true)?);
     }
     let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
     for socket in &sockets {
@@ -86,6 +86,16 @@ fn lacks_v6(error: &io::Error) -> bool {
 }
 
 impl Family {
+    /// The port that is asked for.
+    pub(in crate::net) fn port(self) -> u16 {
+        self.address.port()
+    }
+
+    /// The same for an address that is known now.
+    pub(in crate::net) fn at(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
     /// A socket of the address's family that is bound to it, after `prepare`.
     pub(in crate::net) fn bind(
         self,

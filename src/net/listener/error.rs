@@ -45,7 +45,7 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    pub(super) fn bind(listener: &Arc<str>, address: Address, cause: &io::Error) -> Self {
+    pub(in crate::net) fn bind(listener: &Arc<str>, address: Address, cause: &io::Error) -> Self {
         Self::Bind { listener: listener.clone(), address, cause: cause.into() }
     }
 

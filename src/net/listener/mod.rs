@@ -71,6 +71,8 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
             local = Some(bound);
             endpoint = Some((tls, quic.clone(), socket));
         }
+        // Datagrams are no streams.
+        Bind::Udp(..) => return Err(ListenError::Combination(options.name)),
         Bind::Unix(_) if layered => return Err(ListenError::Combination(options.name)),
         Bind::Unix(unix) => {
             let (socket, file) =
@@ -92,6 +94,10 @@ pub fn start<S: StreamSink>(options: ListenerOptions, cores: &Cores, sink: S) ->
 }
 
 impl ListenerHandle {
+    pub(super) fn of_datagrams(shared: Arc<ListenerShared>, local: SocketAddr) -> Self {
+        Self { shared, local: Some(local), tls: None }
+    }
+
     /// The address that is listened on, with the real port number; none for a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.local

@@ -4,7 +4,7 @@ use thingway_contract::Transport;
 
 use crate::{
     logging::PeerLog,
-    net::{limit::Limits, quic::QuicOptions, tls::TlsOptions, unix::UnixOptions, ws::WsOptions},
+    net::{datagram::UdpOptions, limit::Limits, quic::QuicOptions, tls::TlsOptions, unix::UnixOptions, ws::WsOptions},
     network::Networks,
 };
 
@@ -40,6 +40,8 @@ pub enum Bind {
     Tcp(Address),
     /// QUIC over UDP. After a stop the socket stays with its connections until they end.
     Quic(Address, QuicOptions),
+    /// Datagrams over UDP.
+    Udp(Address, UdpOptions),
     /// A Unix domain socket.
     Unix(UnixOptions),
 }
@@ -126,6 +128,7 @@ impl ListenerOptions {
         match (&self.bind, &self.tls, &self.websocket) {
             (Bind::Unix(_), ..) => Transport::Unix,
             (Bind::Quic(..), ..) => Transport::Quic,
+            (Bind::Udp(..), ..) => Transport::Udp,
             (Bind::Tcp(_), None, None) => Transport::Tcp,
             (Bind::Tcp(_), Some(_), None) => Transport::Tls,
             (Bind::Tcp(_), None, Some(_)) => Transport::WebSocket,

@@ -1,0 +1,181 @@
+use std::{
+    hash::{BuildHasher, Hash},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
+};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+/// Who a conversation is with: an address, and perhaps a node behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    /// IPv4 addresses are mapped.
+    ip: [u8; 16],
+    scope: u32,
+    port: u16,
+    node: Node,
+}
+
+/// The bytes that name a node; none for the address itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Node(
+    #[expect(clippy::box_collection, reason = "rare: in place it would cost every conversation its size")]
+    Option<Box<Vec<u8>>>,
+);
+
+impl Place {
+    pub fn new(address: SocketAddr, node: &[u8]) -> Self {
+        let (ip, scope) = match address {
+            SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
+            SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+        };
+        let node = Node((!node.is_empty()).then(|| Box::new(node.to_vec())));
+        Self { ip: ip.octets(), scope, port: address.port(), node }
+    }
+
+    /// The address as people write it.
+    pub fn address(&self) -> SocketAddr {
+        let ip = Ipv6Addr::from(self.ip);
+        match ip.to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(IpAddr::V4(v4), self.port),
+            None => SocketAddrV6::new(ip, self.port, 0, self.scope).into(),
+        }
+    }
+
+    /// The address as a socket of this family sends to it.
+    pub fn destination(&self, by_v6: bool) -> SocketAddr {
+        if by_v6 { SocketAddrV6::new(self.ip.into(), self.port, 0, self.scope).into() } else { self.address() }
+    }
+
+    pub fn node(&self) -> &[u8] {
+        self.node.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Conversations by place. A conversation keeps its index for life; indexes are used again.
+pub(super) struct Table<C> {
+    slots: Vec<Slot<C>>,
+    free: Vec<u32>,
+    by_place: HashTable<u32>,
+    hasher: RandomState,
+}
+
+struct Slot<C> {
+    generation: u32,
+    entry: Option<(Place, C)>,
+}
+
+impl<C> Table<C> {
+    pub fn new() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), by_place: HashTable::new(), hasher: RandomState::default() }
+    }
+
+    pub fn find(&self, place: &Place) -> Option<u32> {
+        let same = |index: &u32| self.place(*index) == Some(place);
+        self.by_place.find(self.hasher.hash_one(place), same).copied()
+    }
+
+    /// Adds a conversation, made with its index and generation, at a place that has none.
+    pub fn insert(&mut self, place: Place, make: impl FnOnce(u32, u32) -> C) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, entry: None });
+            (self.slots.len() - 1) as u32
+        });
+        let hash = self.hasher.hash_one(&place);
+        let slot = &mut self.slots[index as usize];
+        slot.entry = Some((place, make(index, slot.generation)));
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.by_place.insert_unique(hash, index, |index| {
+            slots[*index as usize].entry.as_ref().map_or(0, |(place, _)| hasher.hash_one(place))
+        });
+        index
+    }
+
+    pub fn remove(&mut self, index: u32) -> Option<(Place, C)> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let entry = slot.entry.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        if let Ok(found) = self.by_place.find_entry(self.hasher.hash_one(&entry.0), |other| *other == index) {
+            found.remove();
+        }
+        self.free.push(index);
+        Some(entry)
+    }
+
+    pub fn get_mut(&mut self, index: u32) -> Option<(&Place, &mut C)> {
+        let (place, conversation) = self.slots.get_mut(index as usize)?.entry.as_mut()?;
+        Some((place, conversation))
+    }
+
+    /// True when the conversation at an index is still the one that had this generation.
+    pub fn is_current(&self, index: u32, generation: u32) -> bool {
+        self.slots.get(index as usize).is_some_and(|slot| slot.generation == generation && slot.entry.is_some())
+    }
+
+    pub fn indexes(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().zip(0..).filter(|(slot, _)| slot.entry.is_some()).map(|(_, index)| index)
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn place(&self, index: u32) -> Option<&Place> {
+        self.slots[index as usize].entry.as_ref().map(|(place, _)| place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_place_is_small_and_comes_back() {
+        assert!(size_of::<Place>() <= 32, "{}", size_of::<Place>());
+        for text in ["127.0.0.1:5", "[::1]:6", "[fe80::1%3]:7"] {
+            let place = Place::new(address(text), b"n");
+            assert_eq!((place.address(), place.node()), (address(text), &b"n"[..]));
+        }
+        let by_v4 = Place::new(address("10.1.2.3:9"), b"");
+        assert_eq!(by_v4, Place::new(address("[::ffff:10.1.2.3]:9"), b""), "the same peer by either socket");
+        assert_eq!(by_v4.destination(true), address("[::ffff:10.1.2.3]:9"));
+        assert_eq!(by_v4.destination(false), address("10.1.2.3:9"));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_sorted_map(steps in prop::collection::vec((any::<bool>(), 0u16..40, 0u8..3), 1..200)) {
+            let mut table = Table::new();
+            let mut model = BTreeMap::new();
+            for (insert, port, node) in steps {
+                let place = Place::new(SocketAddr::from(([10, 0, 0, 1], port)), &vec![7; node.into()]);
+                let key = (port, node);
+                match (table.find(&place), insert) {
+                    (Some(index), false) => {
+                        prop_assert_eq!(Some((index, place.clone())), model.remove(&key));
+                        prop_assert_eq!(table.remove(index).map(|(place, value)| (place, value)), Some((place, key)));
+                        prop_assert!(table.remove(index).is_none());
+                    }
+                    (None, true) => {
+                        let index = table.insert(place.clone(), |_, _| key);
+                        model.insert(key, (index, place));
+                    }
+                    (found, _) => prop_assert_eq!(found, model.get(&key).map(|(index, _)| *index)),
+                }
+                prop_assert_eq!(table.len(), model.len());
+                let mut indexes: Vec<_> = model.values().map(|(index, _)| *index).collect();
+                indexes.sort_unstable();
+                prop_assert_eq!(table.indexes().collect::<Vec<_>>(), indexes);
+            }
+        }
+    }
+}

@@ -20,10 +20,12 @@ pub struct Parked {
     pub next_packet_id: u16,
     /// Topic names that the peer knows by a number (MQTT-SN 1.2, section 6.5).
     pub topic_ids: Vec<TopicId>,
-    /// A will that was kept. The bus puts it here and takes it out.
+    /// A will that was kept. The bus puts it here; when the next conversation goes on with it, a copy is left for the protocol to know it by.
     pub will: Option<Box<Will>>,
     /// Seconds between signs of life that the peer promised when it went to sleep (MQTT-SN 1.2, section 6.14), 0 when it was awake.
     pub sleep_secs: u16,
+    /// The session was to end with its connection, and is only kept for the moment because the sleeping peer may be going on from another address.
+    pub transient: bool,
 }
 
 /// A topic name and the number that stands for it in a conversation.
@@ -43,6 +45,7 @@ impl Parked {
             && self.topic_ids.is_empty()
             && self.will.is_none()
             && self.sleep_secs == 0
+            && !self.transient
     }
 }
 

@@ -35,6 +35,8 @@ pub struct TopicId {
     pub id: u16,
     /// The topic name.
     pub name: Box<str>,
+    /// The peer was told, and has not said otherwise.
+    pub known: bool,
 }
 
 impl Parked {

@@ -87,7 +87,6 @@ impl Conversation {
         parked.topic_ids = self.registry.take().map(|registry| registry.park()).unwrap_or_default();
         self.marks = 0;
         self.sleep_secs = 0;
-        self.next_id = 1;
         if let Some(rare) = &mut self.rare {
             rare.will = None;
             rare.last_connect = None;

@@ -96,20 +96,12 @@ impl Inbound {
 }
 
 /// FNV-1a. It tells copies of one message apart from another message that has its id; nobody gains by a collision, as only the client's own messages
-/// are compared.
+/// are compared. Never 0.
 fn digest(publish: &Publish<'_>) -> u32 {
-    let head = [publish.topic.kind(), u8::from(publish.retain)];
-    let all =
-        head.iter().chain(&publish.topic.id().to_be_bytes()).chain(publish.payload).copied().collect::<DigestOf>();
-    all.0.max(1)
-}
-
-struct DigestOf(u32);
-
-impl FromIterator<u8> for DigestOf {
-    fn from_iter<T: IntoIterator<Item = u8>>(bytes: T) -> Self {
-        Self(bytes.into_iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)))
-    }
+    let [high, low] = publish.topic.id().to_be_bytes();
+    let head = [publish.topic.kind(), u8::from(publish.retain), high, low];
+    let bytes = head.iter().chain(publish.payload);
+    bytes.fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
 }
 
 /// Limits for names that were checked when they became known.

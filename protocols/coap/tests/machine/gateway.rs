@@ -95,6 +95,12 @@ impl Gateway {
         all.map(|subscription| subscription.filter.to_string()).collect()
     }
 
+    /// The quality of service that somebody subscribes to a filter with.
+    pub fn subscribed_qos(&self, filter: &str) -> Option<Qos> {
+        let mut all = self.bus.sessions.values().flat_map(|session| &session.subscriptions);
+        all.find(|subscription| subscription.filter.filter() == filter).map(|subscription| subscription.options.qos)
+    }
+
     /// A datagram comes from a port; the answers are those that go there at once.
     pub fn receive(&mut self, port: u16, datagram: &[u8]) -> Vec<Vec<u8>> {
         let config = &self.config;
@@ -266,7 +272,8 @@ impl Gateway {
         self.depart(port);
         self.bus.connects += 1;
         let assigned = connect.client_id.is_none();
-        let name = connect.client_id.as_ref().map_or_else(|| format!("assigned-{}", self.bus.connects), ToString::to_string);
+        let name =
+            connect.client_id.as_ref().map_or_else(|| format!("assigned-{}", self.bus.connects), ToString::to_string);
         let (clean, must_exist, expiry_secs) = (connect.clean_start, connect.must_exist, connect.session_expiry_secs);
         self.bus.connect = Some(connect);
         if let Some(refusal) = self.bus.refusal.clone() {
@@ -348,8 +355,8 @@ impl Gateway {
             let mut ids = matching.iter().map(|one| one.options.id);
             let subscription_id = ids.next().unwrap_or(0);
             let further: smallvec::SmallVec<[u32; 4]> = ids.collect();
-            let rare = (!further.is_empty())
-                .then(|| Arc::new(Rare { further_subscription_ids: further, ..Rare::default() }));
+            let rare =
+                (!further.is_empty()).then(|| Arc::new(Rare { further_subscription_ids: further, ..Rare::default() }));
             let qos = qos.min(message.head().qos);
             session.queue.push_back(Delivery { message: message.clone(), rare, subscription_id, qos, retain: false });
         }

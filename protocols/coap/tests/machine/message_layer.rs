@@ -179,7 +179,10 @@ fn a_request_during_the_decision_about_the_peer_is_ignored_and_may_come_again() 
     assert!(gateway.receive(1, &second.to_bytes()).is_empty());
     assert_eq!(gateway.faults, [CoapFault::Busy]);
     gateway.answer_delayed();
-    assert_eq!(Packet::decode(&gateway.receive(1, &second.to_bytes())[0]).map(|answer| answer.code()), Ok(Code::CHANGED));
+    assert_eq!(
+        Packet::decode(&gateway.receive(1, &second.to_bytes())[0]).map(|answer| answer.code()),
+        Ok(Code::CHANGED)
+    );
     assert_eq!(gateway.bus.published.len(), 2);
 }
 

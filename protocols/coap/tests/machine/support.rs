@@ -1,9 +1,7 @@
 //! Requests and answers as a script writes them.
 
 use thingway_coap::codec::{Code, Kind, Packet, option};
-use thingway_contract::{
-    Instant, Message, MessageHead, PropertiesBuilder, Property, Qos, Topic, TopicLimits,
-};
+use thingway_contract::{Instant, Message, MessageHead, PropertiesBuilder, Property, Qos, Topic, TopicLimits};
 
 use crate::gateway::Gateway;
 
@@ -29,14 +27,13 @@ impl Client {
         decode_all(gateway.receive(self.port, &request.to_bytes()))
     }
 
-    /// Sends a request; exactly one answer comes.
+    /// Sends a request; its answer. Notifications may come with it.
     pub fn send(&mut self, gateway: &mut Gateway, request: Packet) -> Packet {
-        let token = request.token().to_vec();
-        let mut answers = self.send_all(gateway, request);
-        assert_eq!(answers.len(), 1, "{answers:?}");
-        let answer = answers.remove(0);
-        assert_eq!(answer.token(), token);
-        answer
+        let (token, kind) = (request.token().to_vec(), request.kind());
+        let expected = if kind == Kind::Confirmable { Kind::Acknowledgement } else { kind };
+        let answers = self.send_all(gateway, request);
+        let mut answers = answers.into_iter().filter(|packet| packet.kind() == expected && packet.token() == token);
+        answers.next().expect("an answer at once")
     }
 
     /// Registers an observation; the first representation.

@@ -329,7 +329,7 @@ impl Endpoint {
         out: &mut Outbox,
     ) {
         let observing = packet.uint(crate::codec::option::OBSERVE) == Some(0);
-        let expires = now + settings.exchange_lifetime();
+        let expires = now + settings.exchange_lifetime().max(settings.max_transmit_wait());
         let asked = &mut self.asked.get_or_insert_default().list;
         asked.retain(|asked| asked.token.as_slice() != packet.token());
         asked.push(Asked { token: TokenBytes::from_slice(packet.token()), tag, observing, expires });

@@ -44,8 +44,12 @@ impl Conversation {
         if is_waiting || is_held || !self.endpoint.is_free(&self.config.transmission) {
             return Delivered::Later(delivery);
         }
-        self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
-        self.pump(now, out);
+        if let [only] = targets[..] {
+            self.notify(only, delivery, now, out);
+        } else {
+            self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
+            self.pump(now, out);
+        }
         Delivered::Sent
     }
 
@@ -210,11 +214,7 @@ impl Conversation {
         }
     }
 
-    pub(super) fn is_observation(&self, tag: u32) -> bool {
-        tag != UNTAGGED
-    }
-
-    /// A notification was never acknowledged: nobody is there. That ends a connection, and all observations of a peer without one, for the others would
+    /// A notification or a ping was never acknowledged: nobody is there. That ends a connection, and all observations of a peer without one, for the others would
     /// come to the same.
     pub(super) fn on_silence(&mut self, out: &mut Outbox) -> Result<(), CoapFault> {
         if self.is_connected() {

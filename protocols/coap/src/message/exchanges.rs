@@ -74,9 +74,18 @@ impl Exchanges {
         self.entries.iter().filter(|entry| !entry.safe).map(|entry| entry.expires).max()
     }
 
+    /// When all is over, if nothing more comes.
+    pub(super) fn newest_expires(&self) -> Option<Instant> {
+        self.entries.iter().map(|entry| entry.expires).max()
+    }
+
     pub(super) fn prune(&mut self, now: Instant) {
         while self.entries.front().is_some_and(|entry| entry.expires <= now) {
             self.forget_oldest();
+        }
+        // Some behind the oldest may live shorter; they go with it, unless they are all that is left.
+        if self.newest_expires().is_some_and(|newest| newest <= now) {
+            *self = Self::default();
         }
     }
 

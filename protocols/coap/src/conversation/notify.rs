@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use smallvec::SmallVec;
-use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox};
+use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, levels};
 
 use super::{Conversation, Step, answer::UNVALIDATED_BYTES};
 use crate::{
@@ -123,11 +123,11 @@ impl Conversation {
         if let Some(secs) = max_age_secs {
             packet.push_uint(option::MAX_AGE, secs);
         }
-        if observation.filter.has_wildcard() {
-            // Which of the topics it is: as the path of the resource that could be asked for it.
+        if observation.filter.has_wildcard() && levels(message.topic()).all(|level| level.len() <= 255) {
+            // Which of the topics it is, as the path of the resource that could be asked for it. Elective, so observers may do without.
             packet.push(option::LOCATION_PATH, b"ps");
-            for level in thingway_contract::levels(message.topic()) {
-                packet.push(option::LOCATION_PATH, &level.as_bytes()[..level.len().min(255)]);
+            for level in levels(message.topic()) {
+                packet.push(option::LOCATION_PATH, level.as_bytes());
             }
         }
         let is_bounded = !self.validated && self.config.amplification != Amplification::Unbounded;

@@ -45,6 +45,9 @@ impl Exchanges {
         while self.entries.len() >= limit.max(1) {
             self.forget_oldest();
         }
+        if self.entries.is_empty() {
+            self.entries.reserve_exact(1);
+        }
         self.entries.push_back(Entry { id, safe, expires, answer: Answer::Nothing });
     }
 

@@ -98,6 +98,7 @@ fn rfc7959_2_9_3_bodies_that_are_too_large_are_refused_at_once_or_when_they_get_
     }
     let answer = client.send(&mut gateway, upload("ps/a", 2, false, &[1; 16]));
     assert_eq!((answer.code(), answer.uint(option::SIZE1)), (Code::REQUEST_ENTITY_TOO_LARGE, Some(40)));
+    assert_eq!(client.send(&mut gateway, put("ps/a", &[1; 41])).code(), Code::REQUEST_ENTITY_TOO_LARGE, "in one piece");
     assert!(gateway.bus.published.is_empty());
 }
 

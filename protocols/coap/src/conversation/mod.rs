@@ -326,7 +326,7 @@ impl Conversation {
         }
         let idle = Duration::from_millis(self.config.idle_ms.into());
         let session = self.session.as_ref().map(|_| self.last_heard + idle);
-        let transfers = self.transfers.as_ref().map(|transfers| transfers.deadline());
+        let transfers = self.transfers.as_ref().map(|transfers| transfers.deadline()).filter(|at| !at.is_never());
         session.into_iter().chain(transfers).chain(self.endpoint.needed_until()).max()
     }
 

@@ -48,7 +48,7 @@ pub struct Config {
     pub secret: [u8; 16],
     /// Only serve topics to peers that have opened a connection (`POST mqtt/connection`): the others get 4.00.
     pub connection_required: bool,
-    /// A connection from which no request comes for one and a half times so many seconds ends; 0 switches that off. At most 43,690 count.
+    /// A connection from which no request comes for one and a half times so many seconds ends; 0 switches that off.
     pub heartbeat_secs: u16,
     /// Seconds that a connection's session outlives it; 0 ends it at once.
     pub session_expiry_secs: u32,

@@ -89,6 +89,11 @@ impl Conversation {
             }
             return;
         }
+        if let (Code::CONTENT, Some(format), Some(accept)) = (answer.code, answer.format, question.accept)
+            && format != accept
+        {
+            answer = Answer::code(Code::NOT_ACCEPTABLE);
+        }
         let allowed = self.bytes_allowed(question.bytes);
         let mut packet = answer.head(question);
         let body_bytes = answer.body.as_bytes().len();

@@ -13,7 +13,8 @@ use crate::{
     resources::{age_secs, echo_value, entity_tag, format_of},
 };
 
-/// Messages on their way to observers. A message that several observations want, as of overlapping filters, goes to one after the other.
+/// Messages on their way to observers. Where RFC 7641, section 4.5.2, lets a newer state take the place of one that is not acknowledged, all are sent here,
+/// one after the other: they are messages, and each is owed its quality of service. A message that several observations want, as of overlapping filters, goes to one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
     /// At most one that came from the gateway, and behind a take-over those that were left unacknowledged.

@@ -56,7 +56,7 @@ fn main() {
     println!("  gateway says           {} connected, {} subscriptions", gauges.connected, gauges.subscriptions);
 
     // What is kept for copies of CONNECT that come late is forgotten.
-    runtime.block_on(tokio::time::sleep(Duration::from_secs(number("REST", 45))));
+    runtime.block_on(async { tokio::time::sleep(Duration::from_secs(number("REST", 45))).await });
     let settled = (resident_bytes() as f64 - slope.resident_before as f64) / count as f64;
     println!("  at rest      {settled:>9.1} bytes a client, all things taken together");
 
@@ -80,7 +80,7 @@ fn main() {
     clients.ask(0..count, |_| vec![2, 0x18], |_, answer| answer.starts_with(&[2, 0x18]));
     while gateway.bus().gauges().sessions > 0 || gateway.cores().connections() > 0 {
         assert!(begun.0.elapsed() < PATIENCE, "clients are left: {:?}", gateway.bus().gauges());
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(10)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
     }
     report_time("disconnect", count, &begun);
     println!(

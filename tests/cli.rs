@@ -136,8 +136,7 @@ fn busy_places_of_all_kinds_are_told_with_their_key() {
         let line = config.lines().count();
         let ran = run(&config, &[]);
         assert_eq!(ran.code, Some(1), "{name}");
-        let expected =
-            format!("thingway.toml:{line}: listeners.{name}.bind: listener {name}: cannot listen on {bind}");
+        let expected = format!("thingway.toml:{line}: listeners.{name}.bind: listener {name}: cannot listen on {bind}");
         assert!(ran.err.contains(&expected), "{expected}\n{}", ran.err);
     }
 }

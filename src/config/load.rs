@@ -314,13 +314,13 @@ mod tests {
     fn all_problems_are_told_with_their_places() {
         let text = problems(
             "[mqtt]\nmax_qos = 3\nmax_pakcet_size = \"1MiB\"\nmax_packet_size = \"1 potato\"\n\n[listener]\n[listeners.tcp.default]\nbind = 99999\n\
-             [queue]\ndrop = \"none\"\nmax_qos = 1\nmessages_max = 0\n[listeners.sctp.x]\n[gateway]\ncores = \"many\"\nname = \"a b\"\n",
+             [queue]\ndrop = \"none\"\nmax_qos = 1\nmessages_max = 0\n[listeners.vsock.x]\n[gateway]\ncores = \"many\"\nname = \"a b\"\n",
         );
         let expected = "\
 configuration:15: gateway.cores: found \"many\", expected a whole number from 0 to 65535
 configuration:6: listener: unknown key, did you mean listeners?
 configuration:8: listeners.tcp.default.bind: found 99999, expected where to listen, such as \":1883\", \"0.0.0.0:1883\", \"[::]:1883\" or \"/run/thingway.sock\"
-configuration:13: listeners.sctp: unknown key, expected one of tcp, tls, ws, wss, quic, udp, unix
+configuration:13: listeners.vsock: unknown key, expected one of tcp, tls, ws, wss, quic, udp, unix
 configuration:4: mqtt.max_packet_size: found \"1 potato\", expected a number of bytes such as \"64KiB\" or \"1MiB\"
 configuration:3: mqtt.max_pakcet_size: unknown key, did you mean mqtt.max_packet_size?
 configuration:2: mqtt.max_qos: found 3, expected a whole number from 0 to 2

@@ -2,6 +2,7 @@
 //! the command line.
 
 mod check;
+mod coap;
 mod delayed;
 mod document;
 mod explain;
@@ -12,6 +13,7 @@ mod listener;
 mod load;
 mod log;
 mod mqtt;
+mod mqttsn;
 mod overload;
 mod problem;
 mod queue;
@@ -22,6 +24,7 @@ mod sys_topics;
 mod validate;
 mod value;
 
+pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use delayed::Delayed;
 pub use document::document;
 pub use explain::{explain, similar_key};
@@ -33,6 +36,7 @@ pub use listener::{
 pub use load::{Loaded, Sources, USUAL_FILES};
 pub use log::{Log, LogFormat};
 pub use mqtt::{ListenerMqtt, Mqtt};
+pub use mqttsn::{MqttSn, PredefinedTopic};
 pub use overload::Overload;
 pub use problem::{Cause, Origin, Problem, Problems};
 pub use queue::{DropOrder, Queue};
@@ -52,6 +56,10 @@ settings! {
         listeners: Listeners = Listeners::default();
         /// What MQTT clients may do.
         mqtt: Mqtt = Mqtt::default();
+        /// What MQTT-SN clients may do.
+        mqttsn: MqttSn = MqttSn::default();
+        /// What CoAP clients may do.
+        coap: Coap = Coap::default();
         /// Messages that wait for a client.
         queue: Queue = Queue::default();
         /// Retained messages.

@@ -18,6 +18,8 @@ pub fn validate(config: &Config, layers: &Layers, origin: &dyn Fn(&str) -> Origi
     let mut checker = Checker { layers, origin, problems };
     checker.gateway(config);
     checker.mqtt("mqtt", &config.mqtt);
+    checker.mqttsn(&config.mqttsn);
+    checker.coap(&config.coap);
     for (kind, name, listener) in config.listeners.iter() {
         checker.listener(kind, &format!("listeners.{kind}.{name}"), listener);
     }
@@ -91,6 +93,52 @@ impl Checker<'_> {
             if own && (text.len() > 1024 || text.contains('\0')) {
                 self.bad(format!("{at}.{key}"), text, "at most 1024 bytes without NUL");
             }
+        }
+    }
+
+    fn mqttsn(&mut self, settings: &super::MqttSn) {
+        for topic in &settings.predefined {
+            if topic.id == 0 || topic.id == u16::MAX || topic.topic.is_empty() || topic.topic.contains(['+', '#', '\0'])
+            {
+                self.bad("mqttsn.predefined".into(), topic, "an id from 1 to 65534 and a topic name without wildcards");
+            }
+        }
+        for (index, topic) in settings.predefined.iter().enumerate() {
+            let same = |other: &&super::PredefinedTopic| {
+                other.client == topic.client && (other.id == topic.id || other.topic == topic.topic)
+            };
+            if settings.predefined[..index].iter().any(|other| same(&other)) {
+                self.bad("mqttsn.predefined".into(), topic, "each id and each topic once for a client");
+            }
+        }
+        if !(128..=65_507).contains(&settings.datagram_size_max.get()) {
+            let found = settings.datagram_size_max.to_string();
+            self.bad("mqttsn.datagram_size_max".into(), found, "from \"128B\" to \"65507B\"");
+        }
+        for (key, period) in
+            [("retry_interval", settings.retry_interval), ("qos_minus_one_idle", settings.qos_minus_one_idle)]
+        {
+            if period.is_zero() {
+                self.bad(format!("mqttsn.{key}"), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
+    }
+
+    fn coap(&mut self, settings: &super::Coap) {
+        let block = settings.block_size.get();
+        if !block.is_power_of_two() || !(16..=1024).contains(&block) {
+            let found = settings.block_size.to_string();
+            self.bad("coap.block_size".into(), found, "16, 32, 64, 128, 256, 512 or 1024 bytes");
+        }
+        for (key, period) in
+            [("ack_timeout", settings.ack_timeout), ("idle", settings.idle), ("block_timeout", settings.block_timeout)]
+        {
+            if period.is_zero() {
+                self.bad(format!("coap.{key}"), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
+        if settings.pubsub_path.contains(['/', '?', ' ']) || settings.pubsub_path == "ps" {
+            self.bad("coap.pubsub_path".into(), &settings.pubsub_path, "one segment of a path, and not \"ps\"");
         }
     }
 
@@ -379,6 +427,14 @@ mod tests {
             "listeners.udp.coap.udp.groups = [\"10.0.0.1\"]",
             "listeners.udp.mqttsn.udp.announce_to = [\"255.255.255.255\"]",
             "listeners.udp.mqttsn.bind = 14567",
+            "mqttsn.predefined = [{ id = 0, topic = \"a\" }]",
+            "mqttsn.predefined = [{ id = 1, topic = \"a/+\" }]",
+            "mqttsn.predefined = [{ id = 1, topic = \"a\" }, { id = 1, topic = \"b\" }]",
+            "mqttsn.datagram_size_max = \"1B\"",
+            "mqttsn.retry_interval = \"0s\"",
+            "coap.block_size = \"1000B\"",
+            "coap.ack_timeout = \"0s\"",
+            "coap.pubsub_path = \"ps\"",
         ] {
             assert_eq!(causes(text).len(), 1, "{text}");
         }

@@ -50,11 +50,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("network", &[]),
 ];
 
-/// Crates of concrete protocols, and the modules that may name them. `cli` may, because `pub` and `sub` are MQTT clients.
+/// Crates of concrete protocols, and the modules that may name them. `cli` may, because `pub` and `sub` are clients of these.
 const PROTOCOL_CRATES: &[(&str, &[&str])] = &[
     ("thingway_mqtt", &["protocols", "cli"]),
-    ("thingway_mqtt_sn", &["protocols"]),
-    ("thingway_coap", &["protocols"]),
+    ("thingway_mqtt_sn", &["protocols", "cli"]),
+    ("thingway_coap", &["protocols", "cli"]),
     ("thingway_lwm2m", &["protocols"]),
     ("thingway_stomp", &["protocols"]),
     ("thingway_custom", &["protocols"]),

@@ -1,13 +1,13 @@
 //! One peer's conversation, whatever carries its bytes: the protocol's machine, the session it was granted, and what it asks of the bus.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, task::Waker};
+use std::{io, sync::Arc, task::Waker};
 
 use thingway_contract::{
     CloseReason, Connect, Delivered, Delivery, DropCause, Fault, FaultKind, Instant, Message, Peer, Protocol,
     PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Subscription, Token,
 };
 
-use super::{core::CoreLocal, service::Service};
+use super::{core::CoreLocal, faults::RemoteName, service::Service};
 use crate::bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, Lane, Session, SessionRequest};
 
 /// Deliveries taken from the queue under one lock.
@@ -416,16 +416,5 @@ impl Sent {
             }
         }
         lane.count(Counter::PublishBytesSent, self.bytes);
-    }
-}
-
-struct RemoteName(Option<SocketAddr>);
-
-impl fmt::Display for RemoteName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("local"),
-        }
     }
 }

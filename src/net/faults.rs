@@ -1,6 +1,10 @@
 //! Log lines about peers that are at fault.
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    fmt::{self, Display},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use thingway_contract::{ClientId, Culprit, Fault, Instant, Refusal};
 
@@ -41,5 +45,16 @@ impl Faults {
     pub fn refused(&self, peer: &dyn Display, protocol: &str, refusal: &Refusal, now: Instant) {
         let Some(suppressed) = self.log.admit("refused session", now) else { return };
         tracing::info!(%peer, protocol, ?refusal, suppressed, "session refused");
+    }
+}
+
+pub(super) struct RemoteName(pub Option<SocketAddr>);
+
+impl fmt::Display for RemoteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("local"),
+        }
     }
 }

@@ -162,7 +162,7 @@ mod tests {
                 match (table.find(&place), insert) {
                     (Some(index), false) => {
                         prop_assert_eq!(Some((index, place.clone())), model.remove(&key));
-                        prop_assert_eq!(table.remove(index).map(|(place, value)| (place, value)), Some((place, key)));
+                        prop_assert_eq!(table.remove(index), Some((place, key)));
                         prop_assert!(table.remove(index).is_none());
                     }
                     (None, true) => {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::net::{
     core::Cores,
+    faults::RemoteName,
     limit::{Handshake, ListenerShared, Opened, Stopping},
     proxy,
     tls::TlsServer,
@@ -75,7 +76,7 @@ impl<S: StreamSink> Context<S> {
             let Some(opened) = self.shared.open() else { continue };
             self.shared.pass_rate().await;
             if let Err(error) = stream.tune(&self.options.socket) {
-                debug!(listener = %self.shared.name, peer = ?remote, %error, "the peer left before it was accepted");
+                debug!(listener = %self.shared.name, peer = %RemoteName(remote), %error, "the peer left before it was accepted");
                 continue;
             }
             let handshake = match self.needs_handshake(remote) {
@@ -183,7 +184,7 @@ impl<S: StreamSink> Context<S> {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Some(suppressed) = self.options.log.admit(fault.kind(), self.cores.clock().now()) {
-            warn!(listener = %self.shared.name, peer = ?remote, %fault, suppressed, "handshake failed");
+            warn!(listener = %self.shared.name, peer = %RemoteName(remote), %fault, suppressed, "handshake failed");
         }
     }
 

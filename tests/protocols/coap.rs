@@ -28,6 +28,8 @@ pub struct Coap {
     seen_ids: Vec<u16>,
     message_id_last: u16,
     token_last: u16,
+    /// The next confirmable message is answered by RST.
+    resets: bool,
 }
 
 /// A request.
@@ -131,6 +133,7 @@ impl Coap {
             seen_ids: Vec::new(),
             message_id_last: 0,
             token_last: 0,
+            resets: false,
         }
     }
 
@@ -151,6 +154,33 @@ impl Coap {
         let token = self.send(&request).await;
         self.observed.insert(token.clone(), topic.to_owned());
         self.response(&token).await
+    }
+
+    /// Cancels the observation of a topic by the token that it was made with, and returns the response.
+    pub async fn cancel(&mut self, topic: &str) -> Response {
+        let token = self.observed.iter().find(|(_, observed)| *observed == topic).map(|(token, _)| token.clone());
+        let token = token.unwrap_or_else(|| panic!("{topic} is not observed"));
+        self.observed.remove(&token);
+        let request = Request::topic(RequestType::Get, topic).number(CoapOption::Observe, 1);
+        self.send_with_token(&request, token.clone()).await;
+        self.response(&token).await
+    }
+
+    /// Answers the next confirmable message by RST.
+    pub fn reset_next(&mut self) {
+        self.resets = true;
+    }
+
+    /// The token of the open connection.
+    pub fn token(&self) -> &str {
+        self.identity[1].strip_prefix("token=").expect("a connection is open")
+    }
+
+    /// The same client behind another port, as after a NAT has forgotten it.
+    pub async fn move_to_other_port(&mut self) {
+        let address = self.socket.peer_addr().expect("a connected socket");
+        self.socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        self.socket.connect(address).await.expect("an address to send to");
     }
 
     /// Publishes and returns the response.
@@ -175,9 +205,14 @@ impl Coap {
 
     /// Sends a request and returns its token.
     pub async fn send(&mut self, request: &Request) -> Vec<u8> {
-        self.message_id_last += 1;
         self.token_last += 1;
         let token = self.token_last.to_be_bytes().to_vec();
+        self.send_with_token(request, token.clone()).await;
+        token
+    }
+
+    async fn send_with_token(&mut self, request: &Request, token: Vec<u8>) {
+        self.message_id_last += 1;
         let mut packet = Packet::new();
         packet.header.set_type(if request.confirmable {
             MessageType::Confirmable
@@ -186,7 +221,7 @@ impl Coap {
         });
         packet.header.code = MessageClass::Request(request.method);
         packet.header.message_id = self.message_id_last;
-        packet.set_token(token.clone());
+        packet.set_token(token);
         for segment in &request.path {
             packet.add_option(CoapOption::UriPath, segment.as_bytes().to_vec());
         }
@@ -197,8 +232,7 @@ impl Coap {
             packet.add_option(*option, value.clone());
         }
         packet.payload = request.payload.clone();
-        self.send_raw(&packet.to_bytes().expect("a test's packets are short")).await;
-        token
+        self.send_raw(&packet.to_bytes_unlimited().expect("options with values")).await;
     }
 
     pub async fn send_raw(&mut self, bytes: &[u8]) {
@@ -241,7 +275,8 @@ impl Coap {
         }
         if response.kind == MessageType::Confirmable {
             let [high, low] = id.to_be_bytes();
-            self.send_raw(&[0x60, 0, high, low]).await;
+            let first = if std::mem::take(&mut self.resets) { 0x70 } else { 0x60 };
+            self.send_raw(&[first, 0, high, low]).await;
             if self.seen_ids.contains(&id) {
                 return None;
             }

@@ -5,8 +5,45 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod anonymous;
 mod coap;
+mod content;
 mod endpoint;
+mod expiry;
+mod large;
 mod matrix;
 mod mqtt;
 mod mqtt_sn;
+mod paths;
+mod refused;
+mod retained;
+mod sessions;
+mod shared;
+mod silence;
+mod sleep;
+mod wills;
+
+use self::{
+    coap::Coap,
+    common::TestGateway,
+    endpoint::Endpoint,
+    mqtt::{Quic, Ws},
+    mqtt_sn::MqttSn,
+};
+
+/// A gateway that listens for every protocol.
+async fn gateway() -> TestGateway {
+    gateway_with(|_| {}).await
+}
+
+/// The same with changed settings.
+async fn gateway_with(change: impl FnOnce(&mut thingway::config::Config)) -> TestGateway {
+    TestGateway::with(|config| {
+        Ws::listen(config);
+        Quic::listen(config);
+        MqttSn::listen(config);
+        Coap::listen(config);
+        change(config);
+    })
+    .await
+}

@@ -78,6 +78,12 @@ impl MqttSn {
         assert_eq!(code, ReturnCode::Accepted, "CONNACK to {client_id}");
     }
 
+    /// CONNECT with this keep-alive duration in seconds, and insists on success.
+    pub async fn connect_for(&mut self, client_id: &str, duration_secs: u16) {
+        self.send(&Packet::Connect(Connect { will: false, clean_session: true, duration_secs, client_id })).await;
+        assert_eq!(self.connack().await, ReturnCode::Accepted, "CONNACK to {client_id}");
+    }
+
     /// CONNECT and the code of its CONNACK.
     pub async fn try_connect(&mut self, client_id: &str, clean_session: bool) -> ReturnCode {
         self.send(&Packet::Connect(Connect { will: false, clean_session, duration_secs: 60, client_id })).await;
@@ -250,6 +256,12 @@ impl MqttSn {
             }
             received.push(self.expect_message().await);
         }
+    }
+
+    /// True when no datagram has come that was not looked at.
+    pub fn is_silent(&self) -> bool {
+        let mut buffer = [0; 1];
+        self.early.is_empty() && self.socket.try_recv(&mut buffer).is_err()
     }
 
     /// DISCONNECT with a duration: goes to sleep.

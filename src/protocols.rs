@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use thingway_coap as coap;
 use thingway_contract::{Peer, Protocol, Qos, TopicLimits};
 use thingway_mqtt as mqtt;
+use thingway_mqtt_sn as mqttsn;
 
 use crate::{
     access::Access,
@@ -12,7 +14,7 @@ use crate::{
     config::{self, Config, ListenerProtocol},
     logging::PeerLog,
     net::{
-        ByteStream, Cores, PeerRates, Service,
+        ByteStream, Cores, PeerRates, Service, datagram,
         faults::Faults,
         limit::{Limits, Opened, Rate},
         listener::{self, ListenError, ListenerHandle, ListenerOptions, StreamSink},
@@ -28,10 +30,14 @@ pub const MQTT_PACKET_NAMES: &[&str] = mqtt::Connection::PACKET_NAMES;
 /// What all listeners share.
 #[derive(Clone, Debug)]
 pub struct Common {
+    /// The settings.
+    pub config: Arc<Config>,
     /// The bus.
     pub bus: Arc<Bus>,
     /// The access rules.
     pub access: Arc<Access>,
+    /// Random bytes that nobody else knows, new with each start: what tokens are made with.
+    pub secret: [u8; 16],
     /// What limits the log lines that peers cause.
     pub log: Arc<PeerLog>,
 }
@@ -45,7 +51,16 @@ pub fn start(
 ) -> Result<ListenerHandle, ListenError> {
     match settings.protocol {
         ListenerProtocol::Mqtt => listener::start(options, cores, Streams(mqtt_service(settings, common, cores))),
-        ListenerProtocol::MqttSn | ListenerProtocol::Coap => Err(ListenError::Combination(options.name)),
+        ListenerProtocol::MqttSn => {
+            let config = mqttsn_config(&common.config, settings);
+            let service = service::<mqttsn::Conversation>(config, peer_rates(&settings.client_rate), common, cores);
+            datagram::start(options, cores, &service)
+        }
+        ListenerProtocol::Coap => {
+            let config = coap_config(&common.config, &common.secret);
+            let service = service::<coap::Conversation>(config, peer_rates(&settings.client_rate), common, cores);
+            datagram::start(options, cores, &service)
+        }
     }
 }
 
@@ -203,7 +218,7 @@ fn mqtt_config(listener: &config::Listener) -> mqtt::Config {
             secs => Some(u16::try_from(secs).unwrap_or(u16::MAX)),
         },
         keep_alive_permille: (settings.keep_alive_multiplier * 1000.0) as u32,
-        connect_timeout_ms: u32::try_from(listener.idle_timeout.duration().as_millis()).unwrap_or(u32::MAX),
+        connect_timeout_ms: millis(listener.idle_timeout),
         session_expiry_v3_secs: expiry_secs(settings.session_expiry_default),
         session_expiry_max_secs: expiry_secs(settings.session_expiry_max),
         qos_max: Qos::from_u8(settings.max_qos).unwrap_or(Qos::ExactlyOnce),
@@ -217,6 +232,104 @@ fn mqtt_config(listener: &config::Listener) -> mqtt::Config {
         server_reference: text(&settings.server_reference),
         ..mqtt::Config::default()
     }
+}
+
+fn topic_limits(config: &Config) -> TopicLimits {
+    TopicLimits { bytes_max: config.mqtt.topic_bytes_max.into(), levels_max: config.mqtt.topic_levels_max.into() }
+}
+
+fn mqttsn_config(config: &Config, listener: &config::Listener) -> mqttsn::Config {
+    let settings = &config.mqttsn;
+    let mut predefined = mqttsn::Predefined::default();
+    for topic in &settings.predefined {
+        let added = match topic.client.as_str() {
+            "" => predefined.insert(topic.id, &topic.topic),
+            client => predefined.insert_for(client, topic.id, &topic.topic),
+        };
+        if let Err(error) = added {
+            tracing::error!(id = topic.id, topic = topic.topic, ?error, "a predefined topic is left out");
+        }
+    }
+    let permille = |multiplier: f64| (multiplier * 1000.0) as u32;
+    mqttsn::Config {
+        gateway_id: settings.gateway_id,
+        advertise_interval_secs: u16::try_from(settings.advertise_interval.as_secs_u32()).unwrap_or(u16::MAX),
+        topic_limits: topic_limits(config),
+        client_id_bytes_max: settings.client_id_bytes_max.into(),
+        assign_client_ids: settings.assign_client_ids,
+        predefined,
+        qos_minus_one: settings.qos_minus_one,
+        qos_minus_one_username: settings.qos_minus_one_username.as_str().into(),
+        qos_minus_one_idle_ms: millis(settings.qos_minus_one_idle),
+        retry_interval_ms: millis(settings.retry_interval),
+        retry_max: settings.retry_max,
+        keep_alive_permille: permille(settings.keep_alive_multiplier),
+        keep_alive_long_permille: permille(settings.keep_alive_multiplier_long),
+        silence_secs_max: settings.silence_max.as_secs_u32(),
+        session_expiry_secs: expiry_secs(settings.session_expiry),
+        inbound_max: settings.inbound_max,
+        topic_ids_max: settings.topic_ids_max,
+        will_bytes_max: settings.will_size_max.as_usize(),
+        datagram_bytes_max: settings.datagram_size_max.as_usize(),
+        roaming: settings.roaming,
+        auth_required: settings.auth_required,
+        forwarding: settings.forwarding,
+        forward_radius: settings.forward_radius,
+        connect_timeout_ms: millis(listener.idle_timeout),
+        ..mqttsn::Config::default()
+    }
+}
+
+fn coap_config(config: &Config, secret: &[u8; 16]) -> coap::Config {
+    let settings = &config.coap;
+    let qos = |rule| match rule {
+        config::CoapQos::Coap => coap::QosRule::Coap,
+        config::CoapQos::Qos0 => coap::QosRule::Fixed(Qos::AtMostOnce),
+        config::CoapQos::Qos1 => coap::QosRule::Fixed(Qos::AtLeastOnce),
+        config::CoapQos::Qos2 => coap::QosRule::Fixed(Qos::ExactlyOnce),
+    };
+    coap::Config {
+        secret: *secret,
+        connection_required: settings.connection_required,
+        heartbeat_secs: u16::try_from(settings.heartbeat.as_secs_u32()).unwrap_or(u16::MAX),
+        session_expiry_secs: settings.session_expiry.as_secs_u32(),
+        idle_ms: millis(settings.idle),
+        client_id_bytes_max: settings.client_id_bytes_max.into(),
+        topic_limits: topic_limits(config),
+        notify_type: match settings.notify_type {
+            config::NotifyType::Qos => coap::NotifyType::Qos,
+            config::NotifyType::Con => coap::NotifyType::Confirmable,
+            config::NotifyType::Non => coap::NotifyType::NonConfirmable,
+        },
+        publish_qos: qos(settings.publish_qos),
+        subscribe_qos: qos(settings.subscribe_qos),
+        transmission: coap::message::Transmission {
+            ack_timeout_ms: millis(settings.ack_timeout),
+            ack_random_permille: (settings.ack_random_factor * 1000.0) as u32,
+            max_retransmit: settings.max_retransmit,
+            nstart: settings.nstart,
+            exchanges_max: settings.exchanges_max.into(),
+        },
+        observations_max: settings.observations_max.into(),
+        unconfirmed_max: settings.unconfirmed_max,
+        confirm_secs: settings.confirm_interval.as_secs_u32(),
+        block_bytes_max: settings.block_size.as_usize(),
+        body_bytes_max: settings.body_size_max.as_usize(),
+        downloads_max: settings.downloads_max.into(),
+        block_ms: millis(settings.block_timeout),
+        amplification: match settings.amplification {
+            config::Amplification::Blocks => coap::Amplification::Blocks,
+            config::Amplification::Echo => coap::Amplification::Echo,
+            config::Amplification::Unbounded => coap::Amplification::Unbounded,
+        },
+        pubsub_path: text(&settings.pubsub_path),
+        collection_max: settings.collection_max,
+        ..coap::Config::default()
+    }
+}
+
+fn millis(period: config::Period) -> u32 {
+    u32::try_from(period.duration().as_millis()).unwrap_or(u32::MAX)
 }
 
 fn expiry_secs(period: config::OrInfinity<config::Period>) -> u32 {

@@ -122,7 +122,10 @@ impl Bus {
         let session_present = state.started;
         state.started = true;
         let mut parked = state.parked.take();
-        let kept = parked.as_mut().and_then(|parked| parked.will.take()).filter(|_| request.keep_will);
+        if let Some(parked) = parked.as_mut().filter(|_| !request.keep_will || request.will.is_some()) {
+            parked.will = None;
+        }
+        let kept = parked.as_ref().and_then(|parked| parked.will.clone());
         state.will = request.will.take().or(kept);
         state.session_expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
         state.connection = Some(Box::new(request.info.clone()));

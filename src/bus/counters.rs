@@ -57,6 +57,8 @@ counters! {
     DeliveryExpired => "delivery.dropped.expired",
     /// Deliveries dropped because the peer does not take packets of that size.
     DeliveryTooLarge => "delivery.dropped.too_large",
+    /// Deliveries dropped because the peer cannot be told their topic name.
+    DeliveryTopicUnknown => "delivery.dropped.topic_unknown",
     /// Publications put off with `$delayed`.
     MessagesDelayed => "messages.delayed",
     /// Retained messages stored or replaced.

@@ -186,6 +186,7 @@ impl Snapshot {
                 Counter::DeliveryQos0,
                 Counter::DeliveryExpired,
                 Counter::DeliveryTooLarge,
+                Counter::DeliveryTopicUnknown,
             ]),
             heap_bytes,
             bytes_received: total(&[Counter::BytesReceived]),

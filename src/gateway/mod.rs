@@ -54,6 +54,9 @@ pub enum StartError {
     /// Threads could not be started.
     #[error("cannot start the core threads: {0}")]
     Cores(io::Error),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
     /// A setting that only shows itself to be wrong when it is used.
     #[error("listener {listener}: {problem}")]
     Setting {
@@ -84,6 +87,7 @@ impl Gateway {
     /// what is no data path.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         raise_open_files(config.gateway.open_files_max);
+        let secret = secret()?;
         let clock = Clock::new();
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
@@ -95,7 +99,13 @@ impl Gateway {
         let cores = Cores::start(count, &bus, clock).map_err(StartError::Cores)?;
         let rate = config.log.peer_rate;
         let log = Arc::new(PeerLog::new(rate.count(), rate.per().duration()));
-        let common = Common { bus: bus.clone(), access: Arc::new(Access::default()), log: log.clone() };
+        let common = Common {
+            config: Arc::new(config.clone()),
+            bus: bus.clone(),
+            access: Arc::new(Access::default()),
+            secret,
+            log: log.clone(),
+        };
         tracing::warn!("no authenticator is configured: everyone may connect, publish and subscribe");
         let started = listeners::start_all(&config, &common, &cores).await;
         let running = match started {
@@ -195,6 +205,13 @@ async fn stop_cores(cores: &Cores) {
 fn unix_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |time| time.as_millis() as u64)
+}
+
+fn secret() -> Result<[u8; 16], StartError> {
+    let mut secret = [0; 16];
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut secret).map_err(|_| StartError::Random)?;
+    Ok(secret)
 }
 
 /// Every connection is a descriptor: ask for as many as the system allows.

@@ -303,6 +303,7 @@ impl<P: Protocol> Conversation<P> {
                     break;
                 }
                 Delivered::Dropped(DropCause::TooLarge) => core.lane.count(Counter::DeliveryTooLarge, 1),
+                Delivered::Dropped(DropCause::TopicUnknown) => core.lane.count(Counter::DeliveryTopicUnknown, 1),
                 Delivered::Dropped(_) => core.lane.count(Counter::DeliveryExpired, 1),
             }
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use thingway_contract::Instant;
+use thingway_contract::{Instant, PACKET_KINDS};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Limits of one listener. What happens at each limit is said with it.
@@ -164,6 +164,8 @@ pub struct ListenerCounters {
     pub datagrams_sent: AtomicU64,
     /// Datagrams that the system did not take.
     pub datagrams_unsent: AtomicU64,
+    /// Packets of datagrams by kind, received and sent, as the protocol names the kinds.
+    pub packets: [(AtomicU64, AtomicU64); PACKET_KINDS],
     /// Failures of `accept`, such as no free descriptor.
     pub accept_errors: AtomicU64,
     /// Certificates replaced while running.

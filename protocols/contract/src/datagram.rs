@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::Protocol;
+use crate::{Instant, Outbox, Protocol};
 
 /// What would be lost if a conversation were forgotten now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,14 @@ pub trait DatagramProtocol: Protocol {
 
     /// True for a fault after which there is nothing to go on with.
     fn is_fatal(fault: &Self::Fault) -> bool;
+
+    /// The session's queue is empty and nothing of it was held back by [`crate::Delivered::Later`]: called at the end of every turn (input, reply, timeout
+    /// or deliveries) of a conversation with a session of which that is true, also when there was nothing to deliver, and not while retained messages
+    /// for a new subscription are still to come. What is written here is sent with the turn. A protocol whose peer comes to fetch what is there can tell
+    /// it that this was all.
+    fn drained(&mut self, now: Instant, out: &mut Outbox) {
+        let _ = (now, out);
+    }
 
     /// What listeners announce themselves by.
     fn beacon(config: &Self::Config) -> Option<Beacon> {

@@ -58,6 +58,8 @@ pub enum DropCause {
     TooLarge,
     /// Its message expiry interval has passed [MQTT-3.3.2-5].
     Expired,
+    /// Its topic name is longer than the peer takes, or one more than it can know numbers for (MQTT-SN 1.2, section 6.10).
+    TopicUnknown,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use crate::{Delivery, Will};
+use crate::{Delivery, SubscriptionOptions, TopicFilter, Will};
 
 /// An outgoing message that the peer has not fully acknowledged.
 #[derive(Clone, Debug)]
@@ -20,10 +20,14 @@ pub struct Parked {
     pub next_packet_id: u16,
     /// Topic names that the peer knows by a number (MQTT-SN 1.2, section 6.5).
     pub topic_ids: Vec<TopicId>,
-    /// A will that was kept. The bus puts it here and takes it out.
+    /// What the peer observes, and under which tokens (RFC 7641, section 4.1).
+    pub observations: Vec<Observation>,
+    /// A will that was kept. The bus puts it here; when the next conversation goes on with it, a copy is left for the protocol to know it by.
     pub will: Option<Box<Will>>,
     /// Seconds between signs of life that the peer promised when it went to sleep (MQTT-SN 1.2, section 6.14), 0 when it was awake.
     pub sleep_secs: u16,
+    /// The session was to end with its connection, and is only kept for the moment because the sleeping peer may be going on from another address.
+    pub transient: bool,
 }
 
 /// A topic name and the number that stands for it in a conversation.
@@ -35,14 +39,39 @@ pub struct TopicId {
     pub name: Box<str>,
 }
 
+/// An observation (RFC 7641): a subscription of the session and what its notifications look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// What the peer knows it by.
+    pub token: Box<[u8]>,
+    /// What is observed.
+    pub filter: TopicFilter,
+    /// How it is subscribed.
+    pub options: SubscriptionOptions,
+    /// Names the request that it was registered by.
+    pub key: u64,
+    /// The sequence number sent last.
+    pub sequence: u32,
+    /// The only format that the peer takes.
+    pub accept: Option<u16>,
+    /// The block size that the peer asked for, as the protocol encodes it.
+    pub block_exponent: u8,
+    /// Seconds after which a notification must be acknowledged again.
+    pub check_secs: u32,
+    /// An empty message ends it.
+    pub ends_when_empty: bool,
+}
+
 impl Parked {
     /// True when nothing is worth keeping.
     pub fn is_empty(&self) -> bool {
         self.outbound.is_empty()
             && self.inbound.is_empty()
             && self.topic_ids.is_empty()
+            && self.observations.is_empty()
             && self.will.is_none()
             && self.sleep_secs == 0
+            && !self.transient
     }
 }
 

@@ -180,8 +180,6 @@ impl<P: DatagramProtocol> Endpoint<P> {
         // Without a core there is nothing to run on: the thread is ending.
         CoreLocal::with(|core| {
             self.turn(cx, core);
-            let (lane, outbox) = (&core.lane, &mut core.outbox);
-            outbox.drain_counts(|kind, received, sent| lane.counters().add_packets(kind, received.into(), sent.into()));
             self.settle(core);
         })
         .map_or(Poll::Ready(()), |()| Poll::Pending)
@@ -403,10 +401,14 @@ impl<P: DatagramProtocol> Endpoint<P> {
         self.settle(core);
     }
 
-    fn settle(&mut self, core: &CoreLocal) {
+    fn settle(&mut self, core: &mut CoreLocal) {
         let tally = std::mem::take(&mut self.out.tally);
         core.lane.count(Counter::BytesSent, tally.bytes_sent);
         let counters = &self.shared.counters;
+        core.outbox.drain_counts(|kind, received, sent| {
+            counters.packets[kind].0.fetch_add(received.into(), Ordering::Relaxed);
+            counters.packets[kind].1.fetch_add(sent.into(), Ordering::Relaxed);
+        });
         for (counter, count) in [
             (&counters.datagrams_received, tally.received),
             (&counters.datagrams_refused, tally.refused),
@@ -461,8 +463,13 @@ impl<P: DatagramProtocol> Talk<P> {
         self.conversation.blocked &= !fresh;
         for _ in 0..DELIVERIES_PER_TURN {
             let hold = clogged || self.conversation.is_pending();
-            if self.conversation.deliver_batch(hold, turn, core)? != Batch::More {
-                return self.answer(turn, core);
+            match self.conversation.deliver_batch(hold, turn, core)? {
+                Batch::More => {}
+                Batch::Held => return self.answer(turn, core),
+                Batch::Drained => {
+                    self.conversation.machine.drained(now, &mut core.outbox);
+                    return self.answer(turn, core);
+                }
             }
         }
         turn.waker.wake_by_ref();

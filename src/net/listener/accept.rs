@@ -75,10 +75,6 @@ impl<S: StreamSink> Context<S> {
             backoff = Backoff::default();
             let Some(opened) = self.shared.open() else { continue };
             self.shared.pass_rate().await;
-            if let Err(error) = stream.tune(&self.options.socket) {
-                debug!(listener = %self.shared.name, peer = %RemoteName(remote), %error, "the peer left before it was accepted");
-                continue;
-            }
             let handshake = match self.needs_handshake(remote) {
                 true => Some(self.shared.handshake().await),
                 false => None,
@@ -116,7 +112,9 @@ impl<S: StreamSink> Context<S> {
         opened: Opened,
         handshake: Option<Handshake>,
     ) {
-        let peer = self.peer(remote, stream.local());
+        // A listener on one address need not ask the system which it was.
+        let local = self.local.filter(|local| !local.ip().is_unspecified()).or_else(|| stream.local());
+        let peer = self.peer(remote, local);
         let target = self.cores.place(here);
         if target == here && handshake.is_none() {
             return self.sink.accept(peer, stream, opened.establish());

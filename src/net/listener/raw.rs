@@ -4,11 +4,10 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use socket2::SockRef;
 use thingway_contract::Peer;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::{ByteStream, HandshakeFault, SocketOptions, StreamSink, accept::Context, bind};
+use super::{ByteStream, HandshakeFault, StreamSink, accept::Context};
 use crate::net::{limit::Opened, tls, ws};
 
 /// A listening socket in a runtime.
@@ -23,7 +22,6 @@ pub(super) trait Raw: ByteStream + Sized {
     /// Outside of a runtime.
     type Detached: Send + 'static;
 
-    fn tune(&self, options: &SocketOptions) -> io::Result<()>;
     fn local(&self) -> Option<SocketAddr>;
     fn detach(self) -> io::Result<Self::Detached>;
     fn attach(detached: Self::Detached) -> io::Result<Self>;
@@ -47,10 +45,6 @@ impl Source for TcpListener {
 
 impl Raw for TcpStream {
     type Detached = std::net::TcpStream;
-
-    fn tune(&self, options: &SocketOptions) -> io::Result<()> {
-        bind::tune(SockRef::from(self), options)
-    }
 
     fn local(&self) -> Option<SocketAddr> {
         self.local_addr().ok().map(canonical)
@@ -111,10 +105,6 @@ impl Source for UnixListener {
 
 impl Raw for UnixStream {
     type Detached = std::os::unix::net::UnixStream;
-
-    fn tune(&self, _: &SocketOptions) -> io::Result<()> {
-        Ok(())
-    }
 
     fn local(&self) -> Option<SocketAddr> {
         None

@@ -1,0 +1,104 @@
+use thingway_contract::{
+    CloseReason, Departure, Instant, Observation as ParkedObservation, Outbox, Parked, Unacknowledged, WillFate,
+};
+
+use super::{Conversation, Fate};
+use crate::{
+    codec::{Code, TokenBytes},
+    observe::Observation,
+};
+
+/// Seconds that a session without expiry waits for the conversation that takes it over.
+const HANDOVER_SECS: u32 = 30;
+
+impl Conversation {
+    /// Tells observers that their observations are over, unless somebody goes on with them.
+    pub(super) fn close_with(&mut self, reason: &CloseReason, now: Instant, out: &mut Outbox) {
+        if self.closed {
+            return;
+        }
+        if *reason == CloseReason::TakenOver {
+            self.fate = Fate::TakenOver;
+        } else if self.validated {
+            let code =
+                if *reason == CloseReason::NotAuthorized { Code::UNAUTHORIZED } else { Code::SERVICE_UNAVAILABLE };
+            self.end_observations(code, now, out);
+        }
+        self.closed = true;
+        out.close();
+    }
+
+    /// What is left of the session. The conversation may go on with another: what it knows of the peer's messages stays.
+    pub(super) fn take_departure(&mut self) -> Departure {
+        let deliveries = self.take_unacknowledged();
+        let observations = self.observations.take().map(|mut observations| observations.take_all()).unwrap_or_default();
+        for observation in &observations {
+            self.endpoint.forget(observation.serial);
+        }
+        let is_connection = self.is_connected();
+        self.session = None;
+        if !is_connection {
+            return Departure { will: WillFate::Discard, ..Departure::default() };
+        }
+        let outbound = deliveries
+            .into_iter()
+            .zip(1..)
+            .map(|(delivery, packet_id)| Unacknowledged { packet_id, delivery: Some(delivery) });
+        let parked = Parked {
+            outbound: outbound.collect(),
+            observations: observations.iter().map(park).collect(),
+            ..Parked::default()
+        };
+        let session_expiry_secs = match self.fate {
+            Fate::TakenOver => Some(self.config.session_expiry_secs.max(HANDOVER_SECS)),
+            Fate::Left => Some(0),
+            Fate::Default => None,
+        };
+        Departure { will: WillFate::Discard, session_expiry_secs, parked }
+    }
+
+    /// Goes on with what an earlier conversation of the session left.
+    pub(super) fn restore(&mut self, parked: Parked, now: Instant) {
+        if !parked.observations.is_empty() {
+            let observations = self.observations.get_or_insert_default();
+            for observation in parked.observations {
+                let serial = observations.fresh_serial();
+                observations.insert(unpark(observation, serial, now));
+            }
+        }
+        self.send_again(parked.outbound.into_iter().filter_map(|entry| entry.delivery));
+    }
+}
+
+fn park(observation: &Observation) -> ParkedObservation {
+    ParkedObservation {
+        token: observation.token.as_slice().into(),
+        filter: observation.filter.clone(),
+        options: observation.options,
+        key: observation.key,
+        sequence: observation.sequence,
+        accept: observation.accept,
+        block_exponent: observation.exponent,
+        check_secs: observation.check_secs,
+        ends_when_empty: observation.ends_when_empty,
+    }
+}
+
+fn unpark(parked: ParkedObservation, serial: u32, now: Instant) -> Observation {
+    Observation {
+        serial,
+        token: TokenBytes::from_slice(&parked.token),
+        filter: parked.filter,
+        options: parked.options,
+        key: parked.key,
+        accept: parked.accept,
+        exponent: parked.block_exponent,
+        sequence: parked.sequence,
+        last_id: None,
+        unconfirmed: 0,
+        confirmed_at: now,
+        proven: false,
+        check_secs: parked.check_secs,
+        ends_when_empty: parked.ends_when_empty,
+    }
+}

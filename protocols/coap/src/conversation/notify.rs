@@ -1,0 +1,262 @@
+use std::{collections::VecDeque, time::Duration};
+
+use smallvec::SmallVec;
+use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox};
+
+use super::{Conversation, Step, answer::UNVALIDATED_BYTES};
+use crate::{
+    Amplification, CoapFault, NotifyType,
+    blockwise::{Block, Body, Download, exponent_for},
+    codec::{Code, Kind, Packet, option},
+    message::UNTAGGED,
+    observe::next_sequence,
+    resources::{age_secs, echo_value, entity_tag, format_of},
+};
+
+/// Messages on their way to observers. A message that several observations want, as of overlapping filters, goes to one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Notifier {
+    /// At most one that came from the gateway, and behind a take-over those that were left unacknowledged.
+    queue: VecDeque<Spread>,
+    /// Sent in confirmable messages, by the observation's serial number.
+    unacknowledged: SmallVec<[(u32, Delivery); 1]>,
+}
+
+#[derive(Debug)]
+struct Spread {
+    delivery: Delivery,
+    /// Serial numbers of the observations that still want it.
+    targets: SmallVec<[u32; 4]>,
+}
+
+impl Conversation {
+    pub(super) fn on_delivery(&mut self, delivery: Delivery, now: Instant, out: &mut Outbox) -> Delivered {
+        if delivery.message.is_expired(now) {
+            return Delivered::Dropped(DropCause::Expired);
+        }
+        let targets = self.targets(&delivery);
+        if self.closed || targets.is_empty() {
+            // The last observation of it ended while it was on its way.
+            return Delivered::Sent;
+        }
+        let is_waiting = self.notifier.as_ref().is_some_and(|notifier| !notifier.queue.is_empty());
+        let is_held = targets.iter().any(|serial| self.is_held(*serial, now));
+        if is_waiting || is_held || !self.endpoint.is_free(&self.config.transmission) {
+            return Delivered::Later(delivery);
+        }
+        self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
+        self.pump(now, out);
+        Delivered::Sent
+    }
+
+    fn targets(&self, delivery: &Delivery) -> SmallVec<[u32; 4]> {
+        let mut ids = SmallVec::<[u32; 4]>::from_slice(&[delivery.subscription_id]);
+        if let Some(rare) = &delivery.rare {
+            ids.extend_from_slice(&rare.further_subscription_ids);
+        }
+        self.observations.as_ref().map(|observations| observations.targets(&ids)).unwrap_or_default()
+    }
+
+    /// True while the observation's registration has no answer yet, or the rest of its last large notification is being fetched.
+    fn is_held(&self, serial: u32, now: Instant) -> bool {
+        let mut pending = self.pending.iter().flat_map(|pending| &pending.list);
+        if pending.any(|pending| matches!(pending.step, Step::FirstRead { serial: other, .. } if other == serial)) {
+            return true;
+        }
+        let Some(transfers) = &self.transfers else { return false };
+        let observation = self.observations.iter().flat_map(|all| all.iter()).find(|other| other.serial == serial);
+        observation.and_then(|observation| transfers.held_until(Some(observation.key))).is_some_and(|until| until > now)
+    }
+
+    /// Sends what can be sent now.
+    pub(super) fn pump(&mut self, now: Instant, out: &mut Outbox) {
+        while let Some(spread) = self.notifier.as_mut().and_then(|notifier| notifier.queue.front_mut()) {
+            if spread.targets.is_empty() || spread.delivery.message.is_expired(now) {
+                self.notifier.as_mut().and_then(|notifier| notifier.queue.pop_front());
+                continue;
+            }
+            let serial = spread.targets[0];
+            let delivery = spread.delivery.clone();
+            if self.closed || !self.endpoint.is_free(&self.config.transmission) || self.is_held(serial, now) {
+                return;
+            }
+            if let Some(spread) = self.notifier.as_mut().and_then(|notifier| notifier.queue.front_mut()) {
+                spread.targets.remove(0);
+            }
+            self.notify(serial, delivery, now, out);
+        }
+        self.notifier.take_if(|notifier| notifier.unacknowledged.is_empty());
+    }
+
+    fn notify(&mut self, serial: u32, delivery: Delivery, now: Instant, out: &mut Outbox) {
+        let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) else { return };
+        let message = &delivery.message;
+        let format = format_of(message);
+        if observation.ends_when_empty && message.payload().is_empty() {
+            return self.end_observation(serial, Code::NOT_FOUND, now, out);
+        }
+        if observation.accept.is_some_and(|accept| format.is_some_and(|format| format != accept)) {
+            // The one format that the observer takes is not to be had any more (RFC 7641, section 4.2).
+            return self.end_observation(serial, Code::NOT_ACCEPTABLE, now, out);
+        }
+        observation.sequence = next_sequence(observation.sequence, now);
+        let wanted = match self.config.notify_type {
+            NotifyType::Qos => delivery.qos.is_acknowledged(),
+            NotifyType::Confirmable => true,
+            NotifyType::NonConfirmable => false,
+        };
+        // Until somebody there has acknowledged something, nobody may have asked for this (RFC 7641, section 7).
+        let confirmable = wanted
+            || !(observation.proven && self.validated)
+            || observation.must_confirm(self.config.unconfirmed_max, now);
+        let mut packet = Packet::new(Kind::NonConfirmable, Code::CONTENT);
+        packet.set_token(&observation.token);
+        packet.push_uint(option::OBSERVE, observation.sequence);
+        if let Some(format) = format {
+            packet.push_uint(option::CONTENT_FORMAT, format.into());
+        }
+        let max_age_secs = age_secs(message, now);
+        if let Some(secs) = max_age_secs {
+            packet.push_uint(option::MAX_AGE, secs);
+        }
+        if observation.filter.has_wildcard() {
+            // Which of the topics it is: as the path of the resource that could be asked for it.
+            packet.push(option::LOCATION_PATH, b"ps");
+            for level in thingway_contract::levels(message.topic()) {
+                packet.push(option::LOCATION_PATH, &level.as_bytes()[..level.len().min(255)]);
+            }
+        }
+        let is_bounded = !self.validated && self.config.amplification != Amplification::Unbounded;
+        let key = observation.key;
+        let mut exponent = observation.exponent.min(exponent_for(self.config.block_bytes_max));
+        let payload = message.payload();
+        let head_bytes = packet.to_bytes().len() + 1;
+        let needs_less = is_bounded && head_bytes + payload.len().min(16 << exponent) > UNVALIDATED_BYTES;
+        if needs_less {
+            // Two or three bytes of Block2, nine of ETag, eleven of Echo.
+            exponent = exponent.min(exponent_for(UNVALIDATED_BYTES.saturating_sub(head_bytes + 23)));
+        }
+        let first = Block { number: 0, more: false, exponent };
+        if let Some((block, part)) = first.slice(payload) {
+            if block.more {
+                let etag = entity_tag(format, payload);
+                packet.push(option::ETAG, &etag);
+                packet.push_uint(option::BLOCK2, block.value());
+                let expires = now + Duration::from_millis(self.config.block_ms.into());
+                let body = Body::Message(message.clone());
+                let download = Download { key, body, etag, format, max_age_secs, expires, holds: true };
+                self.transfers.get_or_insert_default().keep(download, self.config.downloads_max);
+            }
+            if needs_less {
+                packet.push(option::ECHO, &echo_value(&self.config.secret, self.address, now));
+            }
+            packet.set_payload(part.to_vec());
+        }
+        if confirmable {
+            self.notifier.get_or_insert_default().unacknowledged.push((serial, delivery));
+            self.endpoint.send_confirmable(&mut packet, serial, &self.config.transmission, now, out);
+        } else {
+            let id = self.endpoint.send(&mut packet, out);
+            if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) {
+                observation.last_id = Some(id);
+                observation.unconfirmed += 1;
+            }
+        }
+    }
+
+    /// Ends an observation with a last notification that says why (RFC 7641, section 4.2).
+    fn end_observation(&mut self, serial: u32, code: Code, now: Instant, out: &mut Outbox) {
+        let token = self.observations.as_mut().and_then(|all| all.get_mut(serial)).map(|one| one.token.clone());
+        self.forget_observation(serial, out);
+        if let Some(token) = token {
+            self.say_last(&token, code, true, now, out);
+        }
+    }
+
+    fn say_last(&mut self, token: &[u8], code: Code, confirmable: bool, now: Instant, out: &mut Outbox) {
+        let mut packet = Packet::new(Kind::NonConfirmable, code);
+        packet.set_token(token);
+        if confirmable && self.validated {
+            self.endpoint.send_confirmable(&mut packet, UNTAGGED, &self.config.transmission, now, out);
+        } else {
+            self.endpoint.send(&mut packet, out);
+        }
+    }
+
+    /// Ends all observations, whose subscriptions go with the session.
+    pub(super) fn end_observations(&mut self, code: Code, now: Instant, out: &mut Outbox) {
+        let all = self.observations.as_mut().map(|observations| observations.take_all()).unwrap_or_default();
+        for observation in all {
+            self.drop_notifications(observation.serial);
+            self.say_last(&observation.token, code, false, now, out);
+        }
+        self.observations = None;
+    }
+
+    pub(super) fn on_acknowledged(&mut self, tag: u32, now: Instant) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.unacknowledged.retain(|(serial, _)| *serial != tag);
+        }
+        if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(tag)) {
+            observation.confirmed(now);
+        }
+    }
+
+    /// The observer does not know what the notification is about (RFC 7641, section 3.6).
+    pub(super) fn on_reset(&mut self, id: u16, tag: Option<u32>, out: &mut Outbox) {
+        let serial = tag.or_else(|| self.observations.as_ref().and_then(|all| all.find_message(id)));
+        if let Some(serial) = serial {
+            self.forget_observation(serial, out);
+        }
+    }
+
+    pub(super) fn is_observation(&self, tag: u32) -> bool {
+        tag != UNTAGGED
+    }
+
+    /// A notification was never acknowledged: nobody is there. That ends a connection, and all observations of a peer without one, for the others would
+    /// come to the same.
+    pub(super) fn on_silence(&mut self, out: &mut Outbox) -> Result<(), CoapFault> {
+        if self.is_connected() {
+            return Err(CoapFault::PeerGone);
+        }
+        while let Some(serial) = self.observations.as_ref().and_then(|all| all.iter().next()).map(|one| one.serial) {
+            self.forget_observation(serial, out);
+        }
+        Ok(())
+    }
+
+    /// Forgets what is on its way to an observation.
+    pub(super) fn drop_notifications(&mut self, serial: u32) {
+        self.endpoint.forget(serial);
+        let Some(notifier) = &mut self.notifier else { return };
+        notifier.unacknowledged.retain(|(other, _)| *other != serial);
+        for spread in &mut notifier.queue {
+            spread.targets.retain(|other| *other != serial);
+        }
+    }
+
+    /// What was not acknowledged, each message once.
+    pub(super) fn take_unacknowledged(&mut self) -> Vec<Delivery> {
+        let Some(notifier) = self.notifier.take() else { return Vec::new() };
+        let mut kept: Vec<Delivery> = Vec::new();
+        let sent = notifier.unacknowledged.into_iter().map(|(_, delivery)| delivery);
+        for delivery in sent.chain(notifier.queue.into_iter().map(|spread| spread.delivery)) {
+            let is_there = kept.iter().any(|other| other.message.is_same(&delivery.message));
+            if delivery.qos.is_acknowledged() && !is_there {
+                kept.push(delivery);
+            }
+        }
+        kept
+    }
+
+    /// Sends again, first of all, what an earlier conversation left unacknowledged.
+    pub(super) fn send_again(&mut self, deliveries: impl Iterator<Item = Delivery>) {
+        for delivery in deliveries {
+            let targets = self.targets(&delivery);
+            if !targets.is_empty() {
+                self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
+            }
+        }
+    }
+}

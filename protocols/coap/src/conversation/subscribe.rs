@@ -1,0 +1,208 @@
+use thingway_contract::{
+    FilterKind, Instant, Message, Outbox, Qos, Request, RetainHandling, SubscribeRefusal, Subscription,
+    SubscriptionOptions, Token, TopicFilter,
+};
+
+use super::{
+    Conversation, Pending, Step,
+    answer::Answer,
+    read::{refusal_answer, representation},
+    request::{Observe, Planned, Question},
+    session::Task,
+};
+use crate::{
+    blockwise::Block,
+    codec::Code,
+    observe::{Observation, next_sequence},
+    resources::Query,
+};
+
+/// An observation to be registered.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) filter: TopicFilter,
+    pub(super) options: SubscriptionOptions,
+    /// The retained message is the first representation: there is one topic, and the peer wants it.
+    pub(super) reads_first: bool,
+    pub(super) check_secs: u32,
+    /// Only topics with a representation can be observed, and they end when it is deleted.
+    pub(super) is_topic_data: bool,
+    /// An empty representation will do.
+    pub(super) initialized: bool,
+}
+
+impl Conversation {
+    pub(super) fn plan_observation(
+        &mut self,
+        question: &Question,
+        observe: Observe,
+        topic: &str,
+        query: &Query<'_>,
+    ) -> Planned {
+        if observe == Observe::Invalid {
+            return Err(Answer::text(Code::BAD_REQUEST, "invalid observe value"));
+        }
+        if question.token.is_empty() {
+            return Err(Answer::text(Code::BAD_REQUEST, "observe without token"));
+        }
+        let Ok(filter) = TopicFilter::parse(topic, self.config.topic_limits) else {
+            return Err(Answer::text(Code::BAD_REQUEST, "bad topic"));
+        };
+        let options = SubscriptionOptions {
+            qos: query.qos.unwrap_or(self.config.subscribe_qos.of(question.exchange.confirmable)),
+            no_local: query.no_local,
+            retain_as_published: false,
+            retain_handling: query.retain_handling,
+            id: 0,
+        };
+        Ok(Task::Register(Box::new(Registration {
+            filter,
+            options,
+            reads_first: true,
+            check_secs: self.config.confirm_secs,
+            is_topic_data: false,
+            initialized: false,
+        })))
+    }
+
+    /// Subscribes. Of a single topic the retained message is read rather than delivered, for it is the answer; it is read after the subscription was
+    /// made, so that nothing published in between is missed.
+    pub(super) fn register(
+        &mut self,
+        question: Question,
+        mut registration: Box<Registration>,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let observations = self.observations.get_or_insert_default();
+        let present = observations.find_token(&question.token);
+        if present.is_none() && observations.len() >= self.config.observations_max {
+            return self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many observations"), now, out);
+        }
+        let filter = &registration.filter;
+        let is_new = present.is_none_or(|present| present.filter != *filter);
+        let same = observations.iter().filter(|other| other.filter == *filter);
+        // Observations of the same filter are one subscription, at the highest of their qualities of service.
+        registration.options.qos = same.map(|other| other.options.qos).fold(registration.options.qos, Qos::max);
+        registration.options.id = observations.id_for(filter);
+        let wants_retained = match registration.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        let is_single = !filter.has_wildcard() && *filter.kind() == FilterKind::Plain;
+        registration.reads_first = is_single && wants_retained;
+        if is_single {
+            registration.options.retain_handling = RetainHandling::DoNotSend;
+        }
+        let subscription = Subscription { filter: registration.filter.clone(), options: registration.options };
+        if let Some(token) = self.wait(question, Step::Subscribed(registration), now, out) {
+            out.request(Request::Subscribe { token, subscriptions: vec![Ok(subscription)] });
+        }
+    }
+
+    pub(super) fn on_subscribed(
+        &mut self,
+        pending: Pending,
+        results: &[Result<Qos, SubscribeRefusal>],
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Pending { question, step: Step::Subscribed(registration), .. } = pending else { return };
+        let refusal = match results.first() {
+            Some(Ok(_)) => None,
+            Some(Err(refusal)) => Some(*refusal),
+            None => Some(SubscribeRefusal::Failed),
+        };
+        if let Some(refusal) = refusal {
+            return self.answer(&question, refusal_answer(refusal), now, out);
+        }
+        let observations = self.observations.get_or_insert_default();
+        let serial = observations.fresh_serial();
+        let before = observations.find_token(&question.token).map_or(0, |before| before.sequence);
+        let sequence = next_sequence(before, now);
+        let replaced = observations.insert(Observation {
+            serial,
+            token: question.token.clone(),
+            filter: registration.filter.clone(),
+            options: registration.options,
+            key: question.key,
+            accept: question.accept,
+            exponent: question.block2.map_or(Block::EXPONENT_MAX, |block| block.exponent),
+            sequence,
+            last_id: None,
+            unconfirmed: 0,
+            confirmed_at: now,
+            proven: self.validated,
+            check_secs: registration.check_secs.min(86_400),
+            ends_when_empty: registration.is_topic_data,
+        });
+        if let Some(replaced) = replaced {
+            self.drop_notifications(replaced.serial);
+            self.unsubscribe_if_last(&replaced, out);
+        }
+        if registration.reads_first || registration.is_topic_data {
+            let step = Step::FirstRead { serial, initialized: registration.initialized || !registration.is_topic_data };
+            if let Some(token) = self.wait(question, step, now, out) {
+                out.request(Request::ReadRetained { token, filter: registration.filter, count_max: 1 });
+            }
+            return;
+        }
+        self.answer(&question, Answer { observe: Some(sequence), ..Answer::code(Code::CONTENT) }, now, out);
+    }
+
+    /// Answers a registration with the retained message, or with an empty body when there is none and that will do.
+    pub(super) fn first_read(
+        &mut self,
+        question: Question,
+        serial: u32,
+        message: Option<Message>,
+        initialized: bool,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let observation = self.observations.as_mut().and_then(|observations| observations.get_mut(serial));
+        let observe = observation.map(|observation| observation.sequence);
+        let answer = match message {
+            Some(message) => {
+                let mut answer = representation(&question, message, now);
+                answer.observe = observe;
+                answer
+            }
+            None if initialized => Answer { observe, ..Answer::code(Code::CONTENT) },
+            None => Answer::code(Code::NOT_FOUND),
+        };
+        if !answer.code.is_success() {
+            // An error ends the observation (RFC 7641, section 4.2), so it has no Observe option.
+            self.forget_observation(serial, out);
+            return self.answer(&question, Answer { observe: None, ..answer }, now, out);
+        }
+        self.answer(&question, answer, now, out);
+    }
+
+    /// Ends the observation with this token, if there is one (RFC 7641, section 4.1).
+    pub(super) fn deregister(&mut self, token: &[u8], out: &mut Outbox) {
+        let removed = self.observations.as_mut().and_then(|observations| observations.remove_token(token));
+        if let Some(removed) = removed {
+            self.drop_notifications(removed.serial);
+            self.unsubscribe_if_last(&removed, out);
+        }
+    }
+
+    /// Ends an observation.
+    pub(super) fn forget_observation(&mut self, serial: u32, out: &mut Outbox) {
+        let removed = self.observations.as_mut().and_then(|observations| observations.remove(serial));
+        if let Some(removed) = removed {
+            self.drop_notifications(removed.serial);
+            self.unsubscribe_if_last(&removed, out);
+        }
+    }
+
+    fn unsubscribe_if_last(&mut self, removed: &Observation, out: &mut Outbox) {
+        let observations = self.observations.get_or_insert_default();
+        if observations.iter().any(|other| other.filter == removed.filter) {
+            return;
+        }
+        out.request(Request::Unsubscribe { token: Token::NONE, filters: vec![Ok(removed.filter.clone())] });
+    }
+}

@@ -1,0 +1,2 @@
+/// Placeholder.
+pub fn fuzz_bytes(_data: &[u8]) {}

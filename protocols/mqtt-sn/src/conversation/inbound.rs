@@ -1,0 +1,302 @@
+use thingway_contract::{
+    Instant, Message, MessageHead, Outbox, PublishOutcome, Qos, Request, Token, Topic, TopicError, TopicLimits,
+};
+
+use super::{Conversation, Phase, after};
+use crate::{
+    MqttSnFault, Packet, PacketType, ReturnCode,
+    fault::outcome_code,
+    packet::{Puback, Publish, Regack, Register, TopicRef},
+};
+
+/// Messages of QoS 1 and 2 from the client that are not over yet, or were over a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// In the order in which they came. The operator bounds their number.
+    messages: Vec<Incoming>,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    /// When its state changed last.
+    at: Instant,
+    /// A hash of what was published; 0 when it is not known.
+    digest: u32,
+    id: u16,
+    topic_id: u16,
+    state: Received,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    /// The gateway has yet to say what became of it: QoS 1.
+    AskedOnce,
+    /// The same at QoS 2.
+    AskedExactly,
+    /// QoS 2: PUBREC was sent.
+    Taken,
+    /// QoS 2: PUBCOMP was sent. Remembered for copies that the network delivers late.
+    Complete,
+}
+
+impl Received {
+    const fn is_asked(self) -> bool {
+        matches!(self, Self::AskedOnce | Self::AskedExactly)
+    }
+}
+
+impl Inbound {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(super) fn restore(&mut self, ids: &[u16]) {
+        let taken = |&id: &u16| Incoming { at: Instant::ZERO, digest: 0, id, topic_id: 0, state: Received::Taken };
+        self.messages.extend(ids.iter().filter(|&&id| id != 0).map(taken));
+    }
+
+    /// A message that the gateway was asked to publish counts as published even if its answer came too late: exactly once means not twice.
+    pub(super) fn park(self) -> Vec<u16> {
+        let kept = |message: &Incoming| matches!(message.state, Received::AskedExactly | Received::Taken);
+        self.messages.into_iter().filter(kept).map(|message| message.id).collect()
+    }
+
+    pub(super) fn tidy(&mut self, now: Instant, late_ms: u32) {
+        self.messages.retain(|message| message.state != Received::Complete || after(message.at, late_ms.into()) > now);
+    }
+
+    fn find(&mut self, id: u16) -> Option<&mut Incoming> {
+        self.messages.iter_mut().find(|message| message.id == id)
+    }
+
+    fn remove(&mut self, id: u16) {
+        self.messages.retain(|message| message.id != id);
+    }
+
+    /// Makes room for one more: false when as many as may be wait for the gateway.
+    fn make_room(&mut self, count_max: usize) -> bool {
+        while self.messages.len() >= count_max.max(1) {
+            let complete = self.messages.iter().position(|message| message.state == Received::Complete);
+            // Section 6.6: a client that begins another exchange has given up the one before.
+            let oldest = || self.messages.iter().position(|message| message.state == Received::Taken);
+            let Some(position) = complete.or_else(oldest) else { return false };
+            self.messages.remove(position);
+        }
+        true
+    }
+}
+
+/// FNV-1a. It tells copies of one message apart from another message that has its id; nobody gains by a collision, as only the client's own messages
+/// are compared.
+fn digest(publish: &Publish<'_>) -> u32 {
+    let head = [publish.topic.kind(), u8::from(publish.retain)];
+    let all =
+        head.iter().chain(&publish.topic.id().to_be_bytes()).chain(publish.payload).copied().collect::<DigestOf>();
+    all.0.max(1)
+}
+
+struct DigestOf(u32);
+
+impl FromIterator<u8> for DigestOf {
+    fn from_iter<T: IntoIterator<Item = u8>>(bytes: T) -> Self {
+        Self(bytes.into_iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)))
+    }
+}
+
+/// Limits for names that were checked when they became known.
+const CHECKED: TopicLimits = TopicLimits { bytes_max: 65_535, levels_max: usize::MAX };
+
+impl Conversation {
+    /// Section 6.5, from the client.
+    pub(super) fn on_register(&mut self, register: &Register<'_>, out: &mut Outbox) -> Result<(), MqttSnFault> {
+        let message_id = register.message_id;
+        let (topic_id, code) = match Topic::parse(register.topic, self.config.topic_limits) {
+            Err(_) => (0, ReturnCode::NotSupported),
+            Ok(_) => {
+                let count_max = self.config.topic_ids_max;
+                let registry = self.registry.get_or_insert_default();
+                match registry.assign(register.topic, count_max) {
+                    Some(id) => {
+                        registry.set_known(id, true);
+                        (id, ReturnCode::Accepted)
+                    }
+                    None => (0, ReturnCode::Congestion),
+                }
+            }
+        };
+        self.send(&Packet::Regack(Regack { topic_id, message_id, code }), out);
+        Ok(())
+    }
+
+    /// Section 6.6.
+    pub(super) fn on_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), MqttSnFault> {
+        let qos = publish.qos.unwrap_or_default();
+        if qos.is_acknowledged() && publish.message_id == 0 {
+            return Err(MqttSnFault::MessageIdZero);
+        }
+        if qos.is_acknowledged() && self.is_repeated(publish, qos, now, out) {
+            return Ok(());
+        }
+        let Some(message) = self.message(publish, qos, now, out) else {
+            self.send_puback(publish.topic.id(), publish.message_id, ReturnCode::InvalidTopicId, out);
+            return Ok(());
+        };
+        let token = if qos.is_acknowledged() {
+            let count_max = usize::from(self.config.inbound_max);
+            let state = if qos == Qos::ExactlyOnce { Received::AskedExactly } else { Received::AskedOnce };
+            let inbound = &mut self.flow().inbound;
+            if !inbound.make_room(count_max) {
+                self.send_puback(publish.topic.id(), publish.message_id, ReturnCode::Congestion, out);
+                return Ok(());
+            }
+            let (id, topic_id) = (publish.message_id, publish.topic.id());
+            inbound.messages.push(Incoming { at: now, digest: digest(publish), id, topic_id, state });
+            Token(publish.message_id.into())
+        } else {
+            Token::NONE
+        };
+        out.request(Request::Publish { token, message });
+        Ok(())
+    }
+
+    /// Answers a copy of a message that is known already.
+    fn is_repeated(&mut self, publish: &Publish<'_>, qos: Qos, now: Instant, out: &mut Outbox) -> bool {
+        let late_ms = u64::from(self.config.late_copies_ms);
+        let Some(flow) = &mut self.flow else { return false };
+        let Some(known) = flow.inbound.find(publish.message_id) else { return false };
+        if known.state.is_asked() {
+            return true;
+        }
+        let same = known.digest == digest(publish);
+        let is_copy = qos == Qos::ExactlyOnce
+            && match known.state {
+                // Different content that is not sent again is a new message of a client that counts from the beginning again.
+                Received::Taken => same || publish.duplicate || known.digest == 0,
+                _ => same && now < after(known.at, late_ms),
+            };
+        if is_copy {
+            self.send(&Packet::Pubrec(publish.message_id), out);
+        } else {
+            flow.inbound.remove(publish.message_id);
+        }
+        is_copy
+    }
+
+    /// Section 6.8: a publication of QoS -1, which may come without a session.
+    pub(super) fn on_publish_unasked(
+        &mut self,
+        publish: &Publish<'_>,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<(), MqttSnFault> {
+        let refused = if !self.config.qos_minus_one {
+            Some(ReturnCode::NotSupported)
+        } else if matches!(publish.topic, TopicRef::Normal(_)) {
+            Some(ReturnCode::InvalidTopicId)
+        } else {
+            None
+        };
+        if let Some(code) = refused {
+            self.send_puback(publish.topic.id(), publish.message_id, code, out);
+            return Err(MqttSnFault::QosMinusOne);
+        }
+        let Some(message) = self.message(publish, Qos::AtMostOnce, now, out) else {
+            self.send_puback(publish.topic.id(), publish.message_id, ReturnCode::InvalidTopicId, out);
+            return Ok(());
+        };
+        match self.phase {
+            Phase::Idle => self.introduce(message, now, out),
+            Phase::Anonymous | Phase::Active | Phase::Asleep | Phase::Awake => {
+                self.last_seen = now;
+                out.request(Request::Publish { token: Token::NONE, message });
+            }
+            // There is no session just now, and at QoS -1 nobody waits for an answer.
+            _ => return Err(MqttSnFault::Unexpected(PacketType::Publish)),
+        }
+        Ok(())
+    }
+
+    /// Publishes what was made before the session was there.
+    pub(super) fn publish_stamped(&self, message: &Message, now: Instant, out: &mut Outbox) {
+        let head = MessageHead { publisher: self.publisher, received_at: now, ..*message.head() };
+        out.request(Request::Publish { token: Token::NONE, message: message.with_head(head) });
+    }
+
+    /// The publication; `None` when its topic id means nothing here.
+    fn message(&self, publish: &Publish<'_>, qos: Qos, now: Instant, out: &mut Outbox) -> Option<Message> {
+        let short;
+        let name = match publish.topic {
+            TopicRef::Normal(id) => self.registry.as_ref()?.name(id)?,
+            TopicRef::Predefined(id) => self.config.predefined.name(self.client_id.as_deref(), id)?,
+            TopicRef::Short(bytes) => {
+                short = bytes;
+                short_name(&short).ok()?
+            }
+        };
+        let head = MessageHead {
+            qos,
+            retain: publish.retain,
+            publisher: self.publisher,
+            received_at: now,
+            expires_at: Instant::NEVER,
+        };
+        // The end of the wire bytes serves as scratch, so that no other buffer is needed.
+        let wire = out.wire();
+        let start = wire.len();
+        wire.extend_from_slice(name.as_bytes());
+        wire.extend_from_slice(publish.payload);
+        let topic = 0..name.len();
+        let message = Message::from_body(head, &wire[start..], topic.clone(), topic.end..topic.end, topic.end);
+        wire.truncate(start);
+        Some(message)
+    }
+
+    pub(super) fn published(&mut self, token: Token, outcome: PublishOutcome, out: &mut Outbox) {
+        let Ok(id) = u16::try_from(token.0) else { return };
+        let code = outcome_code(outcome);
+        let Some(flow) = &mut self.flow else { return };
+        let Some(message) = flow.inbound.find(id).filter(|message| message.state.is_asked()) else { return };
+        let topic_id = message.topic_id;
+        if message.state == Received::AskedExactly && !code.is_refusal() {
+            message.state = Received::Taken;
+            self.send(&Packet::Pubrec(id), out);
+        } else {
+            flow.inbound.remove(id);
+            self.send_puback(topic_id, id, code, out);
+        }
+    }
+
+    pub(super) fn on_pubrel(&mut self, id: u16, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {
+        let known = self.flow.as_mut().and_then(|flow| flow.inbound.find(id));
+        if let Some(message) = known {
+            match message.state {
+                Received::Taken => {
+                    message.state = Received::Complete;
+                    message.at = now;
+                }
+                Received::Complete => {}
+                // No PUBREC went out that this could answer.
+                Received::AskedOnce | Received::AskedExactly => {
+                    return Err(MqttSnFault::Unexpected(PacketType::Pubrel));
+                }
+            }
+        }
+        self.send(&Packet::Pubcomp(id), out);
+        Ok(())
+    }
+
+    fn send_puback(&self, topic_id: u16, message_id: u16, code: ReturnCode, out: &mut Outbox) {
+        self.send(&Packet::Puback(Puback { topic_id, message_id, code }), out);
+    }
+}
+
+/// A topic name of two bytes.
+pub(super) fn short_name(bytes: &[u8; 2]) -> Result<&str, TopicError> {
+    let name = std::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?;
+    Topic::parse(name, CHECKED).map(Topic::as_str)
+}

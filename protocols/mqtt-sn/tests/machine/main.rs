@@ -1,0 +1,12 @@
+//! Scripts against the machine: each rule of the specification that has consequences for a client, and what the gateway makes of its gaps.
+
+mod connect;
+mod discovery;
+mod ending;
+mod outbound;
+mod publish;
+mod simulation;
+mod sleep;
+mod subscribe;
+mod support;
+mod will;

@@ -61,11 +61,6 @@ impl Request {
         Self::new(method, &format!("ps/{topic}"))
     }
 
-    pub fn non_confirmable(mut self) -> Self {
-        self.confirmable = false;
-        self
-    }
-
     pub fn query(mut self, parameter: impl Into<String>) -> Self {
         self.query.push(parameter.into());
         self

@@ -104,6 +104,20 @@ async fn a_coap_connection_moves_to_another_port() {
     assert_eq!(node.request(&heartbeat).await.code, 401);
 }
 
+/// What is unsubscribed is not heard of any more, and the rest is.
+#[tokio::test]
+async fn mqttsn_unsubscribes() {
+    let gateway = gateway().await;
+    let mut publisher = Mqtt5::connect(&gateway, "publisher").await;
+    let mut node = MqttSn::connect(&gateway, "node").await;
+    node.subscribe("sessions/a", 1).await;
+    node.subscribe("sessions/b", 1).await;
+    node.unsubscribe("sessions/a").await;
+    publisher.publish(X).await;
+    publisher.publish(Publication { topic: "sessions/b", payload: b"y", ..X }).await;
+    assert_eq!(node.expect().await.payload, b"y");
+}
+
 /// Without a connection the observation is all there is, and cancelling it ends it.
 #[tokio::test]
 async fn a_coap_observation_ends_when_it_is_cancelled() {

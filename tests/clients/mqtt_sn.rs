@@ -91,7 +91,7 @@ fn mqttsn_is_refused() {
     assert_eq!(node.subscribe("bad/#/filter", 1), 3);
     assert_eq!(node.start_publish(publication("$SYS/mine", "x", 1)).succeed().codes, [3]);
     assert_eq!(node.start_publish(publication("mine", "x", 1)).succeed().codes, [0]);
-    let (_, outcome) = agent.try_connect(server.endpoint(Transport::Udp), Options::new(1, ""));
+    let (_, outcome) = agent.try_connect(server.endpoint(Transport::Udp), Options::new(1, "x".repeat(200)));
     assert_eq!(outcome.codes, [3], "{outcome:?}");
     server.stop();
 

@@ -37,6 +37,8 @@ pub struct TopicId {
     pub id: u16,
     /// The topic name.
     pub name: Box<str>,
+    /// The peer was told, and has not said otherwise.
+    pub known: bool,
 }
 
 /// An observation (RFC 7641): a subscription of the session and what its notifications look like.

@@ -10,6 +10,7 @@ mod config;
 mod conversation;
 mod error;
 mod fault;
+mod fuzz;
 pub mod packet;
 mod predefined;
 mod registry;
@@ -18,5 +19,7 @@ pub use config::Config;
 pub use conversation::{Conversation, State};
 pub use error::{EncodeError, PacketError};
 pub use fault::MqttSnFault;
+#[doc(hidden)]
+pub use fuzz::fuzz_bytes;
 pub use packet::{Packet, PacketType, ReturnCode};
 pub use predefined::{Predefined, PredefinedError};

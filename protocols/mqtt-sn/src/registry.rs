@@ -70,18 +70,18 @@ impl Registry {
 
     /// What the next conversation needs; nothing is left.
     pub(crate) fn park(self) -> Vec<TopicId> {
-        self.entries.into_iter().map(|Entry { name, id, .. }| TopicId { id, name }).collect()
+        self.entries.into_iter().map(|Entry { name, id, known }| TopicId { id, name, known }).collect()
     }
 
-    /// What an earlier conversation left, known to the client as section 6.10 has it for sessions that are kept.
+    /// What an earlier conversation left. What the client knew it still knows.
     pub(crate) fn restore(mut topic_ids: Vec<TopicId>, count_max: u16) -> Self {
         let mut registry = Self::default();
         topic_ids.sort_by_key(|entry| entry.id);
         topic_ids.dedup_by_key(|entry| entry.id);
-        for TopicId { id, name } in topic_ids {
+        for TopicId { id, name, known } in topic_ids {
             let fits = registry.entries.len() < usize::from(count_max);
             if id != 0 && id <= ID_MAX && fits && registry.find(&name).is_none() {
-                registry.append(Entry { name, id, known: true });
+                registry.append(Entry { name, id, known });
             }
         }
         registry
@@ -148,20 +148,20 @@ mod tests {
         registry.assign("b", 9);
         registry.set_known(2, true);
         assert_eq!((registry.find("a"), registry.find("b")), (Some((1, false)), Some((2, true))));
-        registry.set_all_unknown();
-        assert_eq!(registry.find("b"), Some((2, false)));
         let mut parked = registry.park();
-        parked.push(TopicId { id: 7, name: "a".into() });
-        parked.push(TopicId { id: 0, name: "zero".into() });
+        parked.push(TopicId { id: 7, name: "a".into(), known: true });
+        parked.push(TopicId { id: 0, name: "zero".into(), known: true });
         let mut registry = Registry::restore(parked, 9);
         assert_eq!(registry.len(), 2);
-        assert_eq!((registry.find("a"), registry.find("b")), (Some((1, true)), Some((2, true))));
+        assert_eq!((registry.find("a"), registry.find("b")), (Some((1, false)), Some((2, true))));
         assert_eq!(registry.assign("c", 9), Some(3));
+        registry.set_all_unknown();
+        assert_eq!(registry.find("b"), Some((2, false)));
     }
 
     #[test]
     fn the_last_id_is_not_the_reserved_one() {
-        let parked = vec![TopicId { id: 0xfffd, name: "a".into() }];
+        let parked = vec![TopicId { id: 0xfffd, name: "a".into(), known: true }];
         let mut registry = Registry::restore(parked, u16::MAX);
         assert_eq!(registry.assign("b", u16::MAX), Some(0xfffe));
         assert_eq!(registry.assign("c", u16::MAX), None);

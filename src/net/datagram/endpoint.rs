@@ -599,3 +599,9 @@ async fn announce<P: DatagramProtocol>(
         }
     }
 }
+
+/// Bytes that the driver keeps for each conversation of a protocol, beside what its parts point to.
+#[cfg(test)]
+pub(crate) const fn talk_bytes<P: DatagramProtocol>() -> usize {
+    super::table::slot_bytes::<Talk<P>>()
+}

@@ -134,7 +134,9 @@ impl Conversation {
         } else {
             packet.set_payload(answer.body.as_bytes().to_vec());
         }
-        if bounded {
+        // The peer may show that it is there, and get larger blocks.
+        let has_room = in_blocks && packet.to_bytes().len() + 11 <= allowed;
+        if allowed != usize::MAX && (bounded || has_room) {
             packet.push(option::ECHO, &echo_value(&self.config.secret, self.address, now));
         }
         self.write_answer(question, &mut packet, now, out);

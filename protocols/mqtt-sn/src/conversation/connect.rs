@@ -74,7 +74,7 @@ impl Conversation {
             phase @ (Phase::Active | Phase::Asleep | Phase::Awake | Phase::Anonymous) => phase,
             _ => self.rare.as_ref().and_then(|rare| rare.dialogue.as_ref()).map_or(Phase::Idle, |old| old.before),
         };
-        self.rare().dialogue = Some(Dialogue {
+        self.rare().dialogue = Some(Box::new(Dialogue {
             since: now,
             client_id,
             clean_session: connect.clean_session,
@@ -83,7 +83,7 @@ impl Conversation {
             credentials: Credentials::default(),
             will: None,
             before,
-        });
+        }));
         if self.config.auth_required {
             self.phase = Phase::AwaitingAuth;
         } else {
@@ -261,7 +261,7 @@ impl Conversation {
             return Err(MqttSnFault::NoSession(crate::PacketType::Pingreq));
         };
         self.phase = Phase::Roaming;
-        self.rare().dialogue = Some(Dialogue {
+        self.rare().dialogue = Some(Box::new(Dialogue {
             since: now,
             client_id: Some(client_id.clone()),
             clean_session: false,
@@ -270,7 +270,7 @@ impl Conversation {
             credentials: Credentials::default(),
             will: None,
             before: Phase::Idle,
-        });
+        }));
         out.request(Request::Connect(Box::new(ConnectRequest {
             client_id: Some(client_id),
             clean_start: false,
@@ -320,7 +320,6 @@ impl Conversation {
             if let Some(message) = self.rare.as_mut().and_then(|rare| rare.pending.take()) {
                 self.publish_stamped(&message, now, out);
             }
-            self.tidy(now);
             return;
         }
         let Some(dialogue) = self.rare.as_mut().and_then(|rare| rare.dialogue.take()) else { return };
@@ -404,7 +403,11 @@ impl Conversation {
     /// Back to the session that the client still has, or to nothing.
     pub(super) fn abandon_dialogue(&mut self) {
         let dialogue = self.rare.as_mut().and_then(|rare| rare.dialogue.take());
-        self.phase = dialogue.map_or(Phase::Idle, |dialogue| dialogue.before);
+        self.phase = Phase::Idle;
+        if let Some(dialogue) = dialogue {
+            self.phase = dialogue.before;
+            self.last_seen = self.last_seen.max(dialogue.since);
+        }
     }
 
     pub(super) fn dialogue_expired(&mut self) -> Result<(), MqttSnFault> {

@@ -66,7 +66,11 @@ impl Conversation {
         let session_expiry_secs = transient.then_some(if moving { MOVING_SECS } else { 0 });
         let sleep_secs = if matches!(self.phase, Phase::Closed(_)) { self.sleep_secs } else { 0 };
         let mut parked = Parked { sleep_secs, transient: transient && moving, ..Parked::default() };
-        if let Some(flow) = self.flow.take() {
+        if let Some(mut flow) = self.flow.take() {
+            if goes_on {
+                // Late copies of messages that were complete may come yet, whatever session they meet.
+                self.flow().inbound = flow.inbound.take_complete();
+            }
             let next_id = &mut self.next_id;
             parked.outbound = flow.outbound.park(|in_use| {
                 loop {
@@ -83,7 +87,6 @@ impl Conversation {
         parked.topic_ids = self.registry.take().map(|registry| registry.park()).unwrap_or_default();
         self.marks = 0;
         self.sleep_secs = 0;
-        self.next_id = 1;
         if let Some(rare) = &mut self.rare {
             rare.will = None;
             rare.last_connect = None;

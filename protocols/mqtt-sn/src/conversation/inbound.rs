@@ -52,6 +52,7 @@ impl Inbound {
 
     pub(super) fn restore(&mut self, ids: &[u16]) {
         let taken = |&id: &u16| Incoming { at: Instant::ZERO, digest: 0, id, topic_id: 0, state: Received::Taken };
+        self.messages.retain(|message| !ids.contains(&message.id));
         self.messages.extend(ids.iter().filter(|&&id| id != 0).map(taken));
     }
 
@@ -59,6 +60,14 @@ impl Inbound {
     pub(super) fn park(self) -> Vec<u16> {
         let kept = |message: &Incoming| matches!(message.state, Received::AskedExactly | Received::Taken);
         self.messages.into_iter().filter(kept).map(|message| message.id).collect()
+    }
+
+    /// What is only remembered for copies that come late.
+    pub(super) fn take_complete(&mut self) -> Self {
+        let messages = std::mem::take(&mut self.messages);
+        let (complete, others) = messages.into_iter().partition(|message| message.state == Received::Complete);
+        self.messages = others;
+        Self { messages: complete }
     }
 
     pub(super) fn tidy(&mut self, now: Instant, late_ms: u32) {
@@ -87,20 +96,12 @@ impl Inbound {
 }
 
 /// FNV-1a. It tells copies of one message apart from another message that has its id; nobody gains by a collision, as only the client's own messages
-/// are compared.
+/// are compared. Never 0.
 fn digest(publish: &Publish<'_>) -> u32 {
-    let head = [publish.topic.kind(), u8::from(publish.retain)];
-    let all =
-        head.iter().chain(&publish.topic.id().to_be_bytes()).chain(publish.payload).copied().collect::<DigestOf>();
-    all.0.max(1)
-}
-
-struct DigestOf(u32);
-
-impl FromIterator<u8> for DigestOf {
-    fn from_iter<T: IntoIterator<Item = u8>>(bytes: T) -> Self {
-        Self(bytes.into_iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)))
-    }
+    let [high, low] = publish.topic.id().to_be_bytes();
+    let head = [publish.topic.kind(), u8::from(publish.retain), high, low];
+    let bytes = head.iter().chain(publish.payload);
+    bytes.fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).max(1)
 }
 
 /// Limits for names that were checked when they became known.
@@ -172,11 +173,16 @@ impl Conversation {
         if known.state.is_asked() {
             return true;
         }
-        let same = known.digest == digest(publish);
+        let digest = digest(publish);
+        if known.digest == 0 && qos == Qos::ExactlyOnce {
+            // An earlier conversation left only its id.
+            known.digest = digest;
+        }
+        let same = known.digest == digest;
         let is_copy = qos == Qos::ExactlyOnce
             && match known.state {
                 // Different content that is not sent again is a new message of a client that counts from the beginning again.
-                Received::Taken => same || publish.duplicate || known.digest == 0,
+                Received::Taken => same || publish.duplicate,
                 _ => same && now < after(known.at, late_ms),
             };
         if is_copy {

@@ -75,7 +75,7 @@ struct Flow {
 struct Rare {
     /// Who it is behind a forwarder.
     node: Box<[u8]>,
-    dialogue: Option<Dialogue>,
+    dialogue: Option<Box<Dialogue>>,
     last_connect: Option<LastConnect>,
     /// The present will, of which the client may change a part.
     will: Option<Box<Will>>,
@@ -172,6 +172,7 @@ impl Protocol for Conversation {
             // Never asked for.
             Reply::Challenge { .. } | Reply::Reauthenticated { .. } | Reply::Retained { .. } => {}
         }
+        self.tidy(now);
         Ok(())
     }
 

@@ -37,8 +37,8 @@ struct Outgoing {
     repeats: u8,
     /// It was sent before.
     duplicate: bool,
-    /// The client did not know its topic id once already.
-    corrected: bool,
+    /// How often the client did not know its topic id.
+    corrections: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl Conversation {
             stage: Stage::Publishing,
             repeats: 0,
             duplicate,
-            corrected: false,
+            corrections: 0,
         };
         self.advance(&mut outgoing, route, out);
         self.flow().outbound.current = Some(outgoing);
@@ -268,9 +268,8 @@ impl Conversation {
         };
         match route {
             Some(route @ Route::Register(_)) => {
-                let repeats = outgoing.repeats;
+                outgoing.corrections = outgoing.corrections.saturating_add(1);
                 self.advance(&mut outgoing, &route, out);
-                outgoing.repeats = repeats;
             }
             _ => self.write(&mut outgoing, out),
         }
@@ -291,7 +290,7 @@ impl Conversation {
                     stage: Stage::Releasing,
                     repeats: 0,
                     duplicate: true,
-                    corrected: true,
+                    corrections: 0,
                 };
                 self.write(&mut outgoing, out);
                 self.flow().outbound.current = Some(outgoing);
@@ -313,6 +312,11 @@ impl Conversation {
         let Some(mut outgoing) = self.flow.as_mut().and_then(|flow| flow.outbound.current.take()) else {
             return Ok(());
         };
+        if outgoing.corrections > self.config.retry_max {
+            // It answers, and will not learn the name.
+            self.next_left(now, out);
+            return Ok(());
+        }
         if outgoing.repeats >= self.config.retry_max {
             self.flow().outbound.current = Some(outgoing);
             if self.phase == Phase::Awake {
@@ -386,16 +390,20 @@ impl Conversation {
             registry.set_known(puback.topic_id, false);
         }
         let Some(mut outgoing) = self.take_current(puback.message_id, Stage::Publishing) else { return };
-        let name = outgoing.delivery.as_ref().map(|delivery| delivery.message.clone());
-        let route = name.filter(|_| !outgoing.corrected).map(|message| self.route(message.topic(), true));
-        let Some(Ok(route @ Route::Register(_))) = route else {
-            self.next_left(now, out);
-            return;
-        };
-        outgoing.corrected = true;
-        outgoing.sent_at = now;
-        self.advance(&mut outgoing, &route, out);
-        self.flow().outbound.current = Some(outgoing);
+        // A second time may be a late copy of the first: it is told again when Tretry has passed, if it is still waited for then.
+        let message = outgoing.delivery.as_ref().map(|delivery| delivery.message.clone());
+        let route = message.filter(|_| outgoing.corrections == 0).map(|message| self.route(message.topic(), true));
+        match route {
+            Some(Ok(route)) => {
+                outgoing.corrections = 1;
+                outgoing.sent_at = now;
+                self.advance(&mut outgoing, &route, out);
+                self.flow().outbound.current = Some(outgoing);
+            }
+            // There is no id left for a name that the client should have known.
+            Some(Err(_)) => self.next_left(now, out),
+            None => self.flow().outbound.current = Some(outgoing),
+        }
     }
 
     pub(super) fn on_pubrec(&mut self, id: u16, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {

@@ -183,7 +183,7 @@ fn a_late_setup_does_not_cost_the_session_that_is_there() {
 #[test]
 fn section_6_10_topic_ids_of_a_kept_session_stay_valid() {
     let mut pair = Pair::new(Config::default());
-    let topic_ids = vec![TopicId { id: 1, name: "a/b".into() }];
+    let topic_ids = vec![TopicId { id: 1, name: "a/b".into(), known: true }];
     pair.present = Some(Parked { topic_ids, ..Parked::default() });
     pair.connect(false);
     pair.expect(&[accepted()]);

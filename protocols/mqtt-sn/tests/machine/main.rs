@@ -5,6 +5,7 @@ mod discovery;
 mod ending;
 mod outbound;
 mod publish;
+mod simulated_client;
 mod simulation;
 mod sleep;
 mod subscribe;

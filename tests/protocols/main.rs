@@ -15,6 +15,7 @@ mod matrix;
 mod mqtt;
 mod mqtt_sn;
 mod paths;
+mod pubsub;
 mod refused;
 mod retained;
 mod sessions;

@@ -44,6 +44,8 @@ async fn gateway_with(change: impl FnOnce(&mut thingway::config::Config)) -> Tes
         Quic::listen(config);
         MqttSn::listen(config);
         Coap::listen(config);
+        // Clients that move, or follow one another, land on either.
+        config.gateway.cores = 2;
         change(config);
     })
     .await

@@ -158,6 +158,27 @@ fn mqttsn_quality_of_service_2_without_a_second_message() {
     server.stop();
 }
 
+/// What is not acknowledged is sent again with DUP, as often as the operator says (Tretry and Nretry, section 6.13). Then the node counts as gone, and
+/// finds the message when it comes back.
+#[test]
+fn mqttsn_lost_acknowledgements() {
+    let server = Server::with("[mqttsn]\nretry_interval = \"200ms\"\nretry_max = 2\n");
+    let publisher = rumqttc().connect(server.endpoint(Transport::Tcp), Options::new(5, "publisher"));
+    let peer = Peer::new(server.mqttsn());
+    peer.exchange(&connect(0, 60, "node"), &CONNACK);
+    peer.exchange(&sn(0x12, b"\x22\x00\x01ab"), &sn(0x13, b"\x20ab\x00\x01\x00"));
+    publisher.publish(publication("ab", "x", 1));
+    peer.expect(&sn(0x0c, b"\x22ab\x00\x01x"));
+    peer.expect(&sn(0x0c, b"\xa2ab\x00\x01x"));
+    peer.expect(&sn(0x0c, b"\xa2ab\x00\x01x"));
+    peer.expect(&DISCONNECT);
+    peer.exchange(&connect(0, 60, "node"), &CONNACK);
+    peer.expect(&sn(0x0c, b"\xa2ab\x00\x01x"));
+    peer.send(&sn(0x0d, b"ab\x00\x01\x00"));
+    peer.exchange(&PINGREQ, &PINGRESP);
+    server.stop();
+}
+
 #[test]
 fn mqttsn_sleep_and_wake() {
     let server = Server::with("");

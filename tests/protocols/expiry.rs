@@ -1,20 +1,31 @@
 //! Message expiry: MQTT 5's interval, CoAP's `expiry` and Max-Age, and protocols that have none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coap_lite::CoapOption;
 
 use crate::{
     coap::Coap,
-    common::{Client, Property, TestGateway, Version, packet::Publish},
+    common::{Client, PATIENCE, Property, TestGateway, Version, packet::Publish},
     endpoint::Endpoint,
     gateway,
     mqtt::Mqtt311,
     mqtt_sn::MqttSn,
 };
 
-/// Between two looks at what time changes.
-const LOOK: Duration = Duration::from_millis(50);
+/// Looks again after a moment, as only time changes what is looked at; but not for ever.
+struct Looks(Instant);
+
+impl Looks {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    async fn again(&self) {
+        assert!(self.0.elapsed() < PATIENCE, "nothing changes");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
 
 /// The retained message of a topic as an MQTT 5 subscriber gets it.
 async fn retained(client: &mut Client, topic: &str) -> Publish {
@@ -37,13 +48,14 @@ async fn mqtt5_expiry_is_max_age_in_coap_and_counts_down() {
     assert!((90..=100).contains(&told), "{told}");
     let first = reader.get("expiry/a").await.number(CoapOption::MaxAge).expect("Max-Age in the answer");
     assert!((90..=told).contains(&first), "{first} after {told}");
+    let looks = Looks::begin();
     loop {
         let later = reader.get("expiry/a").await.number(CoapOption::MaxAge).expect("Max-Age in the answer");
         assert!(later <= first, "{later} after {first}");
         if later < first {
             break;
         }
-        tokio::time::sleep(LOOK).await;
+        looks.again().await;
     }
 
     // Without an interval there is nothing to tell.
@@ -62,13 +74,14 @@ async fn coap_expiry_is_mqtt5_expiry_and_counts_down() {
     let told = subscriber.expect_message().await.message_expiry().expect("an expiry interval");
     assert!((90..=100).contains(&told), "{told}");
     let first = retained(&mut subscriber, "expiry/a").await.message_expiry().expect("an expiry interval");
+    let looks = Looks::begin();
     loop {
         let later = retained(&mut subscriber, "expiry/a").await.message_expiry().expect("an expiry interval");
         assert!(later <= first, "{later} after {first}");
         if later < first {
             break;
         }
-        tokio::time::sleep(LOOK).await;
+        looks.again().await;
     }
 
     subscriber.early();
@@ -80,8 +93,9 @@ async fn coap_expiry_is_mqtt5_expiry_and_counts_down() {
 async fn expired(gateway: &TestGateway) {
     let mut probe = Coap::open(gateway).await;
     assert_eq!(probe.put("expiry/probe", b"x", &["expiry=1", "retain=true"]).await.code, 204);
+    let looks = Looks::begin();
     while probe.get("expiry/probe").await.code == 205 {
-        tokio::time::sleep(LOOK).await;
+        looks.again().await;
     }
 }
 

@@ -16,12 +16,14 @@ mod mqtt;
 mod mqtt_sn;
 mod paths;
 mod pubsub;
+mod quality;
 mod refused;
 mod retained;
 mod sessions;
 mod shared;
 mod silence;
 mod sleep;
+mod table;
 mod wills;
 
 use self::{

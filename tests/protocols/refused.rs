@@ -1,6 +1,7 @@
 //! What is refused, in each protocol's words.
 
 use coap_lite::{CoapOption, RequestType};
+use thingway::config::OrInfinity;
 use thingway_mqtt_sn::packet::{Auth, Connect, Packet, Register, ReturnCode, TopicName, TopicRef};
 
 use crate::{
@@ -159,4 +160,34 @@ async fn mqtt5_says_what_the_others_cannot() {
     assert_eq!(mqtt.puback(9).await.code, 0x10);
     let early: Vec<MqttPacket> = mqtt.early();
     assert!(early.is_empty(), "{early:?}");
+}
+
+/// What a limit of the operator refuses may be tried again later: "congestion" in MQTT-SN, 5.03 in CoAP, "quota exceeded" in MQTT 5.
+#[tokio::test]
+async fn limits_are_told_as_such() {
+    let gateway = gateway_with(|config| {
+        config.mqttsn.topic_ids_max = 1;
+        config.coap.observations_max = 1;
+        config.mqtt.subscriptions_max = OrInfinity::Finite(1);
+    })
+    .await;
+    let mut sn = MqttSn::connect(&gateway, "sn").await;
+    sn.register("refused/a").await;
+    sn.send(&Packet::Register(Register { topic_id: 0, message_id: 99, topic: "refused/b" })).await;
+    let code = |packet: &Packet<'_>| match packet {
+        Packet::Regack(regack) if regack.message_id == 99 => Some(regack.code),
+        _ => None,
+    };
+    assert_eq!(sn.take("REGACK", code).await, ReturnCode::Congestion);
+
+    let mut coap = Coap::connect(&gateway, "coap").await;
+    coap.subscribe("refused/a", 1).await;
+    assert_eq!(coap.observe("refused/b", &[]).await.code, 503);
+
+    let mut mqtt = gateway.client(Version::V5, "mqtt").await;
+    assert_eq!(mqtt.subscribe("refused/a", 1).await, 1);
+    assert_eq!(mqtt.subscribe("refused/b", 1).await, 0x97);
+    let mut old = gateway.client(Version::V311, "old").await;
+    assert_eq!(old.subscribe("refused/a", 1).await, 1);
+    assert_eq!(old.subscribe("refused/b", 1).await, 0x80);
 }

@@ -1,10 +1,12 @@
 //! Keep-alive: how each protocol tells that a client is gone.
 
+use std::time::Instant;
+
 use coap_lite::RequestType;
 
 use crate::{
     coap::{Coap, Request},
-    common::{Connect, Property, Version, packet::Packet},
+    common::{Connect, PATIENCE, Property, Version, packet::Packet},
     endpoint::{Endpoint, Publication},
     gateway, gateway_with,
     mqtt::Mqtt5,
@@ -63,7 +65,9 @@ async fn an_observer_that_resets_is_forgotten() {
     node.expect().await;
     // Nobody subscribes any more.
     let mut asks = gateway.client(Version::V5, "asks").await;
+    let begin = Instant::now();
     loop {
+        assert!(begin.elapsed() < PATIENCE, "somebody still subscribes");
         let id = asks.packet_id();
         asks.send(&crate::common::publish(Version::V5, "silence/a", b"y", 1, id, &[Property::PayloadFormat(1)])).await;
         if asks.puback(id).await.code == 0x10 {

@@ -66,10 +66,7 @@ pub(super) struct Table<C> {
     hasher: RandomState,
 }
 
-struct Slot<C> {
-    generation: u32,
-    entry: Option<(Place, C)>,
-}
+type Slot<C> = Option<(Place, C)>;
 
 impl<C> Table<C> {
     pub fn new() -> Self {
@@ -87,16 +84,16 @@ impl<C> Table<C> {
         self.by_place.find(self.hasher.hash_one(place), same).copied()
     }
 
-    /// Adds a conversation, made with its index and generation, at a place that has none.
-    pub fn insert(&mut self, place: Place, make: impl FnOnce(u32, u32) -> C) -> u32 {
+    /// Adds a conversation, made with its index, at a place that has none.
+    pub fn insert(&mut self, place: Place, make: impl FnOnce(u32) -> C) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| self.add_slot());
         let hash = self.hasher.hash_one(&place);
         if let Some(slot) = self.slot_mut(index) {
-            slot.entry = Some((place, make(index, slot.generation)));
+            *slot = Some((place, make(index)));
         }
         let (chunks, hasher) = (&self.chunks, &self.hasher);
         self.by_place.insert_unique(hash, index, |index| {
-            let entry = slot_of(chunks, *index).and_then(|slot| slot.entry.as_ref());
+            let entry = slot_of(chunks, *index).and_then(Slot::as_ref);
             entry.map_or(0, |(place, _)| hasher.hash_one(place))
         });
         index
@@ -104,8 +101,7 @@ impl<C> Table<C> {
 
     pub fn remove(&mut self, index: u32) -> Option<(Place, C)> {
         let slot = self.slot_mut(index)?;
-        let entry = slot.entry.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        let entry = slot.take()?;
         if let Ok(found) = self.by_place.find_entry(self.hasher.hash_one(&entry.0), |other| *other == index) {
             found.remove();
         }
@@ -114,17 +110,12 @@ impl<C> Table<C> {
     }
 
     pub fn get_mut(&mut self, index: u32) -> Option<(&Place, &mut C)> {
-        let (place, conversation) = self.slot_mut(index)?.entry.as_mut()?;
+        let (place, conversation) = self.slot_mut(index)?.as_mut()?;
         Some((place, conversation))
     }
 
-    /// True when the conversation at an index is still the one that had this generation.
-    pub fn is_current(&self, index: u32, generation: u32) -> bool {
-        slot_of(&self.chunks, index).is_some_and(|slot| slot.generation == generation && slot.entry.is_some())
-    }
-
     pub fn indexes(&self) -> impl Iterator<Item = u32> {
-        self.chunks.iter().flatten().zip(0..).filter(|(slot, _)| slot.entry.is_some()).map(|(_, index)| index)
+        self.chunks.iter().flatten().zip(0..).filter(|(slot, _)| slot.is_some()).map(|(_, index)| index)
     }
 
     #[cfg(test)]
@@ -137,7 +128,7 @@ impl<C> Table<C> {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         if let Some(chunk) = self.chunks.last_mut() {
-            chunk.push(Slot { generation: 0, entry: None });
+            chunk.push(None);
         }
         self.slots_len += 1;
         (self.slots_len - 1) as u32
@@ -148,7 +139,7 @@ impl<C> Table<C> {
     }
 
     fn place(&self, index: u32) -> Option<&Place> {
-        slot_of(&self.chunks, index)?.entry.as_ref().map(|(place, _)| place)
+        slot_of(&self.chunks, index)?.as_ref().map(|(place, _)| place)
     }
 }
 
@@ -201,7 +192,7 @@ mod tests {
                         prop_assert!(table.remove(index).is_none());
                     }
                     (None, true) => {
-                        let index = table.insert(place.clone(), |_, _| key);
+                        let index = table.insert(place.clone(), |_| key);
                         model.insert(key, (index, place));
                     }
                     (found, _) => prop_assert_eq!(found, model.get(&key).map(|(index, _)| *index)),

@@ -1,6 +1,6 @@
 //! Sessions are keyed by client identifier, whatever protocol brings it.
 
-use thingway_mqtt_sn::packet::{Packet, TopicRef};
+use thingway_mqtt_sn::packet::{Packet, Pingreq, TopicRef};
 
 use crate::{
     coap::{Coap, Request},
@@ -116,6 +116,24 @@ async fn mqttsn_unsubscribes() {
     publisher.publish(X).await;
     publisher.publish(Publication { topic: "sessions/b", payload: b"y", ..X }).await;
     assert_eq!(node.expect().await.payload, b"y");
+}
+
+/// What is enough to go on with one's own conversation is not enough to end somebody else's: neither a token of a connection that is closed, nor a
+/// PINGREQ with no more than a name.
+#[tokio::test]
+async fn a_conversation_of_another_protocol_is_not_gone_on_with() {
+    let gateway = gateway().await;
+    let mut coap = Coap::connect(&gateway, "node").await;
+    assert_eq!(coap.request(&Request::new(RequestType::Delete, "mqtt/connection")).await.code, 202);
+    for connect in [Connect::new(Version::V311, "node"), Connect::new(Version::V5, "node").persistent()] {
+        let (mut mqtt, _) = gateway.connect(&connect).await;
+        assert_eq!(coap.put("sessions/a", b"x", &[]).await.code, 401);
+        let mut stranger = MqttSn::open(&gateway).await;
+        stranger.send(&Packet::Pingreq(Pingreq { client_id: "node" })).await;
+        stranger.take("DISCONNECT", |packet| matches!(packet, Packet::Disconnect(_)).then_some(())).await;
+        mqtt.ping().await;
+        assert!(mqtt.early().is_empty());
+    }
 }
 
 /// Without a connection the observation is all there is, and cancelling it ends it.

@@ -136,6 +136,19 @@ async fn a_conversation_of_another_protocol_is_not_gone_on_with() {
     }
 }
 
+/// Behind one address there is one client at a time: who shows another name begins anew, and observers of the one before are told.
+#[tokio::test]
+async fn a_coap_address_is_one_client_at_a_time() {
+    let gateway = gateway().await;
+    let mut guest = Coap::open(&gateway).await;
+    guest.subscribe("sessions/a", 1).await;
+    assert_eq!(guest.put("sessions/b", b"x", &[]).await.code, 204);
+    assert_eq!(guest.put("sessions/a", b"own", &[]).await.code, 204);
+    assert_eq!(guest.expect().await.payload, b"own");
+    assert_eq!(guest.put("sessions/b", b"x", &["clientid=another"]).await.code, 204);
+    assert_eq!(guest.notification().await.1.code, 503);
+}
+
 /// Without a connection the observation is all there is, and cancelling it ends it.
 #[tokio::test]
 async fn a_coap_observation_ends_when_it_is_cancelled() {

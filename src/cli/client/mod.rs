@@ -3,14 +3,14 @@
 //! | module | what |
 //! | --- | --- |
 //! | `arguments`, `url` | what can be typed |
-//! | `client` | what a client of any protocol can do, and what a message is |
+//! | `conversation` | what a client of any protocol can do, and what a message is |
 //! | `publish`, `subscribe`, `print` | lines, repetitions, counts and times, whatever is spoken |
 //! | `mqtt`, `transport`, `tls` | MQTT, over streams |
 //! | `mqttsn`, `coap`, `udp` | MQTT-SN and CoAP, over UDP |
 
 mod arguments;
-mod client;
 mod coap;
+mod conversation;
 mod error;
 mod mqtt;
 mod mqttsn;

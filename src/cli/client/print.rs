@@ -2,7 +2,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value as Json};
 
-use super::{arguments::SubscribeArguments, client::Message};
+use super::{arguments::SubscribeArguments, conversation::Message};
 
 /// Prints a message on a line of its own.
 pub fn print(message: Message, arguments: &SubscribeArguments) -> io::Result<()> {

@@ -2,7 +2,7 @@ use std::{fs, io, io::BufRead, thread};
 
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{arguments::PublishArguments, client::Client, error::ClientError};
+use super::{arguments::PublishArguments, conversation::Client, error::ClientError};
 
 /// Publishes what the arguments say, and ends.
 pub async fn publish(mut client: impl Client, arguments: &PublishArguments) -> Result<(), ClientError> {

@@ -1,6 +1,6 @@
 use tokio::time::timeout;
 
-use super::{arguments::SubscribeArguments, client::Client, error::ClientError, print::print};
+use super::{arguments::SubscribeArguments, conversation::Client, error::ClientError, print::print};
 
 /// Why `sub` ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

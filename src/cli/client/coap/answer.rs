@@ -3,7 +3,7 @@ use thingway_coap::codec::{Code, Kind, Packet, media_type, option};
 use thingway_contract::{Qos, TopicFilter, TopicLimits};
 
 use super::request::Requests;
-use crate::cli::client::{client::Message, print::insert};
+use crate::cli::client::{conversation::Message, print::insert};
 
 /// What is subscribed to.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ use self::{
 };
 use super::{
     arguments::{ConnectArguments, PublishArguments, SubscribeArguments, refuse},
-    client::{self, Message},
+    conversation::{self, Message},
     error::ClientError,
     udp::Datagrams,
     url::Host,
@@ -197,7 +197,7 @@ fn push_query(request: &mut Packet, name: &str, value: &str) -> Result<(), Clien
     request::push(request, option::URI_QUERY, &format!("{name}={value}"))
 }
 
-impl client::Client for Client {
+impl conversation::Client for Client {
     async fn publish(&mut self, arguments: &PublishArguments, payload: &[u8]) -> Result<(), ClientError> {
         let qos = arguments.qos.0.unwrap_or_default();
         let mut request = self.requests.topic(Code::PUT, arguments.topic.as_deref().unwrap_or_default())?;

@@ -2,7 +2,7 @@ use thingway_coap::{blockwise::Block, codec::Kind, message::Transmission};
 
 use super::*;
 use crate::cli::client::{
-    client::Client as _,
+    conversation::Client as _,
     publish::publish,
     testing::{Peer, pub_arguments, sub_arguments},
 };

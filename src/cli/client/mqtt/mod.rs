@@ -12,7 +12,7 @@ use thingway_mqtt::{
 use self::connection::{Connection, decode, explain, unexpected};
 use super::{
     arguments::{ConnectArguments, PublishArguments, SubscribeArguments, refuse},
-    client::{self, Message},
+    conversation::{self, Message},
     error::ClientError,
     print::{insert, insert_bytes},
     url::Transport,
@@ -155,7 +155,7 @@ impl Client {
     }
 }
 
-impl client::Client for Client {
+impl conversation::Client for Client {
     async fn publish(&mut self, arguments: &PublishArguments, payload: &[u8]) -> Result<(), ClientError> {
         let properties = self.publish_properties(arguments)?;
         let qos = arguments.qos.0.unwrap_or_default();

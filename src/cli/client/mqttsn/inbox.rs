@@ -8,7 +8,7 @@ use thingway_mqtt_sn::{
 };
 
 use super::told;
-use crate::cli::client::{client::Message, error::ClientError};
+use crate::cli::client::{conversation::Message, error::ClientError};
 
 /// Most messages that wait to be printed. Further ones are as good as lost on the way: those of QoS 1 and 2 come again.
 const WAITING_MAX: usize = 1024;

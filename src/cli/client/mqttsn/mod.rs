@@ -24,7 +24,7 @@ use thingway_mqtt_sn::{
 use self::{inbox::Inbox, link::Link};
 use super::{
     arguments::{PublishArguments, SubscribeArguments, refuse},
-    client::{self, Message},
+    conversation::{self, Message},
     error::ClientError,
 };
 
@@ -151,7 +151,7 @@ enum Refused {
     Otherwise(String),
 }
 
-impl client::Client for Client {
+impl conversation::Client for Client {
     async fn publish(&mut self, arguments: &PublishArguments, payload: &[u8]) -> Result<(), ClientError> {
         let refused = match self.publish_once(arguments, payload).await? {
             Ok(()) => return Ok(()),

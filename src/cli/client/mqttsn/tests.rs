@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{link::Timing, *};
 use crate::cli::client::{
-    client::Client as _,
+    conversation::Client as _,
     publish::publish,
     testing::{Peer, pub_arguments, sub_arguments},
     udp::Datagrams,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{PROTOCOL, accepted, link::encode, short};
 use crate::cli::client::{
     arguments::{PublishArguments, SubscribeArguments, refuse},
-    client::{Client, Message},
+    conversation::{Client, Message},
     error::ClientError,
     udp::Datagrams,
     url::Host,

@@ -34,8 +34,8 @@ pub struct Message {
     pub topic: String,
     /// Payload.
     pub payload: Vec<u8>,
-    /// Quality of service that it came with.
-    pub qos: Qos,
+    /// Quality of service that it came with, where the protocol tells.
+    pub qos: Option<Qos>,
     /// It was retained.
     pub retain: bool,
     /// It was sent again.

@@ -26,7 +26,9 @@ fn as_json(message: Message) -> Json {
     let mut object = message.properties;
     insert(&mut object, "topic", message.topic);
     insert_bytes(&mut object, "payload", &message.payload);
-    insert(&mut object, "qos", message.qos as u8);
+    if let Some(qos) = message.qos {
+        insert(&mut object, "qos", qos as u8);
+    }
     insert(&mut object, "retain", message.retain);
     insert(&mut object, "duplicate", message.duplicate);
     Json::Object(object)
@@ -60,7 +62,7 @@ mod tests {
         let mut message = Message {
             topic: "a/b".into(),
             payload: b"x".to_vec(),
-            qos: Qos::AtLeastOnce,
+            qos: Some(Qos::AtLeastOnce),
             retain: true,
             duplicate: false,
             properties: Map::new(),

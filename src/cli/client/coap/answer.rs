@@ -1,6 +1,6 @@
 use serde_json::Map;
 use thingway_coap::codec::{Code, Kind, Packet, media_type, option};
-use thingway_contract::{Qos, TopicFilter, TopicLimits};
+use thingway_contract::{TopicFilter, TopicLimits};
 
 use super::request::Requests;
 use crate::cli::client::{conversation::Message, print::insert};
@@ -28,13 +28,15 @@ impl Observation {
         if let Some(format) = format {
             insert(&mut properties, "content_type", &*media_type(format));
         }
+        insert(&mut properties, "confirmable", notification.kind() != Kind::NonConfirmable);
         if let Some(secs) = notification.uint(option::MAX_AGE) {
             insert(&mut properties, "expiry_secs", secs);
         }
         Message {
             topic: self.topic(notification, requests),
             payload: Vec::new(),
-            qos: if notification.kind() == Kind::NonConfirmable { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+            // A message of QoS 0 may be confirmable for reasons of its own (RFC 7641, section 4.5).
+            qos: None,
             retain: false,
             duplicate: false,
             properties,

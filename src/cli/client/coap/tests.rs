@@ -69,9 +69,13 @@ async fn subscribed(
     result
 }
 
-/// Messages as topic, payload, quality of service and retain flag.
-fn told(messages: &[Message]) -> Vec<(&str, &[u8], u8, bool)> {
-    messages.iter().map(|message| (&*message.topic, &*message.payload, message.qos as u8, message.retain)).collect()
+/// Messages as topic, payload, whether they were confirmable, and retain flag.
+fn told(messages: &[Message]) -> Vec<(&str, &[u8], bool, bool)> {
+    let told = |message| {
+        let Message { topic, payload, retain, properties, .. }: &Message = message;
+        (&**topic, &**payload, properties["confirmable"] == true, *retain)
+    };
+    messages.iter().map(told).collect()
 }
 
 /// The next request: its method, path and query on one line.
@@ -255,7 +259,7 @@ async fn a_connection_is_opened_kept_and_closed() {
         let request = asked(peer, "0.04 mqtt/connection?clientid=me&token=123").await;
         peer.says(&answer(&request, Code::DELETED, b"").to_bytes()).await;
     });
-    assert_eq!(told(&result.await.unwrap()), [("a//b", &b"x"[..], 1, false)]);
+    assert_eq!(told(&result.await.unwrap()), [("a//b", &b"x"[..], true, false)]);
 }
 
 #[tokio::test]
@@ -293,10 +297,18 @@ async fn retained_and_live_messages_of_several_filters() {
     let messages = result.await.unwrap();
     assert_eq!(
         told(&messages),
-        [("a", &b"kept"[..], 1, true), ("a", b"x", 1, false), ("b", b"y", 0, false), ("b", b"", 0, false)]
+        [
+            ("a", &b"kept"[..], true, true),
+            ("a", b"x", true, false),
+            ("b", b"y", false, false),
+            ("b", b"", false, false)
+        ]
     );
     let properties = serde_json::Value::Object(messages[0].properties.clone());
-    assert_eq!(properties, serde_json::json!({"content_type": "application/json", "expiry_secs": 9}));
+    assert_eq!(
+        properties,
+        serde_json::json!({"content_type": "application/json", "confirmable": true, "expiry_secs": 9})
+    );
 }
 
 #[tokio::test]
@@ -321,7 +333,7 @@ async fn an_answer_that_a_notification_overtook_is_asked_for_again() {
         peer.says(&observed(&again, b"kept").to_bytes()).await;
         ended(peer, &request).await;
     });
-    assert_eq!(told(&result.await.unwrap()), [("a", &b"new"[..], 1, false), ("a", b"kept", 1, true)]);
+    assert_eq!(told(&result.await.unwrap()), [("a", &b"new"[..], true, false), ("a", b"kept", true, true)]);
 }
 
 #[tokio::test]
@@ -356,7 +368,7 @@ async fn large_notifications_are_fetched() {
         }
         ended(peer, &registration).await;
     });
-    assert_eq!(told(&result.await.unwrap()), [("a/+", &body[..], 1, false), ("a/+", b"next", 0, false)]);
+    assert_eq!(told(&result.await.unwrap()), [("a/+", &body[..], true, false), ("a/+", b"next", false, false)]);
 }
 
 #[tokio::test]
@@ -376,7 +388,7 @@ async fn a_proof_of_the_address_is_given() {
         assert_eq!(request.uint(option::OBSERVE), Some(1));
         peer.says(&answer(&request, Code::NO_CONTENT, b"").to_bytes()).await;
     });
-    assert_eq!(told(&result.await.unwrap()), [("a", &b"kept"[..], 1, true)]);
+    assert_eq!(told(&result.await.unwrap()), [("a", &b"kept"[..], true, true)]);
 }
 
 #[tokio::test]

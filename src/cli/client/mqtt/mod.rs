@@ -243,7 +243,7 @@ fn message(publish: &Publish<'_>) -> Message {
     Message {
         topic: publish.topic.to_owned(),
         payload: publish.payload.to_vec(),
-        qos: publish.qos,
+        qos: Some(publish.qos),
         retain: publish.retain,
         duplicate: publish.duplicate,
         properties: as_json(publish.properties),

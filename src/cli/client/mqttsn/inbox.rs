@@ -134,7 +134,7 @@ impl Inbox {
         let message = Message {
             topic,
             payload: publish.payload.to_vec(),
-            qos,
+            qos: Some(qos),
             retain: publish.retain,
             duplicate: publish.duplicate,
             properties: Map::new(),

@@ -62,7 +62,10 @@ async fn subscribed(
 
 /// Messages as topic, payload, quality of service and retain flag.
 fn told(messages: &[Message]) -> Vec<(&str, &[u8], u8, bool)> {
-    messages.iter().map(|message| (&*message.topic, &*message.payload, message.qos as u8, message.retain)).collect()
+    messages
+        .iter()
+        .map(|message| (&*message.topic, &*message.payload, message.qos.expect("told") as u8, message.retain))
+        .collect()
 }
 
 #[tokio::test]

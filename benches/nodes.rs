@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench nodes` connects a million clients over UDP, each from an address of its own in 127.0.0.0/8, all through one
 //! socket; `CLIENTS=10000 cargo bench --bench nodes` fewer. `SUBSCRIBE=1` has each subscribe to a topic of its own. `CORES` (0: all)
-//! is how many threads serve them. `SIZES=1` counts allocations and tells what sizes a client holds.
+//! is how many threads serve them. `REST` (seconds, 45) is how long they are left alone. `SIZES=1` counts allocations and tells what sizes a client holds.
 //!
 //! All answers are checked, lost datagrams are sent again; a wrong answer or none ends the bench with a panic.
 
@@ -55,6 +55,11 @@ fn main() {
     assert_eq!(gauges.subscriptions, if subscribe { count } else { 0 });
     println!("  gateway says           {} connected, {} subscriptions", gauges.connected, gauges.subscriptions);
 
+    // What is kept for copies of CONNECT that come late is forgotten.
+    runtime.block_on(async { tokio::time::sleep(Duration::from_secs(number("REST", 45))).await });
+    let settled = (resident_bytes() as f64 - slope.resident_before as f64) / count as f64;
+    println!("  at rest      {settled:>9.1} bytes a client, all things taken together");
+
     let begun = (Instant::now(), Threads::now());
     clients.ask(0..count, |_| vec![2, 0x16], |_, answer| answer.starts_with(&[2, 0x17]));
     report_time("keep-alive round", count, &begun);
@@ -75,7 +80,7 @@ fn main() {
     clients.ask(0..count, |_| vec![2, 0x18], |_, answer| answer.starts_with(&[2, 0x18]));
     while gateway.bus().gauges().sessions > 0 || gateway.cores().connections() > 0 {
         assert!(begun.0.elapsed() < PATIENCE, "clients are left: {:?}", gateway.bus().gauges());
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(10)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
     }
     report_time("disconnect", count, &begun);
     println!(

@@ -380,4 +380,13 @@ mod tests {
         // With the 104 bytes that the runtime adds it then fits three cache line pairs.
         assert!(bytes <= 280, "{bytes}");
     }
+
+    /// What every MQTT-SN and CoAP client costs in the driver's table.
+    #[test]
+    fn a_conversation_of_datagrams_is_small() {
+        let (mqttsn, coap) =
+            (datagram::talk_bytes::<mqttsn::Conversation>(), datagram::talk_bytes::<coap::Conversation>());
+        assert!(mqttsn <= 160, "{mqttsn}");
+        assert!(coap <= 232, "{coap}");
+    }
 }

@@ -17,10 +17,8 @@ const DELIVERIES_PER_BATCH: usize = 64;
 pub(super) struct Conversation<P: Protocol> {
     pub machine: P,
     session: Option<Arc<Session>>,
-    /// A request for a session that another connection holds, to be asked again.
-    pending: Option<Box<SessionRequest>>,
-    /// Known until a session is granted, which then tells who it is.
-    peer: Option<Box<Peer>>,
+    /// Until a session is granted, which then tells who the peer is.
+    opening: Option<Box<Opening>>,
     epoch: u32,
     /// The window was full: deliver again only after input, a reply or a timeout.
     pub blocked: bool,
@@ -28,6 +26,13 @@ pub(super) struct Conversation<P: Protocol> {
     shed: bool,
     /// The peer was told why it ends.
     pub wrote_last_words: bool,
+}
+
+/// A conversation that has no session yet.
+struct Opening {
+    peer: Peer,
+    /// For a session that another connection holds, to be asked again.
+    pending: Option<Box<SessionRequest>>,
 }
 
 /// What a conversation needs for a turn.
@@ -82,8 +87,7 @@ impl<P: Protocol> Conversation<P> {
         Self {
             machine: P::open(&service.config, &peer, now),
             session: None,
-            pending: None,
-            peer: Some(Box::new(peer)),
+            opening: Some(Box::new(Opening { peer, pending: None })),
             epoch: 0,
             blocked: false,
             shed,
@@ -93,7 +97,7 @@ impl<P: Protocol> Conversation<P> {
 
     /// True while another connection's session is waited for. Input must wait, too.
     pub fn is_pending(&self) -> bool {
-        self.pending.is_some()
+        self.opening.as_ref().is_some_and(|opening| opening.pending.is_some())
     }
 
     /// The session that was granted.
@@ -187,10 +191,10 @@ impl<P: Protocol> Conversation<P> {
     fn begin_connect(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if let Some(info) = self.session.as_ref().and_then(|session| session.connection()) {
-            self.peer = Some(Box::new(peer_again(info)));
+            self.opening = Some(Box::new(Opening { peer: peer_again(info), pending: None }));
             self.depart(DepartCause::Normal, turn.service, now, &mut core.lane);
         }
-        let Some(peer) = &self.peer else { return Err(Stop::Gone) };
+        let Some(Opening { peer, .. }) = self.opening.as_deref() else { return Err(Stop::Gone) };
         if self.shed {
             return self.refuse_session(Refusal::Busy, turn, core);
         }
@@ -229,12 +233,13 @@ impl<P: Protocol> Conversation<P> {
                 let Granted { session, epoch, connected } = *granted;
                 self.session = Some(session);
                 self.epoch = epoch;
-                self.peer = None;
+                self.opening = None;
                 let reply = Reply::Connected(Box::new(connected));
                 self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)
             }
             ConnectOutcome::Occupied => {
-                self.pending = Some(request);
+                let Some(opening) = &mut self.opening else { return Err(Stop::Gone) };
+                opening.pending = Some(request);
                 Ok(())
             }
             ConnectOutcome::Refused(refusal) => self.refuse_session(refusal, turn, core),
@@ -250,9 +255,9 @@ impl<P: Protocol> Conversation<P> {
 
     /// Asks again for a session that another connection had. True when there was an answer, which may have left requests in the outbox.
     pub fn poll_pending(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, bool> {
-        let Some(request) = self.pending.take() else { return Ok(false) };
+        let Some(request) = self.opening.as_mut().and_then(|opening| opening.pending.take()) else { return Ok(false) };
         self.connect(request, turn, core)?;
-        Ok(self.pending.is_none())
+        Ok(!self.is_pending())
     }
 
     /// Moves one batch of deliveries from the session's queue through the machine into the outbox; with `hold` none, but a signal to end is seen.
@@ -337,7 +342,9 @@ impl<P: Protocol> Conversation<P> {
             }
         };
         self.depart(cause, service, now, &mut core.lane);
-        self.pending = None;
+        if let Some(opening) = &mut self.opening {
+            opening.pending = None;
+        }
     }
 
     /// Counts a fault and has it logged.
@@ -356,7 +363,7 @@ impl<P: Protocol> Conversation<P> {
     }
 
     fn remote(&self) -> RemoteName {
-        let peer = self.peer.as_ref().and_then(|peer| peer.remote);
+        let peer = self.opening.as_ref().and_then(|opening| opening.peer.remote);
         RemoteName(peer.or_else(|| self.session.as_ref()?.connection()?.remote))
     }
 }

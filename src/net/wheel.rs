@@ -1,6 +1,6 @@
 //! The timers of connections.
 
-use std::task::Waker;
+use std::{num::NonZeroU32, task::Waker};
 
 use thingway_contract::Instant;
 
@@ -12,7 +12,7 @@ const SLOTS: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerId {
     index: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
 /// One core's timers: a wheel of slots, so that arming, cancelling and firing cost the same however many there are.
@@ -31,8 +31,9 @@ pub struct Wheel {
 
 #[derive(Debug)]
 struct Entry {
-    generation: u32,
-    at_tick: u64,
+    generation: NonZeroU32,
+    /// In ticks, which 32 bits hold for thirteen years.
+    at_tick: u32,
     waker: Option<Waker>,
 }
 
@@ -45,13 +46,13 @@ impl Wheel {
     /// Wakes `waker` once `at` has passed.
     pub fn arm(&mut self, at: Instant, waker: Waker) -> TimerId {
         // Rounded up: never early.
-        let at_tick = at.as_millis().div_ceil(TICK_MS).max(self.tick);
+        let at_tick = at.as_millis().div_ceil(TICK_MS).max(self.tick).min(u32::MAX.into());
         let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { generation: 0, at_tick: 0, waker: None });
+            self.entries.push(Entry { generation: NonZeroU32::MIN, at_tick: 0, waker: None });
             (self.entries.len() - 1) as u32
         });
         let entry = &mut self.entries[index as usize];
-        entry.at_tick = at_tick;
+        entry.at_tick = at_tick as u32;
         entry.waker = Some(waker);
         let id = TimerId { index, generation: entry.generation };
         self.place(id, at_tick);
@@ -65,6 +66,12 @@ impl Wheel {
         {
             self.release(id.index);
         }
+    }
+
+    /// True when a timer is armed that fires no later than one for `at` would.
+    pub fn covers(&self, id: Option<TimerId>, at: Instant) -> bool {
+        let entry = id.and_then(|id| self.entries.get(id.index as usize).filter(|e| e.generation == id.generation));
+        entry.is_some_and(|entry| u64::from(entry.at_tick) <= at.as_millis().div_ceil(TICK_MS))
     }
 
     /// Number of armed timers.
@@ -90,13 +97,13 @@ impl Wheel {
                 if entry.generation != id.generation {
                     continue;
                 }
-                if entry.at_tick <= target {
+                if u64::from(entry.at_tick) <= target {
                     let waker = self.release(id.index);
                     if let Some(waker) = waker {
                         waker.wake();
                     }
                 } else {
-                    self.place(id, entry.at_tick);
+                    self.place(id, entry.at_tick.into());
                 }
             }
         }
@@ -109,7 +116,7 @@ impl Wheel {
 
     fn release(&mut self, index: u32) -> Option<Waker> {
         let entry = &mut self.entries[index as usize];
-        entry.generation = entry.generation.wrapping_add(1);
+        entry.generation = entry.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.free.push(index);
         entry.waker.take()
     }
@@ -153,6 +160,9 @@ mod tests {
                         let at = Instant::from_millis(now.as_millis() + value);
                         let count = Arc::new(Count::default());
                         let id = wheel.arm(at, Waker::from(count.clone()));
+                        let tick = at.as_millis().div_ceil(TICK_MS) * TICK_MS;
+                        prop_assert!(wheel.covers(Some(id), at) && wheel.covers(Some(id), Instant::from_millis(tick + 1)));
+                        prop_assert!(!wheel.covers(Some(id), Instant::from_millis(tick - TICK_MS)));
                         serial += 1;
                         model.insert((at.as_millis(), serial), (id, count));
                     }
@@ -161,6 +171,7 @@ mod tests {
                         if let Some((id, count)) = at.and_then(|key| model.remove(&key)) {
                             wheel.cancel(id);
                             wheel.cancel(id);
+                            prop_assert!(!wheel.covers(Some(id), Instant::NEVER));
                             prop_assert_eq!(count.0.load(Ordering::Relaxed), 0);
                         }
                     }

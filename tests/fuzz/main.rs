@@ -53,28 +53,75 @@ const PACKETS: &[&[u8]] = &[
     b"\xf0\x06\x18\x04\x15\0\x01M",
 ];
 
+/// Datagrams of MQTT-SN, to be damaged.
+const MQTT_SN_DATAGRAMS: &[&[u8]] = &[
+    b"\x03\x01\x01",
+    b"\x07\x04\x04\x01\0\x0ac",
+    b"\x07\x04\x08\x01\0\x0ac",
+    b"\x0c\x03PLAIN\0u\0p",
+    b"\x05\x07\x20wt",
+    b"\x04\x09wm",
+    b"\x09\x0a\0\0\0\x01a/b",
+    b"\x08\x0d\x20\0\x01\0\x02x",
+    b"\x08\x0c\x62ab\0\0x",
+    b"\x08\x0c\x40\0\x01\0\x03x",
+    b"\x08\x12\x20\0\x04a/#",
+    b"\x07\x0b\0\x01\0\x05\0",
+    b"\x04\x10\0\x03",
+    b"\x03\x16c",
+    b"\x04\x18\0\x0a",
+    b"\x05\xfe\0nn\x07\x04\x04\x01\0\x0ac",
+    b"\x01\0\x09\x0c\0\0\x01\0\0",
+];
+
+/// Datagrams of CoAP, to be damaged.
+const COAP_DATAGRAMS: &[&[u8]] = &[
+    b"\x40\0\0\x01",
+    b"\x41\x01\0\x02t\x60\x52ps\x01a",
+    b"\x40\x03\0\x03\xb2ps\x01a\xffx",
+    b"\x50\x02\0\x04\xb2ps\x01a\x45q=1&r\xffx",
+    b"\x41\x03\0\x05t\xb2ps\x01a\xd1\x03\x08\xff0123456789abcdef",
+    b"\x41\x01\0\x06t\xbb.well-known\x04core",
+    b"\x41\x02\0\x07t\xb4mqtt\x0aconnection\x4ac=1&u=2&p=3",
+    b"\x60\0\0\x01",
+    b"\x70\0\0\x02",
+];
+
+/// A few of these packets and some noise, in parts damaged.
+fn damaged(random: &mut Random, packets: &[&[u8]]) -> Vec<u8> {
+    let mut data = Vec::new();
+    for _ in 0..random.below(20) {
+        match random.below(4) {
+            0 => data.extend((0..random.below(40)).map(|_| random.byte())),
+            _ => data.extend_from_slice(packets[random.below(packets.len())]),
+        }
+    }
+    for _ in 0..random.below(6) {
+        if !data.is_empty() {
+            let at = random.below(data.len());
+            match random.below(3) {
+                0 => data[at] = random.byte(),
+                1 => data[at] ^= 1 << random.below(8),
+                _ => drop(data.drain(at..(at + random.below(8)).min(data.len()))),
+            }
+        }
+    }
+    data
+}
+
 #[test]
 fn mqtt_bytes() {
-    smoke("mqtt_bytes", |random| {
-        let mut data = Vec::new();
-        for _ in 0..random.below(20) {
-            match random.below(4) {
-                0 => data.extend((0..random.below(40)).map(|_| random.byte())),
-                _ => data.extend_from_slice(PACKETS[random.below(PACKETS.len())]),
-            }
-        }
-        for _ in 0..random.below(6) {
-            if !data.is_empty() {
-                let at = random.below(data.len());
-                match random.below(3) {
-                    0 => data[at] = random.byte(),
-                    1 => data[at] ^= 1 << random.below(8),
-                    _ => drop(data.drain(at..(at + random.below(8)).min(data.len()))),
-                }
-            }
-        }
-        thingway_mqtt::fuzz_bytes(&data);
-    });
+    smoke("mqtt_bytes", |random| thingway_mqtt::fuzz_bytes(&damaged(random, PACKETS)));
+}
+
+#[test]
+fn mqtt_sn_bytes() {
+    smoke("mqtt_sn_bytes", |random| thingway_mqtt_sn::fuzz_bytes(&damaged(random, MQTT_SN_DATAGRAMS)));
+}
+
+#[test]
+fn coap_bytes() {
+    smoke("coap_bytes", |random| thingway_coap::fuzz_bytes(&damaged(random, COAP_DATAGRAMS)));
 }
 
 #[test]

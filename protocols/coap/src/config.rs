@@ -46,9 +46,9 @@ pub struct Config {
     /// Sixteen secret bytes: connection tokens, Echo values and message ids come from them. They must be the same in all listeners that a client may move
     /// between, and unknown to everybody else. After a change clients cannot move with their old tokens any more.
     pub secret: [u8; 16],
-    /// Only serve topics to peers that have opened a connection (`POST mqtt/connection`): the others get 4.01.
+    /// Only serve topics to peers that have opened a connection (`POST mqtt/connection`): the others get 4.00.
     pub connection_required: bool,
-    /// A connection from which no request comes for one and a half times so many seconds ends; 0 switches that off. At most 43,690 count.
+    /// A connection from which no request comes for one and a half times so many seconds ends; 0 switches that off.
     pub heartbeat_secs: u16,
     /// Seconds that a connection's session outlives it; 0 ends it at once.
     pub session_expiry_secs: u32,
@@ -72,7 +72,8 @@ pub struct Config {
     pub observations_max: usize,
     /// Non-confirmable notifications of an observation between two that must be acknowledged.
     pub unconfirmed_max: u32,
-    /// Seconds after which a notification must be acknowledged again, at most 86,400 (RFC 7641, section 4.5).
+    /// Seconds after which a notification must be acknowledged again, at most 86,400 (RFC 7641, section 4.5). An observer from whom nothing came for so
+    /// long, because there was nothing to notify, is pinged.
     pub confirm_secs: u32,
     /// Most bytes in a block: 16, 32, 64, 128, 256, 512 or 1024. Others count as the next smaller.
     pub block_bytes_max: usize,

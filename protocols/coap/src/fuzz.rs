@@ -230,7 +230,7 @@ impl Driven {
                 let payload: &[u8] = if filter.filter().starts_with('$') {
                     b"\xa2\0\x61t\x02\x6ccore.ps.data"
                 } else {
-                    &[b'r'; 2000][..usize::from(choice) * 60]
+                    &[b'r'; 15_300][..usize::from(choice) * 60]
                 };
                 let messages = match choice & 3 {
                     0 => Ok(Vec::new()),

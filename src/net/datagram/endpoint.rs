@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -50,7 +50,7 @@ pub(super) struct Endpoint<P: DatagramProtocol> {
     core: usize,
     table: Table<Talk<P>>,
     /// Conversations whose peers have not shown that they are there, the oldest first; some are no such any more.
-    unproven: VecDeque<(u32, u32)>,
+    unproven: VecDeque<Weak<Nudge>>,
     unproven_len: usize,
     woken: Arc<Woken>,
     due: VecDeque<Arc<Nudge>>,
@@ -91,7 +91,6 @@ struct Talk<P: DatagramProtocol> {
     nudge: Arc<Nudge>,
     allowance: Option<Box<Allowance>>,
     timer: Option<TimerId>,
-    timer_at: Instant,
     /// Index in [`Out::locals`].
     local: u16,
     unproven: bool,
@@ -104,11 +103,10 @@ struct Woken {
     waker: Mutex<Option<Waker>>,
 }
 
-/// Wakes one conversation.
+/// Wakes one conversation, and tells whether it is still the one.
 struct Nudge {
     woken: Arc<Woken>,
     index: u32,
-    generation: u32,
     queued: AtomicBool,
 }
 
@@ -200,7 +198,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             let Some(nudge) = self.due.pop_front() else { break };
             // Cleared before the look: whoever wakes it later queues it again.
             nudge.queued.store(false, Ordering::Release);
-            if self.table.is_current(nudge.index, nudge.generation) {
+            if is_current(&mut self.table, &nudge) {
                 self.converse(nudge.index, None, core, now);
             }
         }
@@ -283,12 +281,11 @@ impl<P: DatagramProtocol> Endpoint<P> {
         counters.connections.fetch_add(1, Ordering::Relaxed);
         self.service.cores.enter(self.core);
         let (service, woken) = (&self.service, &self.woken);
-        Some(self.table.insert(place, |index, generation| Talk {
+        Some(self.table.insert(place, |index| Talk {
             conversation: Conversation::new(service, peer, shed, now),
-            nudge: Arc::new(Nudge { woken: woken.clone(), index, generation, queued: AtomicBool::new(false) }),
+            nudge: Arc::new(Nudge { woken: woken.clone(), index, queued: AtomicBool::new(false) }),
             allowance: Allowance::new(&service.rates, now),
             timer: None,
-            timer_at: Instant::NEVER,
             local,
             unproven: false,
         }))
@@ -297,10 +294,6 @@ impl<P: DatagramProtocol> Endpoint<P> {
     /// One conversation's turn, with a datagram from its peer or without.
     fn converse(&mut self, index: u32, datagram: Option<&[u8]>, core: &mut CoreLocal, now: Instant) {
         let Some((place, talk)) = self.table.get_mut(index) else { return };
-        if talk.timer_at <= now {
-            talk.timer = None;
-            talk.timer_at = Instant::NEVER;
-        }
         let waker = Waker::from(talk.nudge.clone());
         let turn = Turn { service: &*self.service, waker: &waker, now };
         let mut refused = 0;
@@ -326,19 +319,18 @@ impl<P: DatagramProtocol> Endpoint<P> {
             return self.close(index, DepartCause::Normal, core, now);
         }
         let deadline = talk.conversation.machine.deadline();
-        if deadline < talk.timer_at {
+        if !deadline.is_never() && !core.wheel.covers(talk.timer, deadline) {
             if let Some(timer) = talk.timer.take() {
                 core.wheel.cancel(timer);
             }
             talk.timer = Some(core.wheel.arm(deadline, waker));
-            talk.timer_at = deadline;
         }
         let unproven = standing < Standing::Established;
         if unproven != talk.unproven {
             talk.unproven = unproven;
             if unproven {
-                let generation = talk.nudge.generation;
-                self.note_unproven(index, generation, core, now);
+                let nudge = Arc::downgrade(&talk.nudge);
+                self.note_unproven(nudge, core, now);
             } else {
                 self.unproven_len -= 1;
                 self.shared.counters.established.fetch_add(1, Ordering::Relaxed);
@@ -346,22 +338,22 @@ impl<P: DatagramProtocol> Endpoint<P> {
         }
     }
 
-    fn note_unproven(&mut self, index: u32, generation: u32, core: &mut CoreLocal, now: Instant) {
+    fn note_unproven(&mut self, nudge: Weak<Nudge>, core: &mut CoreLocal, now: Instant) {
         self.unproven_len += 1;
-        self.unproven.push_back((index, generation));
+        self.unproven.push_back(nudge);
         if self.unproven_len > self.options.unproven_max {
             self.evict_unproven(core, now);
         }
         if self.unproven.len() > 2 * self.options.unproven_max + 64 {
             let table = &mut self.table;
-            self.unproven.retain(|(index, generation)| is_unproven(table, *index, *generation));
+            self.unproven.retain(|nudge| is_unproven(table, nudge).is_some());
         }
     }
 
     /// Ends the oldest conversation whose peer has not shown that it is there. False when there is none.
     fn evict_unproven(&mut self, core: &mut CoreLocal, now: Instant) -> bool {
-        while let Some((index, generation)) = self.unproven.pop_front() {
-            if is_unproven(&mut self.table, index, generation) {
+        while let Some(nudge) = self.unproven.pop_front() {
+            if let Some(index) = is_unproven(&mut self.table, &nudge) {
                 self.close(index, DepartCause::Closed, core, now);
                 self.shared.counters.evicted.fetch_add(1, Ordering::Relaxed);
                 return true;
@@ -429,8 +421,15 @@ impl<P: DatagramProtocol> Drop for Endpoint<P> {
     }
 }
 
-fn is_unproven<P: DatagramProtocol>(table: &mut Table<Talk<P>>, index: u32, generation: u32) -> bool {
-    table.is_current(index, generation) && table.get_mut(index).is_some_and(|(_, talk)| talk.unproven)
+fn is_current<P: DatagramProtocol>(table: &mut Table<Talk<P>>, nudge: &Arc<Nudge>) -> bool {
+    table.get_mut(nudge.index).is_some_and(|(_, talk)| Arc::ptr_eq(&talk.nudge, nudge))
+}
+
+/// The index of a conversation that is still unproven.
+fn is_unproven<P: DatagramProtocol>(table: &mut Table<Talk<P>>, nudge: &Weak<Nudge>) -> Option<u32> {
+    let nudge = nudge.upgrade()?;
+    let (_, talk) = table.get_mut(nudge.index)?;
+    (talk.unproven && Arc::ptr_eq(&talk.nudge, &nudge)).then_some(nudge.index)
 }
 
 impl<P: DatagramProtocol> Talk<P> {
@@ -598,4 +597,10 @@ async fn announce<P: DatagramProtocol>(
             }
         }
     }
+}
+
+/// Bytes that the driver keeps for each conversation of a protocol, beside what its parts point to.
+#[cfg(test)]
+pub(crate) const fn talk_bytes<P: DatagramProtocol>() -> usize {
+    super::table::slot_bytes::<Talk<P>>()
 }

@@ -125,4 +125,7 @@ fn join(socket: &Socket, local: SocketAddr, groups: &[IpAddr]) -> io::Result<()>
 }
 
 #[cfg(test)]
+pub(crate) use endpoint::talk_bytes;
+
+#[cfg(test)]
 mod tests;

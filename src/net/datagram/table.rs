@@ -52,22 +52,31 @@ impl Place {
     }
 }
 
+/// Slots that are made at a time.
+const CHUNK: usize = 256;
+
 /// Conversations by place. A conversation keeps its index for life; indexes are used again.
+///
+/// Slots come in chunks that never move: a growing vector would hold twice what it needs, and copy all conversations each time.
 pub(super) struct Table<C> {
-    slots: Vec<Slot<C>>,
+    chunks: Vec<Vec<Slot<C>>>,
+    slots_len: usize,
     free: Vec<u32>,
     by_place: HashTable<u32>,
     hasher: RandomState,
 }
 
-struct Slot<C> {
-    generation: u32,
-    entry: Option<(Place, C)>,
-}
+type Slot<C> = Option<(Place, C)>;
 
 impl<C> Table<C> {
     pub fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), by_place: HashTable::new(), hasher: RandomState::default() }
+        Self {
+            chunks: Vec::new(),
+            slots_len: 0,
+            free: Vec::new(),
+            by_place: HashTable::new(),
+            hasher: RandomState::default(),
+        }
     }
 
     pub fn find(&self, place: &Place) -> Option<u32> {
@@ -75,26 +84,24 @@ impl<C> Table<C> {
         self.by_place.find(self.hasher.hash_one(place), same).copied()
     }
 
-    /// Adds a conversation, made with its index and generation, at a place that has none.
-    pub fn insert(&mut self, place: Place, make: impl FnOnce(u32, u32) -> C) -> u32 {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, entry: None });
-            (self.slots.len() - 1) as u32
-        });
+    /// Adds a conversation, made with its index, at a place that has none.
+    pub fn insert(&mut self, place: Place, make: impl FnOnce(u32) -> C) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| self.add_slot());
         let hash = self.hasher.hash_one(&place);
-        let slot = &mut self.slots[index as usize];
-        slot.entry = Some((place, make(index, slot.generation)));
-        let (slots, hasher) = (&self.slots, &self.hasher);
+        if let Some(slot) = self.slot_mut(index) {
+            *slot = Some((place, make(index)));
+        }
+        let (chunks, hasher) = (&self.chunks, &self.hasher);
         self.by_place.insert_unique(hash, index, |index| {
-            slots[*index as usize].entry.as_ref().map_or(0, |(place, _)| hasher.hash_one(place))
+            let entry = slot_of(chunks, *index).and_then(Slot::as_ref);
+            entry.map_or(0, |(place, _)| hasher.hash_one(place))
         });
         index
     }
 
     pub fn remove(&mut self, index: u32) -> Option<(Place, C)> {
-        let slot = self.slots.get_mut(index as usize)?;
-        let entry = slot.entry.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        let slot = self.slot_mut(index)?;
+        let entry = slot.take()?;
         if let Ok(found) = self.by_place.find_entry(self.hasher.hash_one(&entry.0), |other| *other == index) {
             found.remove();
         }
@@ -103,27 +110,46 @@ impl<C> Table<C> {
     }
 
     pub fn get_mut(&mut self, index: u32) -> Option<(&Place, &mut C)> {
-        let (place, conversation) = self.slots.get_mut(index as usize)?.entry.as_mut()?;
+        let (place, conversation) = self.slot_mut(index)?.as_mut()?;
         Some((place, conversation))
     }
 
-    /// True when the conversation at an index is still the one that had this generation.
-    pub fn is_current(&self, index: u32, generation: u32) -> bool {
-        self.slots.get(index as usize).is_some_and(|slot| slot.generation == generation && slot.entry.is_some())
-    }
-
     pub fn indexes(&self) -> impl Iterator<Item = u32> {
-        self.slots.iter().zip(0..).filter(|(slot, _)| slot.entry.is_some()).map(|(_, index)| index)
+        self.chunks.iter().flatten().zip(0..).filter(|(slot, _)| slot.is_some()).map(|(_, index)| index)
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots_len - self.free.len()
+    }
+
+    fn add_slot(&mut self) -> u32 {
+        if self.slots_len.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(None);
+        }
+        self.slots_len += 1;
+        (self.slots_len - 1) as u32
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<C>> {
+        self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
     }
 
     fn place(&self, index: u32) -> Option<&Place> {
-        self.slots[index as usize].entry.as_ref().map(|(place, _)| place)
+        slot_of(&self.chunks, index)?.as_ref().map(|(place, _)| place)
     }
+}
+
+fn slot_of<C>(chunks: &[Vec<Slot<C>>], index: u32) -> Option<&Slot<C>> {
+    chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
+}
+
+#[cfg(test)]
+pub(super) const fn slot_bytes<C>() -> usize {
+    size_of::<Slot<C>>()
 }
 
 #[cfg(test)]
@@ -166,7 +192,7 @@ mod tests {
                         prop_assert!(table.remove(index).is_none());
                     }
                     (None, true) => {
-                        let index = table.insert(place.clone(), |_, _| key);
+                        let index = table.insert(place.clone(), |_| key);
                         model.insert(key, (index, place));
                     }
                     (found, _) => prop_assert_eq!(found, model.get(&key).map(|(index, _)| *index)),

@@ -136,7 +136,8 @@ pub fn request_key(packet: &Packet) -> u64 {
         hash.write(&(value.len() as u16).to_be_bytes());
         hash.write(value);
     }
-    if packet.code() == Code::FETCH {
+    // What is asked for is in the body of a FETCH; the pieces of one have nothing in common but the rest.
+    if packet.code() == Code::FETCH && !packet.has(BLOCK1) {
         hash.write(packet.payload());
     }
     hash.finish()

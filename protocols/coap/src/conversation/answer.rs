@@ -89,6 +89,11 @@ impl Conversation {
             }
             return;
         }
+        if let (Code::CONTENT, Some(format), Some(accept)) = (answer.code, answer.format, question.accept)
+            && format != accept
+        {
+            answer = Answer::code(Code::NOT_ACCEPTABLE);
+        }
         let allowed = self.bytes_allowed(question.bytes);
         let mut packet = answer.head(question);
         let body_bytes = answer.body.as_bytes().len();
@@ -102,7 +107,7 @@ impl Conversation {
         let wanted = question.block2.unwrap_or(Block { number: 0, more: false, exponent: exponent_max });
         let mut block = wanted.at_most(exponent_max);
         let mut bounded = false;
-        if allowed != usize::MAX {
+        if allowed != usize::MAX && body_bytes > 0 {
             let head_bytes = packet.to_bytes().len() + 1;
             if head_bytes + body_bytes.min(block.bytes()) > allowed {
                 let room = allowed.saturating_sub(head_bytes + BLOCK_OPTIONS_BYTES);

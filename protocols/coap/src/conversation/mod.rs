@@ -22,6 +22,7 @@ mod subscribe;
 
 use std::{sync::Arc, time::Duration};
 
+use smallvec::SmallVec;
 use thingway_contract::{
     CloseReason, DatagramProtocol, Delivered, Delivery, Departure, Input, Instant, Outbox, Peer, Protocol, Reply,
     Standing, Token,
@@ -40,7 +41,7 @@ use crate::{
     CoapFault, Config,
     blockwise::Transfers,
     codec::Code,
-    message::{Endpoint, Incoming, Lost, PACKET_NAMES},
+    message::{Endpoint, Incoming, Lost, PACKET_NAMES, UNTAGGED},
     observe::Observations,
     resources::address_key,
 };
@@ -82,7 +83,7 @@ enum Fate {
 /// Requests that wait for the gateway.
 #[derive(Debug, Default)]
 struct Pendings {
-    list: Vec<Pending>,
+    list: SmallVec<[Pending; 1]>,
     last_token: u32,
 }
 
@@ -111,6 +112,9 @@ enum Step {
     /// The configuration of a topic, or all, for an errand with it.
     Configured(Box<Errand>),
 }
+
+/// Tag of the ping that asks observers whether they are still there.
+const CHECK: u32 = UNTAGGED - 1;
 
 /// Most requests of a peer that wait for the gateway; further ones get 5.03.
 const PENDING_MAX: usize = 64;
@@ -158,6 +162,11 @@ impl Protocol for Conversation {
             Incoming::Acknowledged(tag) => {
                 self.validated = true;
                 self.on_acknowledged(tag, now);
+                Ok(())
+            }
+            // A ping is answered by a reset.
+            Incoming::Reset(_, Some(CHECK)) => {
+                self.validated = true;
                 Ok(())
             }
             Incoming::Reset(id, tag) => {
@@ -210,7 +219,7 @@ impl Protocol for Conversation {
         }
         let mut silent = false;
         for lost in self.endpoint.timeout(&self.config.transmission, now, out) {
-            silent |= matches!(lost, Lost::GivenUp(tag) if self.is_observation(tag));
+            silent |= matches!(lost, Lost::GivenUp(tag) if tag != UNTAGGED);
         }
         if silent {
             self.on_silence(out)?;
@@ -219,6 +228,9 @@ impl Protocol for Conversation {
             return Err(CoapFault::HeartbeatLost);
         }
         self.acknowledge_late(now, out);
+        if self.check_deadline() <= now {
+            self.endpoint.ping(CHECK, &self.config.transmission, now, out);
+        }
         if let Some(transfers) = &mut self.transfers {
             transfers.prune(now);
         }
@@ -240,7 +252,8 @@ impl Protocol for Conversation {
         let acknowledge = pending.map(|pending| pending.acknowledge_at).chain(deciding).min().unwrap_or(Instant::NEVER);
         let transfers = self.transfers.as_ref().map_or(Instant::NEVER, |transfers| transfers.deadline());
         let end = self.remember_until().unwrap_or(Instant::NEVER);
-        self.endpoint.deadline().min(acknowledge).min(transfers).min(self.connection_deadline()).min(end)
+        let ends = self.connection_deadline().min(self.check_deadline()).min(end);
+        self.endpoint.deadline().min(acknowledge).min(transfers).min(ends)
     }
 
     fn close(&mut self, reason: &CloseReason, now: Instant, out: &mut Outbox) {
@@ -287,10 +300,23 @@ impl Conversation {
     /// Something goes on that has an end of its own.
     fn is_busy(&self) -> bool {
         self.deciding.is_some()
-            || self.pending.as_ref().is_some_and(|pending| !pending.list.is_empty())
+            || self.pending.is_some()
             || self.observations_len() > 0
             || self.notifier.is_some()
             || !self.endpoint.is_idle()
+    }
+
+    /// When observers from whom nothing came, because nothing was published, are asked whether they are still there: after so long as a notification
+    /// would have to be acknowledged, and soon if nobody there has ever been heard of. Connections have their heartbeat.
+    fn check_deadline(&self) -> Instant {
+        let has_heartbeat = self.is_connected() && self.config.heartbeat_secs > 0;
+        if self.observations_len() == 0 || has_heartbeat || !self.endpoint.is_idle() {
+            return Instant::NEVER;
+        }
+        if self.validated {
+            return self.last_heard.plus_secs(self.config.confirm_secs.clamp(1, 86_400).into());
+        }
+        self.last_heard + self.config.transmission.exchange_lifetime()
     }
 
     /// When a conversation in which nothing goes on ends; `None` when there is nothing to remember, or something goes on.
@@ -300,17 +326,17 @@ impl Conversation {
         }
         let idle = Duration::from_millis(self.config.idle_ms.into());
         let session = self.session.as_ref().map(|_| self.last_heard + idle);
-        let transfers = self.transfers.as_ref().map(|transfers| transfers.deadline());
+        let transfers = self.transfers.as_ref().map(|transfers| transfers.deadline()).filter(|at| !at.is_never());
         session.into_iter().chain(transfers).chain(self.endpoint.needed_until()).max()
     }
 
     /// Keeps a request until the gateway's reply to `token` comes. The gateway is not asked when too many wait already.
     fn wait(&mut self, question: Question, step: Step, now: Instant, out: &mut Outbox) -> Option<Token> {
-        let pending = self.pending.get_or_insert_default();
-        if pending.list.len() >= PENDING_MAX {
+        if self.pending.as_ref().is_some_and(|pending| pending.list.len() >= PENDING_MAX) {
             self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many requests wait"), now, out);
             return None;
         }
+        let pending = self.pending.get_or_insert_default();
         pending.last_token = (pending.last_token + 1) % (Token::NONE.0 - 1);
         let token = Token(pending.last_token);
         let acknowledge_at = acknowledge_at(&question, &self.config, now);
@@ -321,7 +347,9 @@ impl Conversation {
     fn take_pending(&mut self, token: Token) -> Option<Pending> {
         let pending = self.pending.as_mut()?;
         let at = pending.list.iter().position(|pending| pending.token == token)?;
-        Some(pending.list.remove(at))
+        let taken = pending.list.remove(at);
+        self.pending.take_if(|pending| pending.list.is_empty());
+        Some(taken)
     }
 
     /// Requests whose answer takes long are acknowledged alone (RFC 7252, section 5.2.2).

@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use smallvec::SmallVec;
-use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox};
+use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, levels};
 
 use super::{Conversation, Step, answer::UNVALIDATED_BYTES};
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
     resources::{age_secs, echo_value, entity_tag, format_of},
 };
 
-/// Messages on their way to observers. A message that several observations want, as of overlapping filters, goes to one after the other.
+/// Messages on their way to observers. Where RFC 7641, section 4.5.2, lets a newer state take the place of one that is not acknowledged, all are sent here,
+/// one after the other: they are messages, and each is owed its quality of service. A message that several observations want, as of overlapping filters, goes to one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
     /// At most one that came from the gateway, and behind a take-over those that were left unacknowledged.
@@ -44,8 +45,12 @@ impl Conversation {
         if is_waiting || is_held || !self.endpoint.is_free(&self.config.transmission) {
             return Delivered::Later(delivery);
         }
-        self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
-        self.pump(now, out);
+        if let [only] = targets[..] {
+            self.notify(only, delivery, now, out);
+        } else {
+            self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
+            self.pump(now, out);
+        }
         Delivered::Sent
     }
 
@@ -119,11 +124,11 @@ impl Conversation {
         if let Some(secs) = max_age_secs {
             packet.push_uint(option::MAX_AGE, secs);
         }
-        if observation.filter.has_wildcard() {
-            // Which of the topics it is: as the path of the resource that could be asked for it.
+        if observation.filter.has_wildcard() && levels(message.topic()).all(|level| level.len() <= 255) {
+            // Which of the topics it is, as the path of the resource that could be asked for it. Elective, so observers may do without.
             packet.push(option::LOCATION_PATH, b"ps");
-            for level in thingway_contract::levels(message.topic()) {
-                packet.push(option::LOCATION_PATH, &level.as_bytes()[..level.len().min(255)]);
+            for level in levels(message.topic()) {
+                packet.push(option::LOCATION_PATH, level.as_bytes());
             }
         }
         let is_bounded = !self.validated && self.config.amplification != Amplification::Unbounded;
@@ -210,11 +215,7 @@ impl Conversation {
         }
     }
 
-    pub(super) fn is_observation(&self, tag: u32) -> bool {
-        tag != UNTAGGED
-    }
-
-    /// A notification was never acknowledged: nobody is there. That ends a connection, and all observations of a peer without one, for the others would
+    /// A notification or a ping was never acknowledged: nobody is there. That ends a connection, and all observations of a peer without one, for the others would
     /// come to the same.
     pub(super) fn on_silence(&mut self, out: &mut Outbox) -> Result<(), CoapFault> {
         if self.is_connected() {

@@ -121,6 +121,11 @@ impl Conversation {
             self.answer(&question, answer, now, out);
             return Ok(());
         }
+        if packet.payload().len() > self.config.body_bytes_max {
+            let size1 = Some(self.config.body_bytes_max as u32);
+            self.answer(&question, Answer { size1, ..Answer::code(Code::REQUEST_ENTITY_TOO_LARGE) }, now, out);
+            return Ok(());
+        }
         if question.block1.is_some() && !self.assemble(&mut question, &mut packet, now, out) {
             return Ok(());
         }

@@ -199,8 +199,8 @@ impl Conversation {
     }
 
     fn unsubscribe_if_last(&mut self, removed: &Observation, out: &mut Outbox) {
-        let observations = self.observations.get_or_insert_default();
-        if observations.iter().any(|other| other.filter == removed.filter) {
+        let mut others = self.observations.iter().flat_map(|observations| observations.iter());
+        if others.any(|other| other.filter == removed.filter) {
             return;
         }
         out.request(Request::Unsubscribe { token: Token::NONE, filters: vec![Ok(removed.filter.clone())] });

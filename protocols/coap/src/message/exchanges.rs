@@ -45,6 +45,9 @@ impl Exchanges {
         while self.entries.len() >= limit.max(1) {
             self.forget_oldest();
         }
+        if self.entries.is_empty() {
+            self.entries.reserve_exact(1);
+        }
         self.entries.push_back(Entry { id, safe, expires, answer: Answer::Nothing });
     }
 
@@ -74,9 +77,18 @@ impl Exchanges {
         self.entries.iter().filter(|entry| !entry.safe).map(|entry| entry.expires).max()
     }
 
+    /// When all is over, if nothing more comes.
+    pub(super) fn newest_expires(&self) -> Option<Instant> {
+        self.entries.iter().map(|entry| entry.expires).max()
+    }
+
     pub(super) fn prune(&mut self, now: Instant) {
         while self.entries.front().is_some_and(|entry| entry.expires <= now) {
             self.forget_oldest();
+        }
+        // Some behind the oldest may live shorter; they go with it, unless they are all that is left.
+        if self.newest_expires().is_some_and(|newest| newest <= now) {
+            *self = Self::default();
         }
     }
 

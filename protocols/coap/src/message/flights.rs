@@ -19,6 +19,9 @@ pub(super) struct Flight {
 
 impl Flights {
     pub(super) fn push(&mut self, flight: Flight) {
+        if self.list.is_empty() {
+            self.list.reserve_exact(1);
+        }
         self.list.push(flight);
     }
 

@@ -318,6 +318,11 @@ impl Endpoint {
         packet.id()
     }
 
+    /// Sends an empty confirmable message, which the peer answers by a reset (section 4.3): [`Incoming::Reset`] comes with the tag.
+    pub fn ping(&mut self, tag: u32, settings: &Transmission, now: Instant, out: &mut Outbox) {
+        self.send_confirmable(&mut Packet::new(Kind::Confirmable, Code::EMPTY), tag, settings, now, out);
+    }
+
     /// Sends a request; its token must be set. The response comes back with the tag, those of an observation one after another.
     pub fn ask(
         &mut self,
@@ -329,7 +334,7 @@ impl Endpoint {
         out: &mut Outbox,
     ) {
         let observing = packet.uint(crate::codec::option::OBSERVE) == Some(0);
-        let expires = now + settings.exchange_lifetime();
+        let expires = now + settings.exchange_lifetime().max(settings.max_transmit_wait());
         let asked = &mut self.asked.get_or_insert_default().list;
         asked.retain(|asked| asked.token.as_slice() != packet.token());
         asked.push(Asked { token: TokenBytes::from_slice(packet.token()), tag, observing, expires });
@@ -405,7 +410,9 @@ impl Endpoint {
     pub fn deadline(&self) -> Instant {
         let flights = self.flights.as_ref().map_or(Instant::NEVER, |flights| flights.deadline());
         let asked = self.asked.iter().flat_map(|asked| &asked.list).map(|asked| asked.expires).min();
-        flights.min(asked.unwrap_or(Instant::NEVER))
+        // Only to give back the memory.
+        let exchanges = self.exchanges.as_ref().and_then(|exchanges| exchanges.newest_expires());
+        flights.min(asked.unwrap_or(Instant::NEVER)).min(exchanges.unwrap_or(Instant::NEVER))
     }
 
     /// Until when a duplicate of something that was handled could have a second effect.

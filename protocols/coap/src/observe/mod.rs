@@ -86,6 +86,10 @@ impl Observations {
     pub fn insert(&mut self, observation: Observation) -> Option<Observation> {
         let before = self.remove_token(&observation.token);
         self.last_id = self.last_id.max(observation.options.id);
+        if self.list.is_empty() {
+            // Most peers have one.
+            self.list.reserve_exact(1);
+        }
         self.list.push(observation);
         before
     }

@@ -7,7 +7,7 @@ use thingway_contract::Qos;
 
 use crate::{
     gateway::Gateway,
-    support::{Client, drain_to, get, last_to, message, put, retained, with, with_uint},
+    support::{Client, drain_to, get, last_to, message, put, request, retained, with, with_uint},
 };
 
 fn body(bytes: usize) -> Vec<u8> {
@@ -98,6 +98,7 @@ fn rfc7959_2_9_3_bodies_that_are_too_large_are_refused_at_once_or_when_they_get_
     }
     let answer = client.send(&mut gateway, upload("ps/a", 2, false, &[1; 16]));
     assert_eq!((answer.code(), answer.uint(option::SIZE1)), (Code::REQUEST_ENTITY_TOO_LARGE, Some(40)));
+    assert_eq!(client.send(&mut gateway, put("ps/a", &[1; 41])).code(), Code::REQUEST_ENTITY_TOO_LARGE, "in one piece");
     assert!(gateway.bus.published.is_empty());
 }
 
@@ -182,4 +183,26 @@ fn rfc7959_2_6_an_observer_that_does_not_fetch_the_rest_does_not_wait_for_ever()
     assert!(drain_to(&mut gateway, 1).is_empty());
     gateway.pass_ms(1000);
     assert_eq!(last_to(&mut gateway, 1).payload(), b"small");
+}
+
+#[test]
+fn a_fetch_may_come_in_blocks_too() {
+    let (mut gateway, mut client) = pair(Config::default());
+    let filter = b"\xa1\x04\x73a topic with a type";
+    let (first, last) = filter.split_at(16);
+    for (number, part, code) in [(0, first, Code::CONTINUE), (1, last, Code::CONTENT)] {
+        let mut request = with_uint(request(Code::FETCH, "pubsub"), option::BLOCK1, block(number, number == 0, 0));
+        request.set_payload(part.to_vec());
+        assert_eq!(client.send(&mut gateway, request).code(), code);
+    }
+}
+
+#[test]
+fn after_an_upload_nothing_is_left_behind() {
+    let mut gateway = Gateway::new(Config::default());
+    let mut client = Client::new(1);
+    client.send(&mut gateway, upload("ps/a", 0, true, &[1; 16]));
+    assert_eq!(client.send(&mut gateway, upload("ps/a", 1, false, &[1; 16])).code(), Code::CHANGED);
+    gateway.pass_ms(247_000);
+    assert!(gateway.machine(1).is_none());
 }

@@ -3,6 +3,7 @@
 mod amplification;
 mod blockwise;
 mod connection;
+mod endpoint;
 mod gateway;
 mod message_layer;
 mod observe;

@@ -131,6 +131,8 @@ fn rfc7641_4_5_an_observer_shows_at_times_that_it_is_there() {
         tell(&mut gateway, &mut client);
     }
     gateway.pass_ms(24 * 3600 * 1000);
+    let ping = last_to(&mut gateway, 1);
+    client.reset(&mut gateway, &ping);
     tell(&mut gateway, &mut client);
     tell(&mut gateway, &mut client);
     assert_eq!(kinds, [false, false, false, true, false, true, false]);
@@ -321,4 +323,24 @@ fn other_credentials_end_the_observations_of_the_first() {
         Code::UNAUTHORIZED,
         "no credentials are others, too"
     );
+}
+
+#[test]
+fn an_observer_of_a_quiet_topic_is_asked_at_times_whether_it_is_there() {
+    let mut gateway = gateway();
+    let mut client = Client::new(1);
+    client.observe(&mut gateway, "ps/a", b"1");
+    gateway.sent.clear();
+    gateway.pass_ms(247_000);
+    let ping = last_to(&mut gateway, 1);
+    assert_eq!((ping.kind(), ping.code()), (Kind::Confirmable, Code::EMPTY));
+    client.reset(&mut gateway, &ping);
+    assert_eq!(gateway.standing(1), Some(Standing::Established));
+    gateway.pass_ms(86_399_000);
+    assert!(drain_to(&mut gateway, 1).is_empty());
+    gateway.pass_ms(1000);
+    assert_eq!(last_to(&mut gateway, 1).code(), Code::EMPTY);
+    assert_eq!(gateway.filters(), ["a"]);
+    gateway.pass_ms(93_000);
+    assert!(gateway.filters().is_empty(), "nobody is there");
 }

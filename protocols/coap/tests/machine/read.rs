@@ -43,6 +43,10 @@ fn rfc7252_5_10_4_what_the_peer_does_not_take_is_not_sent() {
     assert_eq!(client.send(&mut gateway, with_uint(get("ps/a"), option::ACCEPT, 50)).code(), Code::CONTENT);
     assert_eq!(client.send(&mut gateway, with_uint(get("ps/a"), option::ACCEPT, 60)).code(), Code::NOT_ACCEPTABLE);
     assert_eq!(client.send(&mut gateway, with_uint(get("ps/b"), option::ACCEPT, 60)).code(), Code::CONTENT);
+    for (format, code) in [(40, Code::CONTENT), (50, Code::NOT_ACCEPTABLE)] {
+        let links = with_uint(get(".well-known/core"), option::ACCEPT, format);
+        assert_eq!(client.send(&mut gateway, links).code(), code);
+    }
 }
 
 #[test]

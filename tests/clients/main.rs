@@ -8,6 +8,7 @@
 mod agent;
 mod bridge;
 mod certificates;
+mod commands;
 mod features;
 mod matrix;
 mod mosquitto;

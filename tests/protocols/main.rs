@@ -8,6 +8,7 @@ mod common;
 mod anonymous;
 mod coap;
 mod content;
+mod discovery;
 mod endpoint;
 mod expiry;
 mod large;

@@ -1,32 +1,31 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
 };
 
-use parking_lot::Mutex;
-use thingway_contract::{CloseReason, DatagramProtocol, Input, Instant, Peer, Standing, Transport};
+use thingway_contract::{CloseReason, DatagramProtocol, Instant, Peer, Standing, Transport};
 
 use super::{
     UdpOptions,
-    socket::{Arrival, Arrivals, BatchSocket, Departures, SEND_BATCH},
+    out::{Out, announce},
+    socket::{Arrival, Arrivals, BatchSocket},
     sources::Sources,
     table::{Place, Table},
+    talk::{Nudge, Talk, Woken},
 };
 use crate::{
     bus::{Counter, DepartCause},
     net::{
-        conversation::{Batch, Conversation, Step, Stop, Turn},
+        conversation::{Conversation, Stop, Turn},
         core::CoreLocal,
         limit::{ListenerShared, Stopping},
         service::{Allowance, Service},
-        wheel::TimerId,
     },
 };
 
@@ -34,12 +33,6 @@ use crate::{
 const BATCHES_PER_TURN: usize = 4;
 /// Conversations that were woken and are served in one turn of the core.
 const WOKEN_PER_TURN: usize = 1024;
-/// Batches of deliveries in one turn of a conversation.
-const DELIVERIES_PER_TURN: usize = 4;
-/// Datagrams kept while the kernel takes none. Deliveries then wait in their queues; answers beyond it are lost, as on any network.
-const UNSENT_MAX: usize = 1024;
-/// Most different addresses of the gateway that peers are answered from; beyond it the system chooses.
-const LOCALS_MAX: usize = 1024;
 
 /// One core's share of a listener: its socket and the conversations whose datagrams arrive there.
 pub(super) struct Endpoint<P: DatagramProtocol> {
@@ -57,80 +50,6 @@ pub(super) struct Endpoint<P: DatagramProtocol> {
     sources: Sources,
     arrivals: Option<Box<Arrivals>>,
     out: Out,
-}
-
-/// What is sent by.
-struct Out {
-    socket: Arc<BatchSocket>,
-    by_v6: bool,
-    /// Addresses of the gateway that peers have sent to.
-    locals: Vec<IpAddr>,
-    /// To be sent at the end of the turn, or when there are enough.
-    departures: Departures,
-    /// What the kernel did not take.
-    unsent: VecDeque<Unsent>,
-    tally: Tally,
-}
-
-struct Unsent {
-    bytes: Box<[u8]>,
-    destination: SocketAddr,
-    source: Option<IpAddr>,
-}
-
-/// What happened in a turn of the core, added to the listener's counts at its end.
-#[derive(Default)]
-struct Tally {
-    received: u64,
-    refused: u64,
-    sent: u64,
-    unsent: u64,
-    bytes_sent: u64,
-}
-
-/// A conversation and what the driver keeps for it.
-struct Talk<P: DatagramProtocol> {
-    conversation: Conversation<P>,
-    nudge: Arc<Nudge>,
-    allowance: Option<Box<Allowance>>,
-    timer: Option<TimerId>,
-    /// Index in [`Out::locals`].
-    local: u16,
-    unproven: bool,
-}
-
-/// Conversations that were woken.
-#[derive(Default)]
-struct Woken {
-    nudges: Mutex<Vec<Arc<Nudge>>>,
-    waker: Mutex<Option<Waker>>,
-}
-
-/// Wakes one conversation, and tells whether it is still the one.
-struct Nudge {
-    woken: Arc<Woken>,
-    index: u32,
-    queued: AtomicBool,
-}
-
-impl Wake for Nudge {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.queued.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let mut nudges = self.woken.nudges.lock();
-        nudges.push(self.clone());
-        if nudges.len() == 1 {
-            drop(nudges);
-            if let Some(waker) = &*self.woken.waker.lock() {
-                waker.wake_by_ref();
-            }
-        }
-    }
 }
 
 impl<P: DatagramProtocol> Endpoint<P> {
@@ -155,14 +74,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             woken: Arc::default(),
             due: VecDeque::new(),
             arrivals: Some(Box::new(Arrivals::new())),
-            out: Out {
-                socket: Arc::new(socket),
-                by_v6: local.is_ipv6(),
-                locals: Vec::new(),
-                departures: Departures::default(),
-                unsent: VecDeque::new(),
-                tally: Tally::default(),
-            },
+            out: Out::new(socket, local),
         }
     }
 
@@ -435,208 +347,6 @@ fn is_unproven<P: DatagramProtocol>(table: &mut Table<Talk<P>>, nudge: &Weak<Nud
     let nudge = nudge.upgrade()?;
     let (_, talk) = table.get_mut(nudge.index)?;
     (talk.unproven && Arc::ptr_eq(&talk.nudge, &nudge)).then_some(nudge.index)
-}
-
-impl<P: DatagramProtocol> Talk<P> {
-    fn work(
-        &mut self,
-        datagram: Option<&[u8]>,
-        clogged: bool,
-        turn: Turn<'_, P>,
-        core: &mut CoreLocal,
-        refused: &mut u64,
-    ) -> Step<P> {
-        let now = turn.now;
-        let mut fresh = self.conversation.poll_pending(turn, core)?;
-        self.answer(turn, core)?;
-        if self.conversation.machine.deadline() <= now && !self.conversation.is_pending() {
-            let outcome = self.conversation.machine.timeout(now, &mut core.outbox);
-            self.answer(turn, core)?;
-            outcome.map_err(Stop::Fault)?;
-            fresh = true;
-        }
-        if let Some(datagram) = datagram {
-            if self.conversation.is_pending() || !self.may_send(datagram.len(), now) {
-                // The peer sends it again.
-                *refused += 1;
-            } else {
-                self.receive(datagram, turn, core)?;
-                fresh = true;
-            }
-        }
-        self.conversation.blocked &= !fresh;
-        for _ in 0..DELIVERIES_PER_TURN {
-            let hold = clogged || self.conversation.is_pending();
-            match self.conversation.deliver_batch(hold, turn, core)? {
-                Batch::More => {}
-                Batch::Held => return self.answer(turn, core),
-                Batch::Drained => {
-                    self.conversation.machine.drained(now, &mut core.outbox);
-                    return self.answer(turn, core);
-                }
-            }
-        }
-        turn.waker.wake_by_ref();
-        self.answer(turn, core)
-    }
-
-    fn receive(&mut self, datagram: &[u8], turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
-        let outcome = self.conversation.machine.receive(&mut Input::new(datagram), turn.now, &mut core.outbox);
-        self.answer(turn, core)?;
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(fault) if P::is_fatal(&fault) => Err(Stop::Fault(fault)),
-            Err(fault) => {
-                self.conversation.report(&fault, turn.service, &core.lane, turn.now);
-                self.conversation.machine.refuse(&fault, turn.now, &mut core.outbox);
-                self.answer(turn, core)
-            }
-        }
-    }
-
-    fn answer(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
-        let Self { conversation, allowance, .. } = self;
-        let outcome = conversation.answer(turn, core, |lane| {
-            let bucket = allowance.as_mut().and_then(|allowance| allowance.messages.as_mut());
-            let may = bucket.is_none_or(|bucket| bucket.take(turn.now).is_ok());
-            lane.count(Counter::RateLimited, u64::from(!may));
-            may
-        });
-        // Queues that are nearly full cannot slow a sender of datagrams down; what they cannot hold is dropped by their own rule.
-        core.lane.take_congested();
-        outcome
-    }
-
-    fn may_send(&mut self, bytes: usize, now: Instant) -> bool {
-        let bucket = self.allowance.as_mut().and_then(|allowance| allowance.bytes.as_mut());
-        bucket.is_none_or(|bucket| bucket.take(now).is_ok() && bucket.charge(bytes as u64, now).is_zero())
-    }
-}
-
-impl Out {
-    fn is_clogged(&self) -> bool {
-        !self.unsent.is_empty()
-    }
-
-    /// The index of an address of the gateway.
-    fn local(&mut self, ip: Option<IpAddr>) -> u16 {
-        // Nothing is sent from a group's address.
-        let Some(ip) = ip.filter(|ip| !ip.to_canonical().is_multicast()) else { return u16::MAX };
-        let index = self.locals.iter().position(|known| *known == ip).or_else(|| {
-            (self.locals.len() < LOCALS_MAX).then(|| {
-                self.locals.push(ip);
-                self.locals.len() - 1
-            })
-        });
-        index.map_or(u16::MAX, |index| index as u16)
-    }
-
-    fn send(&mut self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) {
-        if !self.unsent.is_empty() {
-            return self.keep(bytes, destination, source);
-        }
-        self.departures.push(bytes, destination, source);
-        if self.departures.len() >= SEND_BATCH {
-            self.dispatch();
-        }
-    }
-
-    /// Gives the kernel what was collected; what it does not take now is kept.
-    fn dispatch(&mut self) {
-        let departures = std::mem::take(&mut self.departures);
-        let mut first = 0;
-        let mut clogged = false;
-        while first < departures.len() && !clogged {
-            match self.socket.try_send_batch(&departures, first) {
-                Ok(count) => {
-                    departures.iter().skip(first).take(count).for_each(|(bytes, ..)| self.count(bytes.len(), true));
-                    first += count.max(1);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => clogged = true,
-                Err(_) => {
-                    // Alone, it may go from another address.
-                    if let Some((bytes, destination, source)) = departures.iter().nth(first) {
-                        let sent = self.try_send(bytes, destination, source);
-                        self.count(bytes.len(), sent.is_ok());
-                    }
-                    first += 1;
-                }
-            }
-        }
-        for (bytes, destination, source) in departures.iter().skip(first) {
-            self.keep(bytes, destination, source);
-        }
-        // The buffers are used again.
-        self.departures = departures;
-        self.departures.clear();
-    }
-
-    fn keep(&mut self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) {
-        if self.unsent.len() < UNSENT_MAX {
-            self.unsent.push_back(Unsent { bytes: bytes.into(), destination, source });
-        } else {
-            self.count(bytes.len(), false);
-        }
-    }
-
-    fn try_send(&self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) -> io::Result<()> {
-        match self.socket.try_send(bytes, destination, source) {
-            // What was sent to a broadcast address cannot be answered from it.
-            Err(error) if source.is_some() && error.kind() != io::ErrorKind::WouldBlock => {
-                self.socket.try_send(bytes, destination, None)
-            }
-            result => result,
-        }
-    }
-
-    fn flush(&mut self, cx: &mut Context<'_>) {
-        self.dispatch();
-        while let Some(next) = self.unsent.front() {
-            match self.try_send(&next.bytes, next.destination, next.source) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.socket.poll_writable(cx).is_pending() {
-                        return;
-                    }
-                }
-                sent => {
-                    let bytes = next.bytes.len();
-                    self.unsent.pop_front();
-                    self.count(bytes, sent.is_ok());
-                }
-            }
-        }
-    }
-
-    fn count(&mut self, bytes: usize, sent: bool) {
-        if sent {
-            self.tally.sent += 1;
-            self.tally.bytes_sent += bytes as u64;
-        } else {
-            self.tally.unsent += 1;
-        }
-    }
-}
-
-/// Sends the protocol's beacon at its intervals; never ends when there is nothing to send.
-async fn announce<P: DatagramProtocol>(
-    service: Arc<Service<P>>,
-    socket: Arc<BatchSocket>,
-    by_v6: bool,
-    announce_to: Vec<SocketAddr>,
-) {
-    let Some(beacon) = P::beacon(&service.config).filter(|_| !announce_to.is_empty()) else {
-        return std::future::pending().await;
-    };
-    let mut interval = tokio::time::interval(beacon.interval);
-    loop {
-        interval.tick().await;
-        for address in &announce_to {
-            let destination = Place::new(*address, &[]).destination(by_v6);
-            if let Err(error) = socket.try_send(&beacon.datagram, destination, None) {
-                tracing::debug!(%address, %error, "an announcement was not sent");
-            }
-        }
-    }
 }
 
 /// Bytes that the driver keeps for each conversation of a protocol, beside what its parts point to.

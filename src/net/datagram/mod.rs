@@ -6,9 +6,11 @@
 //! of an address (and of a node behind it); conversations that nothing would be lost with are not kept at all.
 
 mod endpoint;
+mod out;
 mod socket;
 mod sources;
 mod table;
+mod talk;
 
 use std::{
     io,

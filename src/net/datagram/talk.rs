@@ -1,0 +1,144 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Wake, Waker},
+};
+
+use parking_lot::Mutex;
+use thingway_contract::{DatagramProtocol, Input, Instant};
+
+use crate::{
+    bus::Counter,
+    net::{
+        conversation::{Batch, Conversation, Step, Stop, Turn},
+        core::CoreLocal,
+        service::Allowance,
+        wheel::TimerId,
+    },
+};
+
+/// Batches of deliveries in one turn of a conversation.
+const DELIVERIES_PER_TURN: usize = 4;
+
+/// A conversation and what the driver keeps for it.
+pub(super) struct Talk<P: DatagramProtocol> {
+    pub conversation: Conversation<P>,
+    pub nudge: Arc<Nudge>,
+    pub allowance: Option<Box<Allowance>>,
+    pub timer: Option<TimerId>,
+    /// Index in [`Out::locals`].
+    pub local: u16,
+    pub unproven: bool,
+}
+
+/// Conversations that were woken.
+#[derive(Default)]
+pub(super) struct Woken {
+    pub nudges: Mutex<Vec<Arc<Nudge>>>,
+    pub waker: Mutex<Option<Waker>>,
+}
+
+/// Wakes one conversation, and tells whether it is still the one.
+pub(super) struct Nudge {
+    pub woken: Arc<Woken>,
+    pub index: u32,
+    pub queued: AtomicBool,
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut nudges = self.woken.nudges.lock();
+        nudges.push(self.clone());
+        if nudges.len() == 1 {
+            drop(nudges);
+            if let Some(waker) = &*self.woken.waker.lock() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+}
+
+impl<P: DatagramProtocol> Talk<P> {
+    pub fn work(
+        &mut self,
+        datagram: Option<&[u8]>,
+        clogged: bool,
+        turn: Turn<'_, P>,
+        core: &mut CoreLocal,
+        refused: &mut u64,
+    ) -> Step<P> {
+        let now = turn.now;
+        let mut fresh = self.conversation.poll_pending(turn, core)?;
+        self.answer(turn, core)?;
+        if self.conversation.machine.deadline() <= now && !self.conversation.is_pending() {
+            let outcome = self.conversation.machine.timeout(now, &mut core.outbox);
+            self.answer(turn, core)?;
+            outcome.map_err(Stop::Fault)?;
+            fresh = true;
+        }
+        if let Some(datagram) = datagram {
+            if self.conversation.is_pending() || !self.may_send(datagram.len(), now) {
+                // The peer sends it again.
+                *refused += 1;
+            } else {
+                self.receive(datagram, turn, core)?;
+                fresh = true;
+            }
+        }
+        self.conversation.blocked &= !fresh;
+        for _ in 0..DELIVERIES_PER_TURN {
+            let hold = clogged || self.conversation.is_pending();
+            match self.conversation.deliver_batch(hold, turn, core)? {
+                Batch::More => {}
+                Batch::Held => return self.answer(turn, core),
+                Batch::Drained => {
+                    self.conversation.machine.drained(now, &mut core.outbox);
+                    return self.answer(turn, core);
+                }
+            }
+        }
+        turn.waker.wake_by_ref();
+        self.answer(turn, core)
+    }
+
+    fn receive(&mut self, datagram: &[u8], turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+        let outcome = self.conversation.machine.receive(&mut Input::new(datagram), turn.now, &mut core.outbox);
+        self.answer(turn, core)?;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(fault) if P::is_fatal(&fault) => Err(Stop::Fault(fault)),
+            Err(fault) => {
+                self.conversation.report(&fault, turn.service, &core.lane, turn.now);
+                self.conversation.machine.refuse(&fault, turn.now, &mut core.outbox);
+                self.answer(turn, core)
+            }
+        }
+    }
+
+    fn answer(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+        let Self { conversation, allowance, .. } = self;
+        let outcome = conversation.answer(turn, core, |lane| {
+            let bucket = allowance.as_mut().and_then(|allowance| allowance.messages.as_mut());
+            let may = bucket.is_none_or(|bucket| bucket.take(turn.now).is_ok());
+            lane.count(Counter::RateLimited, u64::from(!may));
+            may
+        });
+        // Queues that are nearly full cannot slow a sender of datagrams down; what they cannot hold is dropped by their own rule.
+        core.lane.take_congested();
+        outcome
+    }
+
+    fn may_send(&mut self, bytes: usize, now: Instant) -> bool {
+        let bucket = self.allowance.as_mut().and_then(|allowance| allowance.bytes.as_mut());
+        bucket.is_none_or(|bucket| bucket.take(now).is_ok() && bucket.charge(bytes as u64, now).is_zero())
+    }
+}

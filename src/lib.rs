@@ -7,7 +7,7 @@
 //! main -> gateway -> net -> { bus, access } -> thingway-contract
 //! ```
 //!
-//! `protocols` is the only module that names a concrete protocol crate, except for `cli`, whose `pub` and `sub` are MQTT clients.
+//! `protocols` is the only module that names a concrete protocol crate, except for `cli`, whose `pub` and `sub` are clients.
 
 pub mod access;
 pub mod bus;

@@ -9,6 +9,7 @@ mod agent;
 mod aiocoap;
 mod bridge;
 mod certificates;
+mod commands;
 mod features;
 mod libcoap;
 mod matrix;

@@ -32,7 +32,7 @@ pub struct Server {
     process: Running,
     pub certificates: Certificates,
     endpoints: Vec<Endpoint>,
-    coap: u16,
+    ports: Ports,
     /// Carries the agents' TCP to the QUIC listener, for clients without QUIC of their own.
     _bridges: Vec<QuicBridge>,
     directory: Arc<TempDir>,
@@ -50,7 +50,7 @@ impl Server {
 
     /// Where it speaks CoAP.
     pub fn coap(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.coap))
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.coap))
     }
 
     /// Where it speaks MQTT-SN.
@@ -61,6 +61,22 @@ impl Server {
     /// Where to connect for this transport. For QUIC, a TCP port that is bridged to it.
     pub fn endpoint(&self, transport: Transport) -> &Endpoint {
         self.endpoints.iter().find(|endpoint| endpoint.transport == transport).unwrap()
+    }
+
+    /// Where `thingway pub` and `sub` find it, by their URL scheme. QUIC is QUIC here.
+    pub fn url(&self, scheme: &str) -> String {
+        let port = match scheme {
+            "mqtt" => self.ports.tcp,
+            "mqtts" => self.ports.tls,
+            "ws" => self.ports.ws,
+            "wss" => self.ports.wss,
+            "quic" => self.ports.quic,
+            "mqtt-sn" => self.ports.mqttsn,
+            "coap" => self.ports.coap,
+            "unix" => return format!("unix:{}", self.endpoint(Transport::Unix).path),
+            other => panic!("nobody speaks {other}"),
+        };
+        format!("{scheme}://127.0.0.1:{port}")
     }
 
     /// Asks the gateway to stop and returns how long it took.
@@ -169,7 +185,7 @@ impl Server {
             process: Running(child),
             certificates,
             endpoints,
-            coap: ports.coap,
+            ports,
             _bridges: vec![bridge],
             directory: Arc::new(directory),
         };

@@ -24,7 +24,7 @@ use thingway_mqtt::Version;
 use super::{
     arguments::TlsArguments,
     tls,
-    url::{Host, Target},
+    url::{Host, Transport},
 };
 
 /// Bytes in both directions, whatever carries them.
@@ -33,14 +33,16 @@ pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// Connects.
-pub async fn connect(target: &Target, tls: &TlsArguments, version: Version) -> io::Result<Box<dyn Wire>> {
-    Ok(match target {
-        Target::Tcp(host) => Box::new(tcp(host).await?),
-        Target::Tls(host) => Box::new(encrypted(host, tls).await?),
-        Target::Ws(host, path) => Box::new(websocket(tcp(host).await?, "ws", host, path, version).await?),
-        Target::Wss(host, path) => Box::new(websocket(encrypted(host, tls).await?, "wss", host, path, version).await?),
-        Target::Quic(host) => Box::new(quic(host, tls).await?),
-        Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
+pub async fn connect(transport: &Transport, tls: &TlsArguments, version: Version) -> io::Result<Box<dyn Wire>> {
+    Ok(match transport {
+        Transport::Tcp(host) => Box::new(tcp(host).await?),
+        Transport::Tls(host) => Box::new(encrypted(host, tls).await?),
+        Transport::Ws(host, path) => Box::new(websocket(tcp(host).await?, "ws", host, path, version).await?),
+        Transport::Wss(host, path) => {
+            Box::new(websocket(encrypted(host, tls).await?, "wss", host, path, version).await?)
+        }
+        Transport::Quic(host) => Box::new(quic(host, tls).await?),
+        Transport::Unix(path) => Box::new(UnixStream::connect(path).await?),
     })
 }
 

@@ -1,6 +1,7 @@
 use std::{path::PathBuf, str::FromStr};
 
-/// Where a client connects to: `mqtt://`, `mqtts://`, `ws://`, `wss://` or `quic://` with `[user[:password]@]host[:port][/path]`, or `unix:/path`.
+/// Where a client connects to: `mqtt://`, `mqtts://`, `ws://`, `wss://`, `quic://`, `mqtt-sn://` or `coap://` with
+/// `[user[:password]@]host[:port][/path]`, or `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// How and where.
@@ -11,9 +12,20 @@ pub struct Url {
     pub password: Option<String>,
 }
 
-/// How and where to connect.
+/// What is spoken, how and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// MQTT.
+    Mqtt(Transport),
+    /// MQTT-SN over UDP.
+    MqttSn(Host),
+    /// CoAP over UDP; the path is where the topics are, segment by segment.
+    Coap(Host, Vec<String>),
+}
+
+/// How and where to connect for MQTT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
     /// TCP.
     Tcp(Host),
     /// TLS.
@@ -41,7 +53,7 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// No known scheme.
-    #[error("expected mqtt://, mqtts://, ws://, wss://, quic:// or unix:")]
+    #[error("expected mqtt://, mqtts://, ws://, wss://, quic://, unix:, mqtt-sn:// or coap://")]
     Scheme,
     /// No host.
     #[error("expected a host")]
@@ -50,7 +62,7 @@ pub enum UrlError {
     #[error("expected a port from 1 to 65535")]
     Port,
     /// A path where there is none.
-    #[error("only ws:// and wss:// have a path")]
+    #[error("only ws://, wss:// and coap:// have a path, and unix: must have one")]
     Path,
 }
 
@@ -60,7 +72,7 @@ impl FromStr for Url {
     fn from_str(text: &str) -> Result<Self, UrlError> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            let target = Target::Unix(path.into());
+            let target = Target::Mqtt(Transport::Unix(path.into()));
             return if path.is_empty() {
                 Err(UrlError::Path)
             } else {
@@ -79,14 +91,24 @@ impl FromStr for Url {
         let no_path = |target| if matches!(path, "" | "/") { Ok(target) } else { Err(UrlError::Path) };
         let web_path = if path.is_empty() { "/mqtt" } else { path }.to_owned();
         let target = match scheme {
-            "mqtt" | "tcp" => no_path(Target::Tcp(host(1883)?))?,
-            "mqtts" | "ssl" | "tls" => no_path(Target::Tls(host(8883)?))?,
-            "quic" => no_path(Target::Quic(host(14567)?))?,
-            "ws" => Target::Ws(host(8083)?, web_path),
-            "wss" => Target::Wss(host(8084)?, web_path),
+            "mqtt" | "tcp" => no_path(Target::Mqtt(Transport::Tcp(host(1883)?)))?,
+            "mqtts" | "ssl" | "tls" => no_path(Target::Mqtt(Transport::Tls(host(8883)?)))?,
+            "quic" => no_path(Target::Mqtt(Transport::Quic(host(14567)?)))?,
+            "ws" => Target::Mqtt(Transport::Ws(host(8083)?, web_path)),
+            "wss" => Target::Mqtt(Transport::Wss(host(8084)?, web_path)),
+            "mqtt-sn" | "mqttsn" => no_path(Target::MqttSn(host(1884)?))?,
+            "coap" => Target::Coap(host(5683)?, segments(path)),
             _ => return Err(UrlError::Scheme),
         };
         Ok(Self { target, username, password })
+    }
+}
+
+/// The segments of a path, without empty ones at its ends: `ps` when there is none.
+fn segments(path: &str) -> Vec<String> {
+    match path.trim_matches('/') {
+        "" => vec!["ps".into()],
+        path => path.split('/').map(str::to_owned).collect(),
     }
 }
 
@@ -119,13 +141,18 @@ mod tests {
     #[test]
     fn targets() {
         for (text, target) in [
-            ("mqtt://a", Target::Tcp(host("a", 1883))),
-            ("mqtts://a:1/", Target::Tls(host("a", 1))),
-            ("ws://a", Target::Ws(host("a", 8083), "/mqtt".into())),
-            ("wss://[::1]:5/x/y", Target::Wss(host("::1", 5), "/x/y".into())),
-            ("quic://[::1]", Target::Quic(host("::1", 14567))),
-            ("unix:/run/x", Target::Unix("/run/x".into())),
-            ("unix:///run/x", Target::Unix("/run/x".into())),
+            ("mqtt://a", Target::Mqtt(Transport::Tcp(host("a", 1883)))),
+            ("mqtts://a:1/", Target::Mqtt(Transport::Tls(host("a", 1)))),
+            ("ws://a", Target::Mqtt(Transport::Ws(host("a", 8083), "/mqtt".into()))),
+            ("wss://[::1]:5/x/y", Target::Mqtt(Transport::Wss(host("::1", 5), "/x/y".into()))),
+            ("quic://[::1]", Target::Mqtt(Transport::Quic(host("::1", 14567)))),
+            ("unix:/run/x", Target::Mqtt(Transport::Unix("/run/x".into()))),
+            ("mqtt-sn://a", Target::MqttSn(host("a", 1884))),
+            ("mqtt-sn://[::1]:5/", Target::MqttSn(host("::1", 5))),
+            ("coap://a", Target::Coap(host("a", 5683), vec!["ps".into()])),
+            ("coap://a:5/", Target::Coap(host("a", 5), vec!["ps".into()])),
+            ("coap://a/x/y/", Target::Coap(host("a", 5683), vec!["x".into(), "y".into()])),
+            ("unix:///run/x", Target::Mqtt(Transport::Unix("/run/x".into()))),
         ] {
             assert_eq!(text.parse(), Ok(Url { target, username: None, password: None }), "{text}");
         }
@@ -143,6 +170,8 @@ mod tests {
             ("mqtt://a:b", UrlError::Port),
             ("mqtt://a:0", UrlError::Port),
             ("mqtt://a/x", UrlError::Path),
+            ("mqtt-sn://a/x", UrlError::Path),
+            ("coaps://a", UrlError::Scheme),
             ("unix:", UrlError::Path),
         ] {
             assert_eq!(text.parse::<Url>(), Err(error), "{text}");

@@ -49,7 +49,7 @@ async fn echo(stream: impl AsyncRead + AsyncWrite) {
 }
 
 /// Sends bytes, awaits them back, and hangs up.
-async fn round_trip(target: Target, tls: &TlsArguments) {
+async fn round_trip(target: Transport, tls: &TlsArguments) {
     let mut wire = connect(&target, tls, Version::V5).await.unwrap();
     let sent: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
     let mut received = vec![0; BYTES];
@@ -74,12 +74,12 @@ async fn tcp_and_unix() {
     let fixture = fixture();
     let (listener, host) = listener().await;
     let server = async { echo(listener.accept().await.unwrap().0).await };
-    tokio::join!(server, round_trip(Target::Tcp(host), &fixture.tls));
+    tokio::join!(server, round_trip(Transport::Tcp(host), &fixture.tls));
 
     let path = fixture.directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let server = async { echo(listener.accept().await.unwrap().0).await };
-    tokio::join!(server, round_trip(Target::Unix(path), &fixture.tls));
+    tokio::join!(server, round_trip(Transport::Unix(path), &fixture.tls));
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn tls() {
     let (listener, host) = listener().await;
     let acceptor = TlsAcceptor::from(fixture.server.clone());
     let server = async { echo(acceptor.accept(listener.accept().await.unwrap().0).await.unwrap()).await };
-    tokio::join!(server, round_trip(Target::Tls(host), &fixture.tls));
+    tokio::join!(server, round_trip(Transport::Tls(host), &fixture.tls));
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_stranger_is_not_trusted() {
     let (listener, host) = listener().await;
     let acceptor = TlsAcceptor::from(stranger.server.clone());
     let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.is_err() };
-    let target = Target::Tls(host);
+    let target = Transport::Tls(host);
     let (refused, client) = tokio::join!(server, connect(&target, &trusted.tls, Version::V5));
     assert!(refused && client.is_err());
 }
@@ -121,12 +121,12 @@ async fn websocket_plain_and_encrypted() {
     let fixture = fixture();
     let (plain, host) = listener().await;
     let server = async { websocket_echo(plain.accept().await.unwrap().0).await };
-    tokio::join!(server, round_trip(Target::Ws(host, "/mqtt".into()), &fixture.tls));
+    tokio::join!(server, round_trip(Transport::Ws(host, "/mqtt".into()), &fixture.tls));
 
     let (encrypted, host) = listener().await;
     let acceptor = TlsAcceptor::from(fixture.server.clone());
     let server = async { websocket_echo(acceptor.accept(encrypted.accept().await.unwrap().0).await.unwrap()).await };
-    tokio::join!(server, round_trip(Target::Wss(host, "/mqtt".into()), &fixture.tls));
+    tokio::join!(server, round_trip(Transport::Wss(host, "/mqtt".into()), &fixture.tls));
 }
 
 #[tokio::test]
@@ -143,5 +143,5 @@ async fn quic() {
         // The client leaves of its own accord once its stream is read to the end.
         connection.closed().await;
     };
-    tokio::join!(server, round_trip(Target::Quic(host), &fixture.tls));
+    tokio::join!(server, round_trip(Transport::Quic(host), &fixture.tls));
 }

@@ -1,9 +1,8 @@
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use thingway_contract::{Qos, TopicError};
 use thingway_mqtt::{
-    EncodeError, Frame, PacketError, PropertyBlock, PropertyId, PropertyWriter, Reason, Split, Value, Version,
-    packet::{Ack, Connack, Connect, Disconnect, Packet, Publish, Sender, Will},
+    Frame, PacketError, PropertyBlock, PropertyId, PropertyWriter, Reason, Split, Value, Version,
+    packet::{Connack, Connect, Disconnect, Packet, Sender, Will},
     split,
 };
 use tokio::{
@@ -11,59 +10,20 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{
-    arguments::ConnectArguments,
+use crate::cli::client::{
+    arguments::{ConnectArguments, MqttVersion},
+    error::ClientError,
     transport::{self, Wire},
+    url::Transport,
 };
 
 /// Largest packet that the client takes.
 const PACKET_BYTES_MAX: usize = 268_435_460;
 
-/// Why the client gave up.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The transport failed.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// Connecting took too long.
-    #[error("no connection within the time")]
-    Timeout,
-    /// The server did not answer a ping.
-    #[error("the server has not answered within the keep-alive interval")]
-    Silent,
-    /// The server hung up.
-    #[error("the server closed the connection")]
-    Closed,
-    /// The server refused the connection.
-    #[error("connection refused: {0}")]
-    Refused(String),
-    /// The server ended the connection.
-    #[error("disconnected by the server: {0}")]
-    Disconnected(String),
-    /// The server refused a subscription.
-    #[error("subscription to {filter} refused: {reason}")]
-    SubscriptionRefused {
-        /// The filter.
-        filter: String,
-        /// Why.
-        reason: String,
-    },
-    /// The server refused a publication.
-    #[error("publication refused: {0}")]
-    PublicationRefused(String),
-    /// The server sent something that is no packet.
-    #[error("the server sent a bad packet: {0:?}")]
-    BadPacket(#[from] PacketError),
-    /// The server sent a packet that may not come now.
-    #[error("the server sent an unexpected packet: {0}")]
-    Unexpected(String),
-    /// The topic is none.
-    #[error("this is no topic to publish to: {0:?}")]
-    Topic(TopicError),
-    /// What was asked for cannot be said in the protocol.
-    #[error("this cannot be encoded: {0:?}")]
-    Encode(#[from] EncodeError),
-}
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const KEEP_ALIVE_SECS: u16 = 60;
 
 /// A connection that the server has accepted.
 pub struct Connection {
@@ -81,15 +41,15 @@ pub struct Connection {
 
 impl Connection {
     /// Connects, within the time that the arguments allow.
-    pub async fn open(arguments: &ConnectArguments) -> Result<Self, ClientError> {
-        let limit = arguments.connect_timeout.duration();
-        timeout(limit, Self::connect(arguments)).await.map_err(|_| ClientError::Timeout)?
+    pub async fn open(transport: &Transport, arguments: &ConnectArguments) -> Result<Self, ClientError> {
+        let limit = arguments.connect_timeout.map_or(CONNECT_TIMEOUT, |limit| limit.duration());
+        timeout(limit, Self::connect(transport, arguments)).await.map_err(|_| ClientError::Timeout)?
     }
 
-    async fn connect(arguments: &ConnectArguments) -> Result<Self, ClientError> {
-        let version = Version::from(arguments.mqtt_version);
+    async fn connect(transport: &Transport, arguments: &ConnectArguments) -> Result<Self, ClientError> {
+        let version = Version::from(arguments.mqtt_version.unwrap_or(MqttVersion::V5));
         let mut connection = Self {
-            wire: transport::connect(&arguments.url.target, &arguments.tls, version).await?,
+            wire: transport::connect(transport, &arguments.tls, version).await?,
             input: Vec::new(),
             handled: 0,
             version,
@@ -102,7 +62,7 @@ impl Connection {
         connection.wire.write_all(&packet).await?;
         connection.wire.flush().await?;
         let frame = connection.frame().await?;
-        let mut keep_alive_secs = arguments.keep_alive;
+        let mut keep_alive_secs = arguments.keep_alive.unwrap_or(KEEP_ALIVE_SECS);
         match decode(version, &frame)? {
             Packet::Connack(connack) if connack.is_accepted() => {
                 keep_alive_secs = connack.properties.short(PropertyId::ServerKeepAlive).unwrap_or(keep_alive_secs);
@@ -161,15 +121,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Acknowledges a received message as its quality of service demands: the first step.
-    pub async fn acknowledge(&mut self, publish: &Publish<'_>) -> Result<(), ClientError> {
-        match publish.qos {
-            Qos::AtMostOnce => Ok(()),
-            Qos::AtLeastOnce => self.send(&Packet::Puback(Ack::success(publish.packet_id))).await,
-            Qos::ExactlyOnce => self.send(&Packet::Pubrec(Ack::success(publish.packet_id))).await,
-        }
-    }
-
     async fn frame(&mut self) -> Result<Vec<u8>, ClientError> {
         loop {
             if let Split::Frame(frame) = split(&self.input[self.handled..], PACKET_BYTES_MAX)? {
@@ -201,7 +152,7 @@ pub fn decode(version: Version, bytes: &[u8]) -> Result<Packet<'_>, ClientError>
             Err(ClientError::Disconnected("without a reason".into()))
         }
         Split::Frame(frame) => Ok(Packet::decode(version, Sender::Server, frame)?),
-        Split::Incomplete(_) => Err(ClientError::BadPacket(PacketError::Truncated)),
+        Split::Incomplete(_) => Err(PacketError::Truncated.into()),
     }
 }
 
@@ -245,25 +196,22 @@ fn refusal(version: Version, connack: &Connack<'_>) -> String {
 
 fn connect_packet(arguments: &ConnectArguments, version: Version) -> Result<Vec<u8>, ClientError> {
     let mut properties = PropertyWriter::new();
-    if arguments.session_expiry != 0 {
-        properties.push(PropertyId::SessionExpiryInterval, Value::Four(arguments.session_expiry))?;
+    if let Some(secs) = arguments.session_expiry.filter(|secs| *secs != 0) {
+        properties.push(PropertyId::SessionExpiryInterval, Value::Four(secs))?;
     }
     for (name, value) in &arguments.connect_property {
         properties.push(PropertyId::UserProperty, Value::Pair(name, value))?;
     }
     let mut will_properties = PropertyWriter::new();
-    if arguments.will.will_delay != 0 {
-        will_properties.push(PropertyId::WillDelayInterval, Value::Four(arguments.will.will_delay))?;
+    if let Some(secs) = arguments.will.will_delay.filter(|secs| *secs != 0) {
+        will_properties.push(PropertyId::WillDelayInterval, Value::Four(secs))?;
     }
     // 3.1 knows no empty identifiers.
-    let own_id = format!("thingway-{}", std::process::id());
     let needs_id = version == Version::V31 || (version == Version::V311 && arguments.keep_session);
-    let client_id = if arguments.client_id.is_empty() && needs_id { &own_id } else { &arguments.client_id };
-    let url = &arguments.url;
-    let password = arguments.password.as_ref().or(url.password.as_ref());
+    let client_id = if needs_id { arguments.client_id_or_own() } else { arguments.client_id.clone() };
     let connect = Connect {
         clean_start: !arguments.keep_session,
-        keep_alive_secs: arguments.keep_alive,
+        keep_alive_secs: arguments.keep_alive.unwrap_or(KEEP_ALIVE_SECS),
         will: arguments.will.will_topic.as_deref().map(|topic| Will {
             topic,
             payload: arguments.will.will_payload.as_bytes(),
@@ -271,10 +219,10 @@ fn connect_packet(arguments: &ConnectArguments, version: Version) -> Result<Vec<
             retain: arguments.will.will_retain,
             properties: will_properties.as_block(),
         }),
-        username: arguments.username.as_ref().or(url.username.as_ref()).map(String::as_str),
-        password: password.map(String::as_bytes),
+        username: arguments.username(),
+        password: arguments.password().map(str::as_bytes),
         properties: properties.as_block(),
-        ..Connect::new(version, client_id)
+        ..Connect::new(version, &client_id)
     };
     let mut bytes = Vec::new();
     Packet::Connect(connect).encode(version, &mut bytes)?;

@@ -6,7 +6,8 @@ use crate::{
     coap::Coap,
     endpoint::{Endpoint, Publication},
     gateway, gateway_with,
-    mqtt::Mqtt5,
+    mqtt::{Mqtt5, Ws},
+    mqtt_sn::MqttSn,
 };
 
 /// A message of quality 0 needs no acknowledgement, but the first to an address that may be forged asks for one (RFC 7641, section 7).
@@ -47,7 +48,7 @@ async fn coap_has_qualities_of_the_operators_choice() {
 async fn the_lower_quality_counts_across_protocols() {
     let gateway = gateway().await;
     let mut mqtt = Mqtt5::connect(&gateway, "mqtt").await;
-    let mut sn = crate::mqtt_sn::MqttSn::connect(&gateway, "sn").await;
+    let mut sn = MqttSn::connect(&gateway, "sn").await;
     let mut coap = Coap::connect(&gateway, "coap").await;
     mqtt.subscribe("quality/a", 1).await;
     sn.subscribe("quality/a", 0).await;
@@ -56,7 +57,64 @@ async fn the_lower_quality_counts_across_protocols() {
         let publication = Publication { topic: "quality/a", payload: b"x", qos: published, retain: false };
         coap.publish(publication).await;
         assert_eq!(mqtt.expect().await.seen, Mqtt5::seen(published.min(1), false));
-        assert_eq!(sn.expect().await.seen, crate::mqtt_sn::MqttSn::seen(0, false));
+        assert_eq!(sn.expect().await.seen, MqttSn::seen(0, false));
         assert_eq!(coap.expect().await.seen, Coap::seen(0, false));
+    }
+}
+
+/// A hundred messages as fast as they are taken: each arrives once, in order, at each quality of service, in all protocols.
+#[tokio::test]
+async fn a_burst_keeps_its_order_across_protocols() {
+    let gateway = gateway().await;
+    for qos in 0..3 {
+        let topic = format!("quality/{qos}");
+        let mut mqtt = Mqtt5::connect(&gateway, "mqtt").await;
+        let mut sn = MqttSn::connect(&gateway, "sn").await;
+        let mut coap = Coap::connect(&gateway, "coap").await;
+        mqtt.subscribe(&topic, qos).await;
+        sn.subscribe(&topic, qos).await;
+        coap.subscribe(&topic, qos).await;
+        let mut publisher = Ws::connect(&gateway, "publisher").await;
+        // Not more, as what nobody acknowledges must fit into a socket's buffer.
+        let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let publishing = async {
+            for text in &texts {
+                publisher.client.publish(&topic, text, qos).await;
+            }
+        };
+        tokio::join!(publishing, all(&mut mqtt, &texts), all(&mut sn, &texts), all(&mut coap, &texts));
+    }
+}
+
+async fn all<E: Endpoint>(subscriber: &mut E, texts: &[String]) {
+    for text in texts {
+        let arrived = subscriber.expect().await;
+        assert_eq!(String::from_utf8_lossy(&arrived.payload), *text, "{}", E::NAME);
+    }
+}
+
+/// Subscriptions that overlap bring one message to a node of MQTT-SN, with the highest quality, and one for each observation of CoAP.
+#[tokio::test]
+async fn overlapping_subscriptions() {
+    let gateway = gateway().await;
+    let mut sn = MqttSn::connect(&gateway, "sn").await;
+    let mut coap = Coap::connect(&gateway, "coap").await;
+    sn.subscribe("quality/+", 0).await;
+    sn.subscribe("quality/a", 1).await;
+    coap.subscribe("quality/+", 1).await;
+    coap.subscribe("quality/a", 1).await;
+    let mut publisher = Mqtt5::connect(&gateway, "publisher").await;
+    let publication = Publication { topic: "quality/a", payload: b"one", qos: 2, retain: false };
+    publisher.publish(publication).await;
+    publisher.publish(Publication { payload: b"two", ..publication }).await;
+    for payload in [b"one", b"two"] {
+        let arrived = sn.expect().await;
+        assert_eq!((arrived.payload.as_slice(), arrived.seen), (&payload[..], MqttSn::seen(1, false)));
+        let mut observed = [coap.expect().await, coap.expect().await].map(|arrived| {
+            assert_eq!(arrived.payload, payload);
+            arrived.topic
+        });
+        observed.sort();
+        assert_eq!(observed, ["quality/+", "quality/a"]);
     }
 }

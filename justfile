@@ -36,3 +36,8 @@ run *arguments:
 config:
     cargo run --quiet -- config > target/thingway.toml
     cp target/thingway.toml config/thingway.toml
+
+# Every protocol to every other, at every quality of service, live and retained; then the matrix, cell by cell.
+protocol-matrix:
+    cargo test --test protocols matrix::
+    cargo test --quiet --test protocols protocol_matrix -- --nocapture

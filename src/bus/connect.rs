@@ -25,7 +25,7 @@ pub struct SessionRequest {
     pub client_id: Option<ClientId>,
     /// Discard an existing session first.
     pub clean_start: bool,
-    /// Refuse when there is no such session.
+    /// Refuse when there is no such session, or one with a connection of another protocol.
     pub must_exist: bool,
     /// Without a will here, a will that was kept counts again.
     pub keep_will: bool,
@@ -92,7 +92,10 @@ impl Bus {
                 // It was taken out of the registry before it was marked, so the next look finds another.
                 continue;
             }
-            if state.connection.is_some() {
+            if let Some(connection) = &state.connection {
+                if request.must_exist && connection.protocol != request.info.protocol {
+                    return ConnectOutcome::Refused(Refusal::NoSession);
+                }
                 let waiting = state.waiting.get_or_insert_default();
                 if waiting.len() >= WAITING_MAX {
                     return ConnectOutcome::Refused(Refusal::Busy);

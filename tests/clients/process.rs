@@ -41,10 +41,22 @@ pub fn aiomqtt(test: &str) -> Option<Agent> {
     python("aiomqtt", "aiomqtt_agent.py", test)
 }
 
+/// mqttsn, the Python client of Eclipse's RSMB.
+pub fn mqttsn(test: &str) -> Option<Agent> {
+    python("mqttsn", "mqttsn_agent.py", test)
+}
+
 fn python(name: &'static str, script: &str, test: &str) -> Option<Agent> {
+    Some(start(name, &mut python_program(script, test)?))
+}
+
+/// Python with a script of `tests/clients/python`.
+pub fn python_program(script: &str, test: &str) -> Option<Program> {
     let python = tools::need(test, "Python with tests/clients/python/requirements.txt", tools::python())?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python").join(script);
-    Some(start(name, Program::new(python).arg("-B").arg(script)))
+    let mut program = Program::new(python);
+    program.arg("-B").arg(script);
+    Some(program)
 }
 
 fn start(name: &'static str, program: &mut Program) -> Agent {

@@ -170,6 +170,7 @@ fn transport(endpoint: &Endpoint) -> rumqttc::Transport {
         Transport::Ws => rumqttc::Transport::Ws,
         Transport::Wss => rumqttc::Transport::Wss(tls(endpoint)),
         Transport::Unix => rumqttc::Transport::Unix,
+        Transport::Udp => panic!("rumqttc speaks no MQTT-SN"),
     }
 }
 
@@ -180,7 +181,7 @@ fn host(endpoint: &Endpoint) -> String {
         Transport::Ws => format!("ws://{host}:{port}{path}"),
         Transport::Wss => format!("wss://{host}:{port}{path}"),
         Transport::Unix => path.clone(),
-        Transport::Tcp | Transport::Tls | Transport::Quic => host.clone(),
+        Transport::Tcp | Transport::Tls | Transport::Quic | Transport::Udp => host.clone(),
     }
 }
 

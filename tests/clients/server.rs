@@ -6,7 +6,7 @@
 use std::{
     env, fs,
     fs::File,
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     path::Path,
     process::{Command, Stdio},
@@ -40,7 +40,22 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        if is_stand_in() { Self::start_mosquitto() } else { Self::start_thingway() }
+        if is_stand_in() { Self::start_mosquitto() } else { Self::start_thingway("") }
+    }
+
+    /// The gateway with further sections of settings, in TOML. There is no stand-in for it.
+    pub fn with(settings: &str) -> Self {
+        Self::start_thingway(settings)
+    }
+
+    /// Where it speaks CoAP.
+    pub fn coap(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.coap))
+    }
+
+    /// Where it speaks MQTT-SN.
+    pub fn mqttsn(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.endpoint(Transport::Udp).port))
     }
 
     /// Where to connect for this transport. For QUIC, a TCP port that is bridged to it.
@@ -82,7 +97,7 @@ impl Server {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    fn start_thingway() -> Self {
+    fn start_thingway(settings: &str) -> Self {
         let directory = directory();
         let certificates = Certificates::make(directory.path());
         let ports = Ports::free();
@@ -105,6 +120,7 @@ impl Server {
             format!("[listeners.udp.mqttsn]\nbind = \"127.0.0.1:{}\"\n", ports.mqttsn),
             format!("[listeners.udp.coap]\nbind = \"127.0.0.1:{}\"\n", ports.coap),
             format!("[listeners.unix.default]\nenable = true\nbind = \"{}\"\n", socket.display()),
+            settings.to_owned(),
         ];
         let path = directory.path().join("thingway.toml");
         fs::write(&path, config.concat()).unwrap();
@@ -163,6 +179,7 @@ impl Server {
             endpoint(Transport::Wss, ports.wss, "/mqtt"),
             endpoint(Transport::Unix, 0, socket.to_str().unwrap()),
             endpoint(Transport::Quic, bridge.port(), ""),
+            endpoint(Transport::Udp, ports.mqttsn, ""),
         ];
         let mut server = Self {
             process: Running(child),

@@ -35,7 +35,7 @@ pub fn node_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node")
 }
 
-/// A Python that has paho-mqtt and aiomqtt: `THINGWAY_PYTHON`, the virtual environment that `.ci/run` makes, or the system's.
+/// A Python that has the packages of `tests/clients/python/requirements.txt`: `THINGWAY_PYTHON`, the virtual environment that `.ci/run` makes, or the system's.
 pub fn python() -> Option<PathBuf> {
     let candidates = [
         env::var_os("THINGWAY_PYTHON").map(PathBuf::from),
@@ -44,13 +44,18 @@ pub fn python() -> Option<PathBuf> {
     ];
     candidates.into_iter().flatten().find(|python| {
         Command::new(python)
-            .args(["-c", "import paho.mqtt.client, aiomqtt"])
+            .args(["-c", "import paho.mqtt.client, aiomqtt, aiocoap, mqttsn.client"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
             .is_ok_and(|status| status.success())
     })
+}
+
+/// libcoap's client, in the build without TLS, which is all that these tests need.
+pub fn coap_client() -> Option<PathBuf> {
+    program("coap-client-notls").or_else(|| program("coap-client"))
 }
 
 pub fn chromium() -> Option<PathBuf> {

@@ -15,9 +15,12 @@ pub enum Transport {
     Unix,
     /// A TCP port of [`crate::bridge`] to the agents.
     Quic,
+    /// MQTT-SN.
+    Udp,
 }
 
 impl Transport {
+    /// Those of MQTT.
     pub const ALL: [Self; 6] = [Self::Tcp, Self::Tls, Self::Ws, Self::Wss, Self::Unix, Self::Quic];
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, io::ErrorKind, net::SocketAddr, sync::atomic, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -17,11 +17,16 @@ use super::{
 /// How long a test waits for what must come. An upper bound for a loaded machine; no test waits it out to pass.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What carries a client's bytes.
+pub trait Carrier: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send> Carrier for C {}
+
 /// One connection.
 #[derive(Debug)]
-pub struct Client {
+pub struct Client<C = TcpStream> {
     pub version: Version,
-    stream: TcpStream,
+    stream: C,
     unread: Vec<u8>,
     /// Packets that came while another one was waited for.
     early: VecDeque<Packet>,
@@ -38,16 +43,41 @@ impl Client {
             .expect("a connection in time")
             .expect("the gateway listens");
         stream.set_nodelay(true).expect("a TCP socket takes the option");
-        Self { version, stream, unread: Vec::new(), early: VecDeque::new(), packet_id_next: 1, longest: 0 }
+        Self::over(stream, version)
     }
 
     /// Connects and insists on success.
     pub async fn connect(address: SocketAddr, connect: &Connect) -> (Self, Connack) {
         let mut client = Self::open(address, connect.version).await;
-        client.send(&connect.bytes()).await;
-        let connack = client.connack().await;
-        assert_eq!(connack.code, 0, "{connect:?} was refused: {connack:?}");
+        let connack = client.handshake(connect).await;
         (client, connack)
+    }
+
+    /// Whether the gateway has closed by now. What it said before is kept.
+    pub async fn is_closed(&mut self) -> bool {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.try_read(&mut chunk) {
+                Ok(0) => return true,
+                Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
+                Err(fault) => return fault.kind() != ErrorKind::WouldBlock,
+            }
+        }
+    }
+}
+
+impl<C: Carrier> Client<C> {
+    /// A connection on which nothing was said yet, over what carries its bytes.
+    pub fn over(stream: C, version: Version) -> Self {
+        Self { version, stream, unread: Vec::new(), early: VecDeque::new(), packet_id_next: 1, longest: 0 }
+    }
+
+    /// Says CONNECT and insists on success.
+    pub async fn handshake(&mut self, connect: &Connect) -> Connack {
+        self.send(&connect.bytes()).await;
+        let connack = self.connack().await;
+        assert_eq!(connack.code, 0, "{connect:?} was refused: {connack:?}");
+        connack
     }
 
     /// Writes bytes. A gateway that has closed meanwhile is no failure here: what it said before is what a test looks at.
@@ -63,18 +93,6 @@ impl Client {
     /// Writes bytes if the gateway takes them in this time. False when it does not, or has closed.
     pub async fn send_within(&mut self, bytes: &[u8], limit: Duration) -> bool {
         matches!(timeout(limit, self.stream.write_all(bytes)).await, Ok(Ok(())))
-    }
-
-    /// Whether the gateway has closed by now. What it said before is kept.
-    pub async fn is_closed(&mut self) -> bool {
-        let mut chunk = [0; 4096];
-        loop {
-            match self.stream.try_read(&mut chunk) {
-                Ok(0) => return true,
-                Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
-                Err(fault) => return fault.kind() != ErrorKind::WouldBlock,
-            }
-        }
     }
 
     /// Writes CONNECT with this body.
@@ -294,7 +312,7 @@ impl Client {
 
     /// All that this client gets before a message that `other` publishes now. What is not in it was not sent: the proof
     /// that something is absent.
-    pub async fn until_fence(&mut self, other: &mut Client) -> Vec<Packet> {
+    pub async fn until_fence<D: Carrier>(&mut self, other: &mut Client<D>) -> Vec<Packet> {
         static FENCES: atomic::AtomicU32 = atomic::AtomicU32::new(0);
         let fence = format!("fence/{}", FENCES.fetch_add(1, atomic::Ordering::Relaxed));
         assert_eq!(self.subscribe(&fence, 0).await, 0);
@@ -309,7 +327,7 @@ impl Client {
     }
 
     /// Nothing came before a fence that `other` publishes now.
-    pub async fn expect_nothing(&mut self, other: &mut Client) {
+    pub async fn expect_nothing<D: Carrier>(&mut self, other: &mut Client<D>) {
         let before = self.until_fence(other).await;
         assert!(before.is_empty(), "nothing wanted, {before:?} came");
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, env, net::SocketAddr};
 
 use thingway::{
-    config::{Bind, Config, Listener, ListenerKind, Listeners},
+    config::{Bind, Config, Listener, ListenerKind, ListenerProtocol, Listeners},
     gateway::Gateway,
 };
 
@@ -40,10 +40,10 @@ impl TestGateway {
         config.gateway.cores = 1;
         // A loaded machine shall not make the gateway turn clients away.
         config.overload.enable = false;
-        listen(&mut config, ListenerKind::Tcp);
+        listen_as(&mut config, ListenerKind::Tcp);
         change(&mut config);
         let mqtt = config.mqtt.clone();
-        for kind in [ListenerKind::Tcp, ListenerKind::Ws] {
+        for kind in [ListenerKind::Tcp, ListenerKind::Ws, ListenerKind::Quic] {
             for listener in config.listeners.of_mut(kind).values_mut() {
                 listener.mqtt.0 = mqtt.clone();
             }
@@ -56,7 +56,7 @@ impl TestGateway {
     /// A gateway that listens on WebSocket, too.
     pub async fn with_websocket(change: impl FnOnce(&mut Config)) -> Self {
         Self::with(|config| {
-            listen(config, ListenerKind::Ws);
+            listen_as(config, ListenerKind::Ws);
             change(config);
         })
         .await
@@ -80,6 +80,11 @@ impl TestGateway {
         }
     }
 
+    /// Where a listener listens that [`listen_as`] or [`listen_udp`] added.
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.gateway().address(name).unwrap_or_else(|| panic!("no listener {name} with an address"))
+    }
+
     /// Connects a clean session and insists on success.
     pub async fn client(&self, version: Version, client_id: &str) -> Client {
         self.connect(&Connect::new(version, client_id)).await.0
@@ -96,10 +101,19 @@ impl TestGateway {
     }
 }
 
-fn listen(config: &mut Config, kind: ListenerKind) {
-    let bind = Bind::Address(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let listener = Listener { bind, ..Listener::default() };
-    *config.listeners.of_mut(kind) = BTreeMap::from([("default".into(), listener)]);
+/// Adds a listener of this kind, named `default`, on a port of the system's choice.
+pub fn listen_as(config: &mut Config, kind: ListenerKind) -> &mut Listener {
+    config.listeners.of_mut(kind).entry("default".into()).or_insert_with(|| loopback(ListenerProtocol::Mqtt))
+}
+
+/// Adds a listener for datagrams, named as the gateway's own is, on a port of the system's choice.
+pub fn listen_udp(config: &mut Config, protocol: ListenerProtocol) -> &mut Listener {
+    let name = if protocol == ListenerProtocol::MqttSn { "mqttsn" } else { "coap" };
+    config.listeners.of_mut(ListenerKind::Udp).entry(name.into()).or_insert_with(|| loopback(protocol))
+}
+
+fn loopback(protocol: ListenerProtocol) -> Listener {
+    Listener { bind: Bind::Address(SocketAddr::from(([127, 0, 0, 1], 0))), protocol, ..Listener::default() }
 }
 
 impl Drop for TestGateway {

@@ -33,7 +33,8 @@ pub struct Connect {
     pub client_id: Option<ClientId>,
     /// Discard an existing session first.
     pub clean_start: bool,
-    /// Only go on with a session that is there: otherwise the answer is [`Refusal::NoSession`].
+    /// Only go on with a session that is there: otherwise the answer is [`Refusal::NoSession`]. So it is when a conversation of another protocol has
+    /// the session, for what such a request knows of the session (a token, or no more than its identifier) was not learned there.
     pub must_exist: bool,
     /// Without a `will` here, the one that the session's last conversation kept ([`crate::WillFate::Keep`]) counts again.
     pub keep_will: bool,

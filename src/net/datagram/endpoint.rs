@@ -15,7 +15,7 @@ use thingway_contract::{CloseReason, DatagramProtocol, Input, Instant, Peer, Sta
 
 use super::{
     UdpOptions,
-    socket::{Arrival, Arrivals, BatchSocket},
+    socket::{Arrival, Arrivals, BatchSocket, Departures, SEND_BATCH},
     sources::Sources,
     table::{Place, Table},
 };
@@ -65,6 +65,9 @@ struct Out {
     by_v6: bool,
     /// Addresses of the gateway that peers have sent to.
     locals: Vec<IpAddr>,
+    /// To be sent at the end of the turn, or when there are enough.
+    departures: Departures,
+    /// What the kernel did not take.
     unsent: VecDeque<Unsent>,
     tally: Tally,
 }
@@ -156,6 +159,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
                 socket: Arc::new(socket),
                 by_v6: local.is_ipv6(),
                 locals: Vec::new(),
+                departures: Departures::default(),
                 unsent: VecDeque::new(),
                 tally: Tally::default(),
             },
@@ -390,6 +394,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             }
             self.close(index, DepartCause::Closed, core, now);
         }
+        self.out.dispatch();
         self.settle(core);
     }
 
@@ -527,12 +532,46 @@ impl Out {
     }
 
     fn send(&mut self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) {
-        if self.unsent.is_empty() {
-            match self.try_send(bytes, destination, source) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return self.count(bytes.len(), sent.is_ok()),
+        if !self.unsent.is_empty() {
+            return self.keep(bytes, destination, source);
+        }
+        self.departures.push(bytes, destination, source);
+        if self.departures.len() >= SEND_BATCH {
+            self.dispatch();
+        }
+    }
+
+    /// Gives the kernel what was collected; what it does not take now is kept.
+    fn dispatch(&mut self) {
+        let departures = std::mem::take(&mut self.departures);
+        let mut first = 0;
+        let mut clogged = false;
+        while first < departures.len() && !clogged {
+            match self.socket.try_send_batch(&departures, first) {
+                Ok(count) => {
+                    departures.iter().skip(first).take(count).for_each(|(bytes, ..)| self.count(bytes.len(), true));
+                    first += count.max(1);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => clogged = true,
+                Err(_) => {
+                    // Alone, it may go from another address.
+                    if let Some((bytes, destination, source)) = departures.iter().nth(first) {
+                        let sent = self.try_send(bytes, destination, source);
+                        self.count(bytes.len(), sent.is_ok());
+                    }
+                    first += 1;
+                }
             }
         }
+        for (bytes, destination, source) in departures.iter().skip(first) {
+            self.keep(bytes, destination, source);
+        }
+        // The buffers are used again.
+        self.departures = departures;
+        self.departures.clear();
+    }
+
+    fn keep(&mut self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) {
         if self.unsent.len() < UNSENT_MAX {
             self.unsent.push_back(Unsent { bytes: bytes.into(), destination, source });
         } else {
@@ -551,6 +590,7 @@ impl Out {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) {
+        self.dispatch();
         while let Some(next) = self.unsent.front() {
             match self.try_send(&next.bytes, next.destination, next.source) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

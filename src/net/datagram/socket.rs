@@ -1,16 +1,24 @@
 use std::{
-    io::{self, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
     task::{Context, Poll, ready},
 };
 
+use nix::{
+    cmsg_space, libc,
+    sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg},
+};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use tokio::{io::Interest, net::UdpSocket};
 
 /// Bytes for one datagram, or for several of one size from one source that the kernel hands over together.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// A UDP socket that takes many datagrams with one system call.
+/// Most datagrams sent with one system call.
+pub(super) const SEND_BATCH: usize = 64;
+
+/// A UDP socket that takes and sends many datagrams with one system call.
 pub(super) struct BatchSocket {
     socket: UdpSocket,
     state: UdpSocketState,
@@ -21,6 +29,20 @@ pub(super) struct Arrivals {
     buffers: Vec<u8>,
     metas: [RecvMeta; BATCH_SIZE],
     count: usize,
+}
+
+/// Datagrams to be sent, in order.
+#[derive(Default)]
+pub(super) struct Departures {
+    bytes: Vec<u8>,
+    datagrams: Vec<Departure>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    end: usize,
+    destination: SocketAddr,
+    source: Option<IpAddr>,
 }
 
 /// One received datagram.
@@ -68,9 +90,69 @@ impl BatchSocket {
         self.socket.try_io(Interest::WRITABLE, || self.state.try_send(UdpSockRef::from(&self.socket), &transmit))
     }
 
+    /// Sends datagrams from the `first` on, as many as the kernel takes of those that leave from the same address; at least one.
+    ///
+    /// # Errors
+    /// What the kernel says about the first of them.
+    pub fn try_send_batch(&self, departures: &Departures, first: usize) -> io::Result<usize> {
+        let Some(Departure { source, .. }) = departures.datagrams.get(first).copied() else { return Ok(0) };
+        let batch: Vec<_> =
+            departures.iter().skip(first).take(SEND_BATCH).take_while(|(_, _, other)| *other == source).collect();
+        let slices: Vec<_> = batch.iter().map(|(bytes, ..)| [IoSlice::new(bytes)]).collect();
+        let addresses: Vec<_> = batch.iter().map(|(_, to, _)| Some(SockaddrStorage::from(*to))).collect();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let descriptor = self.socket.as_raw_fd();
+        let sent = |space: Option<Vec<u8>>, controls: &[ControlMessage<'_>]| {
+            let mut headers = MultiHeaders::preallocate(batch.len(), space);
+            let results = sendmmsg(descriptor, &mut headers, &slices, &addresses, controls, flags)?;
+            Ok(results.count())
+        };
+        self.socket.try_io(Interest::WRITABLE, || match (source, batch[0].1) {
+            (Some(IpAddr::V4(ip)), SocketAddr::V4(_)) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                sent(Some(cmsg_space!(libc::in_pktinfo)), &[ControlMessage::Ipv4PacketInfo(&info)])
+            }
+            (Some(ip), SocketAddr::V6(_)) => {
+                let ip = match ip {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                let info = libc::in6_pktinfo { ipi6_ifindex: 0, ipi6_addr: libc::in6_addr { s6_addr: ip.octets() } };
+                sent(Some(cmsg_space!(libc::in6_pktinfo)), &[ControlMessage::Ipv6PacketInfo(&info)])
+            }
+            _ => sent(None, &[]),
+        })
+    }
+
     /// Ready when the kernel may take a datagram again.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_send_ready(cx)
+    }
+}
+
+impl Departures {
+    pub fn push(&mut self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) {
+        self.bytes.extend_from_slice(bytes);
+        self.datagrams.push(Departure { end: self.bytes.len(), destination, source });
+    }
+
+    pub fn len(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr, Option<IpAddr>)> {
+        let starts = std::iter::once(0).chain(self.datagrams.iter().map(|datagram| datagram.end));
+        let parts = self.datagrams.iter().zip(starts);
+        parts.map(|(datagram, start)| (&self.bytes[start..datagram.end], datagram.destination, datagram.source))
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.datagrams.clear();
     }
 }
 

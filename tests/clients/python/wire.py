@@ -1,4 +1,4 @@
-"""What the two Python agents share: the line protocol of docs/testing.md and the mapping of MQTT 5 properties."""
+"""What the Python agents of MQTT and MQTT-SN share: the line protocol of docs/testing.md and the mapping of MQTT 5 properties."""
 
 import json
 import sys
@@ -8,13 +8,15 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 _output = threading.Lock()
+# Libraries that print shall not come between.
+_stream = sys.stdout
 
 
 def report(kind, **fields):
     line = json.dumps({"report": kind, **fields})
     with _output:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        _stream.write(line + "\n")
+        _stream.flush()
 
 
 def done(req, **outcome):

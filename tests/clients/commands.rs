@@ -135,6 +135,18 @@ fn mqtt_sn_without_a_connection_from_standard_input_and_with_a_will() {
 }
 
 #[test]
+fn mqtt_sn_shows_user_name_and_password() {
+    if is_stand_in() {
+        return;
+    }
+    let server = Server::with("[mqttsn]\nauth_required = true\n");
+    let subscriber = Subscriber::start(&server, "mqtt-sn", "auth", "-u me -P word -C 2 --will-topic w");
+    publish(&server, "mqtt-sn", "-t auth/x -m x -u me -P word");
+    assert_eq!(subscriber.next(), "auth/x x");
+    assert_eq!(subscriber.end(), Some(0));
+}
+
+#[test]
 fn coap_connections_carry_payloads_of_many_blocks() {
     if is_stand_in() {
         return;

@@ -1,24 +1,32 @@
 use serde_json::Map;
 use thingway_coap::codec::{Code, Kind, Packet, media_type, option};
 use thingway_contract::{TopicFilter, TopicLimits};
+use tokio::time::Instant;
 
 use super::request::Requests;
-use crate::cli::client::{conversation::Message, print::insert};
+use crate::cli::client::{conversation::Message, error::ClientError, print::insert};
 
 /// What is subscribed to.
 #[derive(Debug)]
 pub struct Observation {
     /// What the link calls it.
     pub tag: u32,
-    /// What the server calls it.
-    pub token: Vec<u8>,
     /// The filter.
     pub filter: String,
     /// The request that registered it, without Observe.
     pub request: Packet,
+    /// The request that registers it again, with its token.
+    pub again: Packet,
+    /// When that is to be done.
+    pub refresh_at: Instant,
 }
 
 impl Observation {
+    /// The server has ended it.
+    pub fn ended(&self, reason: &str) -> ClientError {
+        ClientError::Disconnected(format!("no longer subscribed to {}: {reason}", self.filter))
+    }
+
     /// What a notification tells of its message, but for the payload, and whether it was retained.
     ///
     /// Notifications are messages here, and not states of one thing, so that none is left out for being older than another (RFC 7641, section 3.4).

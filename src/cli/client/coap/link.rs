@@ -140,7 +140,13 @@ impl Link {
         self.endpoint.ask(request, confirmable, tag, &self.transmission, now, &mut self.out);
     }
 
-    fn fresh_tag(&mut self) -> u32 {
+    /// A part of a span of time that nobody can foretell.
+    pub fn share_of(&mut self, spread: Duration) -> Duration {
+        spread.mul_f64(self.endpoint.random() as f64 / u64::MAX as f64)
+    }
+
+    /// What a request is called here.
+    pub fn fresh_tag(&mut self) -> u32 {
         self.last_tag += 1;
         self.last_tag
     }
@@ -197,12 +203,11 @@ impl Link {
         Ok(response.map(|(response, _)| response))
     }
 
-    /// Registers an observation: its tag, its token, and the response.
+    /// Registers an observation under a tag: its token, and the response.
     ///
     /// When the response is lost a notification may come before it, and the message layer takes that for the response (RFC 7641, section 4.1). The
     /// retained message would be missing then, so it is asked for once more.
-    pub async fn observe(&mut self, request: &Packet) -> Result<(u32, Vec<u8>, Packet), ClientError> {
-        let tag = self.fresh_tag();
+    pub async fn observe(&mut self, request: &Packet, tag: u32) -> Result<(Vec<u8>, Packet), ClientError> {
         let mut request = request.clone();
         request.push_uint(option::OBSERVE, 0);
         let mut is_repeated = false;
@@ -220,7 +225,7 @@ impl Link {
                 continue;
             }
             if meant || is_repeated || !response.code().is_success() {
-                return Ok((tag, request.token().to_vec(), response));
+                return Ok((request.token().to_vec(), response));
             }
             self.put_back(tag, response, false);
             is_repeated = true;
@@ -232,7 +237,7 @@ impl Link {
         self.endpoint.forget(observation.tag);
         let mut request = observation.request;
         request.push_uint(option::OBSERVE, 1);
-        request.set_token(&observation.token);
+        request.set_token(observation.again.token());
         self.request(request, "GET").await
     }
 

@@ -41,6 +41,17 @@ const PROTOCOL: &str = "CoAP";
 /// Time between heartbeats: servers rarely end a connection after less than half a minute.
 const HEARTBEAT_SECS: u16 = 20;
 
+/// The silence after which a client without a connection registers its observations again, for the server may have given it up or have started anew:
+/// a minute, and what RFC 7641, section 3.3.1 adds, 5 seconds and up to 10 more. How long the last message stays fresh says nothing of the next one,
+/// and does not count.
+const REFRESH: Refresh = Refresh { after: Duration::from_secs(65), spread: Duration::from_secs(10) };
+
+#[derive(Clone, Copy, Debug)]
+struct Refresh {
+    after: Duration,
+    spread: Duration,
+}
+
 /// The Content-Format of text.
 const TEXT: u16 = 0;
 
@@ -50,6 +61,7 @@ pub struct Client {
     requests: Requests,
     heartbeat: Option<Duration>,
     heartbeat_at: Instant,
+    refresh: Refresh,
     observations: Vec<Observation>,
 }
 
@@ -106,8 +118,14 @@ impl Client {
     }
 
     async fn over(link: Link, requests: Requests, arguments: &ConnectArguments) -> Result<Self, ClientError> {
-        let heartbeat = None;
-        let mut client = Self { link, requests, heartbeat, heartbeat_at: Instant::now(), observations: Vec::new() };
+        let mut client = Self {
+            link,
+            requests,
+            heartbeat: None,
+            heartbeat_at: Instant::now(),
+            refresh: REFRESH,
+            observations: Vec::new(),
+        };
         if is_connection(arguments) {
             let connecting = client.connect(arguments);
             match arguments.connect_timeout {
@@ -156,36 +174,84 @@ impl Client {
         if arguments.no_local {
             push_query(&mut request, "nl", "1")?;
         }
+        let mut again = request.clone();
         let retain_handling = arguments.retain_handling.or(arguments.no_retained.then_some(2));
         if let Some(retain_handling) = retain_handling {
             push_query(&mut request, "rh", &retain_handling.to_string())?;
         }
-        let refused = |reason| ClientError::SubscriptionRefused { filter: filter.to_owned(), reason };
-        let (tag, token, response) = self.link.observe(&request).await?;
+        // A server that knows the observation sends no retained messages again.
+        push_query(&mut again, "rh", if retain_handling == Some(2) { "2" } else { "1" })?;
+        let tag = self.link.fresh_tag();
+        match self.register(&request, tag).await? {
+            Ok(token) => {
+                again.set_token(&token);
+                let refresh_at = self.refresh_at();
+                self.observations.push(Observation { tag, filter: filter.to_owned(), request, again, refresh_at });
+                Ok(())
+            }
+            Err(reason) => Err(ClientError::SubscriptionRefused { filter: filter.to_owned(), reason }),
+        }
+    }
+
+    /// Registers an observation and tells its token. The answer is kept if it is a retained message.
+    async fn register(&mut self, request: &Packet, tag: u32) -> Result<Result<Vec<u8>, String>, ClientError> {
+        let (token, response) = self.link.observe(request, tag).await?;
+        self.delay_heartbeat();
         if !response.code().is_success() {
-            return Err(refused(explain(&response)));
+            return Ok(Err(explain(&response)));
         }
         if !response.has(option::OBSERVE) {
-            return Err(refused("the server answered, but does not let observe".into()));
+            return Ok(Err("the server answered, but does not let observe".into()));
         }
-        self.observations.push(Observation { tag, token, filter: filter.to_owned(), request });
-        // The answer is the retained message where there is one; without one it has nothing but its code.
+        // Without a retained message it has nothing but its code.
         if response.has(option::ETAG) || response.has(option::CONTENT_FORMAT) || !response.payload().is_empty() {
             self.link.put_back(tag, response, true);
         }
-        self.delay_heartbeat();
+        Ok(Ok(token))
+    }
+
+    fn refresh_at(&mut self) -> Instant {
+        Instant::now() + self.refresh.after + self.link.share_of(self.refresh.spread)
+    }
+
+    /// Registers again the observations of which nothing was heard for long.
+    async fn register_again(&mut self) -> Result<(), ClientError> {
+        for index in 0..self.observations.len() {
+            let observation = &self.observations[index];
+            if observation.refresh_at > Instant::now() {
+                continue;
+            }
+            let (request, tag) = (observation.again.clone(), observation.tag);
+            let registered = self.register(&request, tag).await?;
+            let refresh_at = self.refresh_at();
+            let observation = &mut self.observations[index];
+            if let Err(reason) = registered {
+                return Err(observation.ended(&reason));
+            }
+            (observation.request, observation.refresh_at) = (request, refresh_at);
+        }
         Ok(())
+    }
+
+    /// When something is to be sent though nothing came.
+    fn deadline(&self) -> Option<Instant> {
+        let heartbeat = self.heartbeat.map(|_| self.heartbeat_at);
+        if self.requests.has_connection() {
+            return heartbeat;
+        }
+        self.observations.iter().map(|observation| observation.refresh_at).min()
     }
 
     /// The message in a notification, whose blocks are fetched where it has several.
     async fn message(&mut self, notification: Notification) -> Result<Option<Message>, ClientError> {
         let Notification { tag, packet, is_first } = notification;
-        let Some(observation) = self.observations.iter().find(|observation| observation.tag == tag) else {
+        let refresh_at = self.refresh_at();
+        let Some(observation) = self.observations.iter_mut().find(|observation| observation.tag == tag) else {
             return Ok(None);
         };
+        observation.refresh_at = refresh_at;
         if !packet.code().is_success() {
-            let reason = format!("no longer subscribed to {}: {}", observation.filter, explain(&packet));
-            return Err(ClientError::Disconnected(reason));
+            return Err(observation.ended(&explain(&packet)));
         }
         let message = Message { retain: is_first, ..observation.message(&packet, &self.requests) };
         Ok(self.link.body(&observation.request, packet).await?.map(|payload| Message { payload, ..message }))
@@ -234,9 +300,9 @@ impl conversation::Client for Client {
                 }
                 continue;
             }
-            let until = self.heartbeat.map(|_| self.heartbeat_at);
-            match self.link.event(until).await? {
-                None => self.beat().await?,
+            match self.link.event(self.deadline()).await? {
+                None if self.requests.has_connection() => self.beat().await?,
+                None => self.register_again().await?,
                 Some(Event::Response(tag, packet)) => self.link.put_back(tag, packet, false),
                 Some(_) => {}
             }

@@ -337,6 +337,38 @@ async fn an_answer_that_a_notification_overtook_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn after_silence_observations_are_registered_again() {
+    let mut peer = Peer::new().await;
+    let arguments = sub_arguments("--url coap://h -t a");
+    let (link, requests) = (link(&peer, PATIENT).await, requests(&peer));
+    let work = async {
+        let mut client = Client::over(link, requests, &arguments.connect).await?;
+        client.refresh = Refresh { after: Duration::from_millis(50), spread: Duration::ZERO };
+        client.subscribe(&arguments).await?;
+        Ok::<_, ClientError>(([client.next().await?, client.next().await?], client.next().await))
+    };
+    let script = async {
+        let request = asked(&mut peer, "0.01 ps/a?qos=0").await;
+        peer.says(&observed(&request, b"kept").to_bytes()).await;
+        // The server knows it still.
+        let again = asked(&mut peer, "0.01 ps/a?qos=0&rh=1").await;
+        assert_eq!((again.token(), again.uint(option::OBSERVE)), (request.token(), Some(0)));
+        peer.says(&observed(&again, b"").to_bytes()).await;
+        // Now it does not.
+        let again = asked(&mut peer, "0.01 ps/a?qos=0&rh=1").await;
+        assert_eq!((again.token(), again.uint(option::OBSERVE)), (request.token(), Some(0)));
+        peer.says(&observed(&again, b"kept").to_bytes()).await;
+        let again = asked(&mut peer, "0.01 ps/a?qos=0&rh=1").await;
+        peer.says(&answer(&again, Code::NOT_FOUND, b"").to_bytes()).await;
+    };
+    let (result, ()) = tokio::join!(work, script);
+    let (messages, end) = result.unwrap();
+    assert_eq!(told(&messages), [("a", &b"kept"[..], true, true), ("a", b"kept", true, true)]);
+    let error = end.unwrap_err();
+    assert_eq!(error.to_string(), "disconnected by the server: no longer subscribed to a: 4.04 Not Found");
+}
+
+#[tokio::test]
 async fn large_notifications_are_fetched() {
     let body: Vec<u8> = (0..100).collect();
     let result = subscribed("-t a/+ -q 1", 2, HASTY, async |peer| {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use thingway_coap as coap;
-use thingway_contract::{Peer, Protocol, Qos, TopicLimits};
+use thingway_contract::{Peer, Protocol, Qos, TopicLimits, Transport};
 use thingway_mqtt as mqtt;
 use thingway_mqtt_sn as mqttsn;
 
 use crate::{
     access::Access,
-    bus::{Bus, BusConfig, DropOrder, EventConfig, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
+    bus::{Bus, BusConfig, DropOrder, EventConfig, Origin, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
     config::{self, Config, ListenerProtocol},
     logging::PeerLog,
     net::{
@@ -49,28 +49,38 @@ pub fn start(
     common: &Common,
     cores: &Cores,
 ) -> Result<ListenerHandle, ListenError> {
+    let listener = (options.name.clone(), options.transport());
+    let rates = peer_rates(&settings.client_rate);
     match settings.protocol {
-        ListenerProtocol::Mqtt => listener::start(options, cores, Streams(mqtt_service(settings, common, cores))),
+        ListenerProtocol::Mqtt => {
+            let service = mqtt_service(listener, settings, common, cores);
+            listener::start(options, cores, Streams(service))
+        }
         ListenerProtocol::MqttSn => {
             let config = mqttsn_config(&common.config, settings);
-            let service = service::<mqttsn::Conversation>(config, peer_rates(&settings.client_rate), common, cores);
+            let service = service::<mqttsn::Conversation>(listener, config, rates, common, cores);
             datagram::start(options, cores, &service)
         }
         ListenerProtocol::Coap => {
             let config = coap_config(&common.config, &common.secret);
-            let service = service::<coap::Conversation>(config, peer_rates(&settings.client_rate), common, cores);
+            let service = service::<coap::Conversation>(listener, config, rates, common, cores);
             datagram::start(options, cores, &service)
         }
     }
 }
 
-fn mqtt_service(settings: &config::Listener, common: &Common, cores: &Cores) -> Arc<Service<mqtt::Connection>> {
+fn mqtt_service(
+    listener: (Arc<str>, Transport),
+    settings: &config::Listener,
+    common: &Common,
+    cores: &Cores,
+) -> Arc<Service<mqtt::Connection>> {
     let mut config = mqtt_config(settings);
     config.retain_available &= common.bus.config().retain_available;
-    service(config, peer_rates(&settings.client_rate), common, cores)
+    service(listener, config, peer_rates(&settings.client_rate), common, cores)
 }
 
-/// Starts a listener inside the process that speaks its protocol.
+/// Starts a listener inside the process. Datagrams are not carried within it: what they would prove is proved by their sockets.
 pub fn start_in_memory(
     name: &str,
     settings: &config::Listener,
@@ -78,8 +88,9 @@ pub fn start_in_memory(
     common: &Common,
     cores: &Cores,
 ) -> MemoryListener {
-    // Datagrams are not carried within the process: what they would prove is proved by their sockets.
-    MemoryListener::new(name.into(), limits, cores, Streams(mqtt_service(settings, common, cores)))
+    let name: Arc<str> = name.into();
+    let service = mqtt_service((name.clone(), Transport::Memory), settings, common, cores);
+    MemoryListener::new(name, limits, cores, Streams(service))
 }
 
 /// How a transport with several streams tells a protocol's frames apart.
@@ -96,8 +107,16 @@ pub fn frame_length(protocol: ListenerProtocol) -> Option<FrameLength> {
 }
 
 /// What all connections of a listener share.
-pub fn service<P: Protocol>(config: P::Config, rates: PeerRates, common: &Common, cores: &Cores) -> Arc<Service<P>> {
+pub fn service<P: Protocol>(
+    listener: (Arc<str>, Transport),
+    config: P::Config,
+    rates: PeerRates,
+    common: &Common,
+    cores: &Cores,
+) -> Arc<Service<P>> {
+    let (listener, transport) = listener;
     Arc::new(Service {
+        origin: Arc::new(Origin { protocol: P::NAME, transport, listener }),
         bus: common.bus.clone(),
         access: common.access.clone(),
         config: Arc::new(config),

@@ -93,7 +93,7 @@ impl Bus {
                 continue;
             }
             if let Some(connection) = &state.connection {
-                if request.must_exist && connection.protocol != request.info.protocol {
+                if request.must_exist && connection.origin.protocol != request.info.origin.protocol {
                     return ConnectOutcome::Refused(Refusal::NoSession);
                 }
                 let waiting = state.waiting.get_or_insert_default();

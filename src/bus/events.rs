@@ -139,7 +139,7 @@ fn client(id: &str, info: &ConnectionInfo, ts: u64) -> serde_json::Value {
         "username": info.username.as_deref().unwrap_or("undefined"),
         "ipaddress": info.remote.map_or_else(|| "local".to_owned(), |remote| remote.ip().to_string()),
         "sockport": info.remote.map_or(0, |remote| remote.port()),
-        "proto_name": info.protocol.to_uppercase(),
+        "proto_name": info.origin.protocol.to_uppercase(),
         "proto_ver": info.version,
         "ts": ts,
     })

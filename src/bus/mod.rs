@@ -35,7 +35,7 @@ pub use self::{
     events::{DepartCause, EventConfig},
     inbox::{DropOrder, QueueLimits},
     lane::{Lane, NO_CORE},
-    session::{ConnectionInfo, Session, Taken},
+    session::{ConnectionInfo, Origin, Session, Taken},
 };
 
 /// Settings of the bus.

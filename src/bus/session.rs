@@ -23,17 +23,24 @@ use super::{
     timers::TimerKey,
 };
 
-/// What is told of a connection in listings and events.
-#[derive(Clone, Debug)]
-pub struct ConnectionInfo {
+/// What connections of one listener have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
     /// Protocol name.
     pub protocol: &'static str,
-    /// Protocol version as the protocol numbers it.
-    pub version: u8,
     /// What carries the bytes.
     pub transport: Transport,
     /// The listener's name.
     pub listener: Arc<str>,
+}
+
+/// What is told of a connection in listings and events.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// By what it came.
+    pub origin: Arc<Origin>,
+    /// Protocol version as the protocol numbers it.
+    pub version: u8,
     /// The peer's address.
     pub remote: Option<SocketAddr>,
     /// User name.
@@ -266,6 +273,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
+        assert!(size_of::<ConnectionInfo>() <= 80, "{}", size_of::<ConnectionInfo>());
         // With the counts in front of it, one of the allocator's sizes.
         assert!(size_of::<Session>() <= 240, "{}", size_of::<Session>());
     }

@@ -191,7 +191,7 @@ impl<P: Protocol> Conversation<P> {
     fn begin_connect(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if let Some(info) = self.session.as_ref().and_then(|session| session.connection()) {
-            self.opening = Some(Box::new(Opening { peer: peer_again(info), pending: None }));
+            self.opening = Some(Box::new(Opening { peer: peer_again(&info), pending: None }));
             self.depart(DepartCause::Normal, turn.service, now, &mut core.lane);
         }
         let Some(Opening { peer, .. }) = self.opening.as_deref() else { return Err(Stop::Gone) };
@@ -210,10 +210,8 @@ impl<P: Protocol> Conversation<P> {
             session_expiry_secs: connect.session_expiry_secs,
             will: connect.will,
             info: ConnectionInfo {
-                protocol: P::NAME,
+                origin: service.origin.clone(),
                 version: connect.version,
-                transport: peer.transport,
-                listener: peer.listener.clone(),
                 remote: peer.remote,
                 username: admission.username,
                 keep_alive_secs: connect.keep_alive_secs,
@@ -369,13 +367,13 @@ impl<P: Protocol> Conversation<P> {
 }
 
 /// The peer of a conversation whose session it was forgotten for.
-fn peer_again(info: ConnectionInfo) -> Peer {
+fn peer_again(info: &ConnectionInfo) -> Peer {
     Peer {
         remote: info.remote,
         local: None,
-        transport: info.transport,
+        transport: info.origin.transport,
         node: Box::default(),
-        listener: info.listener,
+        listener: info.origin.listener.clone(),
         certificate_identity: None,
     }
 }

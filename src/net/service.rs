@@ -8,10 +8,15 @@ use super::{
     faults::Faults,
     limit::{Rate, TokenBucket},
 };
-use crate::{access::Access, bus::Bus};
+use crate::{
+    access::Access,
+    bus::{Bus, Origin},
+};
 
 /// What all connections of a listener share.
 pub struct Service<P: Protocol> {
+    /// By what its connections come.
+    pub origin: Arc<Origin>,
     /// The bus.
     pub bus: Arc<Bus>,
     /// The access rules.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use thingway::bus::{
-    Bus, BusConfig, ConnectOutcome, ConnectionInfo, DepartCause, Granted, Lane, NO_CORE, Session, SessionRequest,
+    Bus, BusConfig, ConnectOutcome, ConnectionInfo, DepartCause, Granted, Lane, NO_CORE, Origin, Session,
+    SessionRequest,
 };
 use thingway_contract::{
     ClientId, Departure, Instant, Message, MessageHead, Properties, PublishOutcome, Qos, RetainHandling, Subscription,
@@ -84,10 +85,12 @@ impl World {
             session_expiry_secs: if persistent { u32::MAX } else { 0 },
             will: None,
             info: ConnectionInfo {
-                protocol: "fuzz",
+                origin: Arc::new(Origin {
+                    protocol: "fuzz",
+                    transport: Transport::Memory,
+                    listener: Arc::from("fuzz"),
+                }),
                 version: 0,
-                transport: Transport::Memory,
-                listener: Arc::from("fuzz"),
                 remote: None,
                 username: None,
                 keep_alive_secs: 0,

@@ -11,7 +11,7 @@ use tokio::{net::UdpSocket, time::timeout};
 
 use super::*;
 use crate::{
-    bus::{Bus, BusConfig},
+    bus::{Bus, BusConfig, Origin},
     net::{PeerRates, core::Clock, faults::Faults, limit::Limits},
 };
 
@@ -179,6 +179,11 @@ impl Site {
         let bus = Arc::new(Bus::new(BusConfig::default(), "auto-"));
         let cores = Cores::start(cores, &bus, Clock::new()).expect("threads");
         let service = Service {
+            origin: Arc::new(Origin {
+                protocol: Letters::NAME,
+                transport: thingway_contract::Transport::Udp,
+                listener: "udp.test".into(),
+            }),
             bus: bus.clone(),
             access: Arc::default(),
             config: Arc::new(()),

@@ -39,6 +39,10 @@ enable = false
 enable = false
 [listeners.quic.default]
 enable = false
+[listeners.udp.mqttsn]
+enable = false
+[listeners.udp.coap]
+enable = false
 """
 RUMQTTD = """id = 0
 [router]

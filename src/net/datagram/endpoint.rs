@@ -47,6 +47,8 @@ pub(super) struct Endpoint<P: DatagramProtocol> {
     unproven_len: usize,
     woken: Arc<Woken>,
     due: VecDeque<Arc<Nudge>>,
+    /// Conversations whose deliveries wait until the kernel takes datagrams again; each is in it once.
+    held: Vec<Arc<Nudge>>,
     sources: Sources,
     arrivals: Option<Box<Arrivals>>,
     out: Out,
@@ -73,6 +75,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             unproven_len: 0,
             woken: Arc::default(),
             due: VecDeque::new(),
+            held: Vec::new(),
             arrivals: Some(Box::new(Arrivals::new())),
             out: Out::new(socket, local),
         }
@@ -109,6 +112,9 @@ impl<P: DatagramProtocol> Endpoint<P> {
         core.tidy();
         let now = self.service.clock.now();
         self.out.flush(cx);
+        if !self.out.is_clogged() {
+            self.due.extend(self.held.drain(..));
+        }
         self.due.extend(std::mem::take(&mut *self.woken.nudges.lock()));
         for _ in 0..WOKEN_PER_TURN {
             let Some(nudge) = self.due.pop_front() else { break };
@@ -120,7 +126,8 @@ impl<P: DatagramProtocol> Endpoint<P> {
         }
         let more = self.receive(cx, core, now);
         self.out.flush(cx);
-        if more || !self.due.is_empty() {
+        let freed = !self.held.is_empty() && !self.out.is_clogged();
+        if more || freed || !self.due.is_empty() {
             cx.waker().wake_by_ref();
         }
     }
@@ -203,7 +210,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             allowance: Allowance::new(&service.rates, now),
             timer: None,
             local,
-            unproven: false,
+            standing: Standing::Forgettable,
         }))
     }
 
@@ -213,7 +220,12 @@ impl<P: DatagramProtocol> Endpoint<P> {
         let waker = Waker::from(talk.nudge.clone());
         let turn = Turn { service: &*self.service, waker: &waker, now };
         let mut refused = 0;
-        let worked = talk.work(datagram, self.out.is_clogged(), turn, core, &mut refused);
+        let clogged = self.out.is_clogged();
+        let worked = talk.work(datagram, clogged, turn, core, &mut refused);
+        // Its queue will not wake it: it was looked at, and nothing was taken.
+        if clogged && talk.conversation.session().is_some() && !talk.nudge.queued.swap(true, Ordering::AcqRel) {
+            self.held.push(talk.nudge.clone());
+        }
         self.out.tally.refused += refused;
         let over = match worked {
             Ok(()) if core.outbox.is_closing() => Some(Stop::Done),
@@ -224,11 +236,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             talk.conversation.stop(stop, &self.service, core, now);
             core.outbox.forget_requests();
         }
-        let destination = place.destination(self.out.by_v6);
-        let source = self.out.locals.get(usize::from(talk.local)).copied();
-        for datagram in core.outbox.datagrams() {
-            self.out.send(datagram, destination, source);
-        }
+        self.out.send_all(&core.outbox, place, talk.local);
         core.outbox.clear();
         let standing = talk.conversation.machine.standing();
         if over.is_some() || standing == Standing::Forgettable && !talk.conversation.is_pending() {
@@ -241,16 +249,18 @@ impl<P: DatagramProtocol> Endpoint<P> {
             }
             talk.timer = Some(core.wheel.arm(deadline, waker));
         }
-        let unproven = standing < Standing::Established;
-        if unproven != talk.unproven {
-            talk.unproven = unproven;
-            if unproven {
-                let nudge = Arc::downgrade(&talk.nudge);
-                self.note_unproven(nudge, core, now);
-            } else {
-                self.unproven_len -= 1;
-                self.shared.counters.established.fetch_add(1, Ordering::Relaxed);
-            }
+        // One that only waits for its session is kept, too.
+        let standing = standing.max(Standing::Unproven);
+        let before = std::mem::replace(&mut talk.standing, standing);
+        if standing == before {
+            return;
+        }
+        self.unproven_len -= usize::from(before == Standing::Unproven);
+        if standing == Standing::Established {
+            self.shared.counters.established.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let nudge = Arc::downgrade(&talk.nudge);
+            self.note_unproven(nudge, core, now);
         }
     }
 
@@ -284,7 +294,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
         if let Some(timer) = talk.timer.take() {
             core.wheel.cancel(timer);
         }
-        self.unproven_len -= usize::from(talk.unproven);
+        self.unproven_len -= usize::from(talk.standing == Standing::Unproven);
         self.shared.counters.connections.fetch_sub(1, Ordering::Relaxed);
         self.service.cores.leave(self.core);
     }
@@ -297,11 +307,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             if let (Some(reason), Some((place, talk))) = (reason, self.table.get_mut(index)) {
                 core.tidy();
                 talk.conversation.stop(&Stop::Gateway(reason.clone()), &self.service, core, now);
-                let destination = place.destination(self.out.by_v6);
-                let source = self.out.locals.get(usize::from(talk.local)).copied();
-                for datagram in core.outbox.datagrams() {
-                    self.out.send(datagram, destination, source);
-                }
+                self.out.send_all(&core.outbox, place, talk.local);
                 core.tidy();
             }
             self.close(index, DepartCause::Closed, core, now);
@@ -346,7 +352,7 @@ fn is_current<P: DatagramProtocol>(table: &mut Table<Talk<P>>, nudge: &Arc<Nudge
 fn is_unproven<P: DatagramProtocol>(table: &mut Table<Talk<P>>, nudge: &Weak<Nudge>) -> Option<u32> {
     let nudge = nudge.upgrade()?;
     let (_, talk) = table.get_mut(nudge.index)?;
-    (talk.unproven && Arc::ptr_eq(&talk.nudge, &nudge)).then_some(nudge.index)
+    (talk.standing == Standing::Unproven && Arc::ptr_eq(&talk.nudge, &nudge)).then_some(nudge.index)
 }
 
 /// Bytes that the driver keeps for each conversation of a protocol, beside what its parts point to.

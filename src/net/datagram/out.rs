@@ -6,7 +6,7 @@ use std::{
     task::Context,
 };
 
-use thingway_contract::DatagramProtocol;
+use thingway_contract::{DatagramProtocol, Outbox};
 
 use super::{
     socket::{BatchSocket, Departures, SEND_BATCH},
@@ -24,7 +24,7 @@ pub(super) struct Out {
     pub socket: Arc<BatchSocket>,
     pub by_v6: bool,
     /// Addresses of the gateway that peers have sent to.
-    pub locals: Vec<IpAddr>,
+    locals: Vec<IpAddr>,
     /// To be sent at the end of the turn, or when there are enough.
     departures: Departures,
     /// What the kernel did not take.
@@ -77,7 +77,14 @@ impl Out {
         index.map_or(u16::MAX, |index| index as u16)
     }
 
-    pub fn send(&mut self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) {
+    /// Sends the datagrams in an outbox to a place, from the address with this index.
+    pub fn send_all(&mut self, outbox: &Outbox, place: &Place, local: u16) {
+        let destination = place.destination(self.by_v6);
+        let source = self.locals.get(usize::from(local)).copied();
+        outbox.datagrams().for_each(|datagram| self.send(datagram, destination, source));
+    }
+
+    fn send(&mut self, bytes: &[u8], destination: SocketAddr, source: Option<IpAddr>) {
         if !self.unsent.is_empty() {
             return self.keep(bytes, destination, source);
         }

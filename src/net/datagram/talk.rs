@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use thingway_contract::{DatagramProtocol, Input, Instant};
+use thingway_contract::{DatagramProtocol, Input, Instant, Standing};
 
 use crate::{
     bus::Counter,
@@ -30,7 +30,8 @@ pub(super) struct Talk<P: DatagramProtocol> {
     pub timer: Option<TimerId>,
     /// Index in [`Out::locals`].
     pub local: u16,
-    pub unproven: bool,
+    /// As it was at the end of the last turn.
+    pub standing: Standing,
 }
 
 /// Conversations that were woken.
@@ -139,6 +140,13 @@ impl<P: DatagramProtocol> Talk<P> {
 
     fn may_send(&mut self, bytes: usize, now: Instant) -> bool {
         let bucket = self.allowance.as_mut().and_then(|allowance| allowance.bytes.as_mut());
-        bucket.is_none_or(|bucket| bucket.take(now).is_ok() && bucket.charge(bytes as u64, now).is_zero())
+        // What is beyond the last byte of the allowance becomes a debt, as a datagram cannot be taken in parts.
+        bucket.is_none_or(|bucket| {
+            let may = bucket.take(now).is_ok();
+            if may {
+                bucket.charge((bytes as u64).saturating_sub(1), now);
+            }
+            may
+        })
     }
 }

@@ -384,6 +384,22 @@ async fn rates_hold() {
 }
 
 #[tokio::test]
+async fn bytes_have_a_rate_of_their_own() {
+    let bytes = Some(Rate { count: 0, per: Duration::from_secs(1), burst: 6 });
+    let rates = PeerRates { messages: None, bytes };
+    let site = Site::start(1, UdpOptions::default(), Limits::default(), rates);
+    let peer = site.peer().await;
+    // Three bytes, three of one, and none left.
+    assert_eq!(peer.ask("C a").await, "c");
+    for _ in 0..3 {
+        assert_eq!(peer.ask("?").await, "!");
+    }
+    peer.send("?").await;
+    eventually(|| site.counts().datagrams_refused.load(Relaxed) == 1).await;
+    assert_eq!(site.counts().established.load(Relaxed), 1);
+}
+
+#[tokio::test]
 async fn stopping_tells_the_peers() {
     let site = Site::plain();
     let peer = site.peer().await;

@@ -141,6 +141,7 @@ impl Bus {
             session: session.clone(),
             epoch,
             connected: Connected {
+                kept: false,
                 assigned_client_id: request.client_id.clone().filter(|_| request.assigned),
                 session_present,
                 session_expiry_secs: state.session_expiry_secs,

@@ -205,7 +205,7 @@ mod tests {
     fn delivery(qos: Qos, payload: u8) -> Delivery {
         let topic = Topic::parse("t", TopicLimits::default()).expect("valid");
         let message = Message::new(MessageHead::default(), topic, Properties::default(), &[payload]);
-        Delivery { message, rare: None, subscription_id: 0, qos, retain: false }
+        Delivery { message, rare: None, subscription_id: 0, qos, retain: false, packet_id: 0 }
     }
 
     fn limits(order: DropOrder) -> QueueLimits {

@@ -196,11 +196,19 @@ impl Bus {
             subscription_id: grant.subscription_id,
             qos,
             retain: grant.retain_as_published && message.head().retain,
+            packet_id: 0,
         }
     }
 }
 
 /// The delivery of a retained message to a new subscription.
 pub(super) fn retained_delivery(message: &Message, qos: Qos, subscription_id: u32) -> Delivery {
-    Delivery { message: message.clone(), rare: None, subscription_id, qos: message.head().qos.min(qos), retain: true }
+    Delivery {
+        message: message.clone(),
+        rare: None,
+        subscription_id,
+        qos: message.head().qos.min(qos),
+        retain: true,
+        packet_id: 0,
+    }
 }

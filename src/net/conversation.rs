@@ -137,7 +137,7 @@ impl<P: Protocol> Conversation<P> {
         // Only a protocol that is wrong asks before it has a session.
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let reply = match request {
-            Request::Publish { token, message } => {
+            Request::Publish { token, message, .. } => {
                 let outcome = if !charge(&core.lane) {
                     PublishOutcome::QuotaExceeded
                 } else if service.access.may_publish(session, message.topic()) {
@@ -170,6 +170,8 @@ impl<P: Protocol> Conversation<P> {
                 let results = service.bus.unsubscribe(session, filters, now, &mut core.lane);
                 Reply::Unsubscribed { token, results }
             }
+            Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
+            Request::Acknowledged { .. } => return Ok(()),
             Request::SetWill { will } => {
                 service.bus.set_will(session, self.epoch, will);
                 return Ok(());

@@ -212,9 +212,11 @@ impl Driven {
                     }
                 }
             }
-            Request::Publish { token: Token::NONE, .. } | Request::Authenticate { .. } | Request::SetWill { .. } => {
-                return;
-            }
+            Request::Publish { token: Token::NONE, .. }
+            | Request::Authenticate { .. }
+            | Request::SetWill { .. }
+            | Request::Acknowledged { .. } => return,
+            Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
             Request::Publish { token, .. } => {
                 let outcome = if choice & 1 == 0 { PublishOutcome::Accepted } else { PublishOutcome::NotAuthorized };
                 Reply::Published { token, outcome }
@@ -249,7 +251,7 @@ impl Driven {
         let message = message("t", &vec![choice; usize::from(choice) * 50], expires_at);
         let qos = Qos::from_u8(choice & 3).unwrap_or_default();
         let subscription_id = u32::from(choice >> 2 & 3);
-        let delivery = Delivery { message, rare: None, subscription_id, qos, retain: false };
+        let delivery = Delivery { message, rare: None, subscription_id, qos, retain: false, packet_id: 0 };
         if let Delivered::Later(_) | Delivered::Dropped(_) = self.machine.deliver(delivery, self.now, &mut self.out) {
             assert!(self.out.is_empty());
         }

@@ -66,6 +66,9 @@ pub struct Connected {
     pub assigned_client_id: Option<ClientId>,
     /// Earlier state was found and is used.
     pub session_present: bool,
+    /// The session is kept through the gateway's own restart: the end of incoming QoS 2 exchanges is asked for by [`crate::Request::Released`]. It may be
+    /// told at once otherwise.
+    pub kept: bool,
     /// Granted session expiry in seconds, which an operator's ceiling may have lowered.
     pub session_expiry_secs: u32,
     /// State of the conversation that the previous connection left.

@@ -35,6 +35,9 @@ pub struct Delivery {
     pub qos: Qos,
     /// The retain flag to send.
     pub retain: bool,
+    /// The packet identifier to send it under, chosen by the gateway because it keeps the exchange through its own restart: the protocol says how the
+    /// exchange goes on by [`crate::Request::Received`] and [`crate::Request::Acknowledged`]. 0 leaves the choice, and the exchange, to the protocol.
+    pub packet_id: u16,
 }
 
 /// What a protocol did with a delivery.

@@ -118,6 +118,8 @@ pub enum Request {
     Publish {
         /// Names the request.
         token: Token,
+        /// The peer's packet identifier for an exchange that must not happen twice (QoS 2), which ends with `Released`; 0 for any other.
+        packet_id: u16,
         /// What to publish.
         message: Message,
     },
@@ -135,6 +137,27 @@ pub enum Request {
         /// In the order in which the peer asked.
         filters: Vec<Result<TopicFilter, UnsubscribeRefusal>>,
     },
+    /// The peer has released an incoming message of QoS 2, and its packet identifier is free again. Answered by `Recorded`, after which the peer may be
+    /// told.
+    Released {
+        /// Names the request.
+        token: Token,
+        /// The peer's packet identifier.
+        packet_id: u16,
+    },
+    /// The peer has taken over an outgoing message of QoS 2 that came with a packet identifier ([`crate::Delivery::packet_id`]). Answered by
+    /// `Recorded`, after which the message may be released.
+    Received {
+        /// Names the request.
+        token: Token,
+        /// The delivery's packet identifier.
+        packet_id: u16,
+    },
+    /// The exchange of an outgoing message that came with a packet identifier is over: acknowledged, released, or refused by the peer. There is no reply.
+    Acknowledged {
+        /// The delivery's packet identifier.
+        packet_id: u16,
+    },
     /// Put another will in the place of the present one, or none. There is no reply.
     SetWill {
         /// The new will.
@@ -151,7 +174,7 @@ pub enum Request {
     },
 }
 
-/// The gateway's answers. They come in the order of the requests.
+/// The gateway's answers. They come in the order of the requests, each perhaps turns later: what must be kept is answered when it is.
 #[derive(Debug)]
 pub enum Reply {
     /// A session was granted.
@@ -188,6 +211,11 @@ pub enum Reply {
         token: Token,
         /// Whether it was there.
         results: Vec<Result<(), UnsubscribeRefusal>>,
+    },
+    /// The answer to `Released` and `Received`: it is kept.
+    Recorded {
+        /// The request's.
+        token: Token,
     },
     /// The answer to `ReadRetained`.
     Retained {

@@ -299,7 +299,10 @@ impl Simulation {
                     }
                 }
             }
-            Request::Publish { token: Token::NONE, .. } | Request::SetWill { .. } => return,
+            Request::Publish { token: Token::NONE, .. } | Request::SetWill { .. } | Request::Acknowledged { .. } => {
+                return;
+            }
+            Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
             Request::Publish { token, .. } => {
                 let outcome = match choice & 3 {
                     1 => PublishOutcome::NotAuthorized,
@@ -335,7 +338,14 @@ impl Simulation {
         let head = MessageHead { expires_at, ..MessageHead::default() };
         let message = Message::new(head, topic, Properties::default(), &vec![self.number; usize::from(choice)]);
         let qos = Qos::from_u8(self.number & 3).unwrap_or_default();
-        self.queue.push_back(Delivery { message, rare: None, subscription_id: 0, qos, retain: choice & 8 != 0 });
+        self.queue.push_back(Delivery {
+            message,
+            rare: None,
+            subscription_id: 0,
+            qos,
+            retain: choice & 8 != 0,
+            packet_id: 0,
+        });
         if self.attached && !self.closed {
             self.after(Ok(()));
         }

@@ -268,7 +268,8 @@ impl Conversation {
                 let results = filters.into_iter().map(|filter| filter.map(|_| ())).collect();
                 Reply::Unsubscribed { token, results }
             }
-            Request::SetWill { .. } | Request::ReadRetained { .. } => return,
+            Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
+            Request::SetWill { .. } | Request::ReadRetained { .. } | Request::Acknowledged { .. } => return,
         };
         let result = self.machine.reply(reply, self.now, &mut self.out);
         self.after(result);
@@ -288,8 +289,14 @@ impl Conversation {
         let properties: Properties<'_> = properties.as_properties();
         let message = Message::new(head, topic, properties, &vec![self.number; usize::from(choice)]);
         let qos = Qos::from_u8(choice & 3).unwrap_or_default();
-        let delivery =
-            Delivery { message, rare: None, subscription_id: u32::from(choice & 4), qos, retain: choice & 8 != 0 };
+        let delivery = Delivery {
+            message,
+            rare: None,
+            subscription_id: u32::from(choice & 4),
+            qos,
+            retain: choice & 8 != 0,
+            packet_id: 0,
+        };
         match self.machine.deliver(delivery, self.now, &mut self.out) {
             Delivered::Sent => assert!(!self.closed && !self.out.is_empty()),
             Delivered::Later(_) | Delivered::Dropped(_) => assert!(self.out.is_empty()),

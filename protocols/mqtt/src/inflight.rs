@@ -284,7 +284,7 @@ mod tests {
     fn delivery(number: u32, qos: Qos) -> Delivery {
         let topic = Topic::parse("t", TopicLimits::default()).expect("valid");
         let message = Message::new(MessageHead::default(), topic, Properties::default(), &number.to_be_bytes());
-        Delivery { message, rare: None, subscription_id: 0, qos, retain: false }
+        Delivery { message, rare: None, subscription_id: 0, qos, retain: false, packet_id: 0 }
     }
 
     fn send(inflight: &mut Inflight, number: u32, qos: Qos) -> Option<u16> {

@@ -87,7 +87,7 @@ impl Session {
     fn publish(&mut self, bytes: &[u8]) {
         self.receive(bytes);
         for request in self.requests.drain(..) {
-            let Request::Publish { token, message } = request else { panic!("a publication") };
+            let Request::Publish { token, message, .. } = request else { panic!("a publication") };
             assert_eq!(message.payload(), PAYLOAD);
             if token != Token::NONE {
                 let reply = Reply::Published { token, outcome: PublishOutcome::Accepted };
@@ -146,8 +146,14 @@ fn a_message_out_is_no_allocation() {
                 [Packet::Puback(Ack::success(1)), Packet::Pubrec(Ack::success(1)), Packet::Pubcomp(Ack::success(1))]
                     .map(|packet| encode(version, &packet));
             let mut round = || {
-                let delivery =
-                    Delivery { message: message.clone(), rare: None, subscription_id: 0, qos, retain: false };
+                let delivery = Delivery {
+                    message: message.clone(),
+                    rare: None,
+                    subscription_id: 0,
+                    qos,
+                    retain: false,
+                    packet_id: 0,
+                };
                 assert!(matches!(session.machine.deliver(delivery, NOW, &mut session.out), Delivered::Sent));
                 id = id.wrapping_add(1);
                 for ack in &mut acks {
@@ -179,7 +185,14 @@ fn a_window_full_of_messages_out_allocates_only_its_ring() {
     let count = allocations(|| {
         for _ in 0..1024 {
             let message = message.clone();
-            let delivery = Delivery { message, rare: None, subscription_id: 0, qos: Qos::AtLeastOnce, retain: false };
+            let delivery = Delivery {
+                message,
+                rare: None,
+                subscription_id: 0,
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                packet_id: 0,
+            };
             assert!(matches!(session.machine.deliver(delivery, NOW, &mut session.out), Delivered::Sent));
         }
     });

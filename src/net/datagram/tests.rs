@@ -91,7 +91,7 @@ impl Machine for Letters {
             b'P' => {
                 let topic = Topic::parse(rest, TopicLimits::default()).expect("the test's topic");
                 let message = Message::new(MessageHead::default(), topic, Properties::default(), b"");
-                out.request(Request::Publish { token: Token(2), message });
+                out.request(Request::Publish { token: Token(2), packet_id: 0, message });
             }
             b'?' => self.say("!", out),
             b'U' => {

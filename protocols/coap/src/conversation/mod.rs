@@ -203,7 +203,10 @@ impl Protocol for Conversation {
                 }
             }
             // Nobody waits for the end of a subscription, and the rest is never asked for.
-            Reply::Unsubscribed { .. } | Reply::Challenge { .. } | Reply::Reauthenticated { .. } => {}
+            Reply::Unsubscribed { .. }
+            | Reply::Challenge { .. }
+            | Reply::Reauthenticated { .. }
+            | Reply::Recorded { .. } => {}
         }
         self.pump(now, out);
         Ok(())

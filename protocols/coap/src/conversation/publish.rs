@@ -102,7 +102,7 @@ impl Conversation {
         };
         let success = Box::new(Answer::code(publication.success));
         if let Some(token) = self.wait(question, Step::Published(success), now, out) {
-            out.request(Request::Publish { token, message });
+            out.request(Request::Publish { token, packet_id: 0, message });
         }
     }
 

@@ -312,14 +312,14 @@ impl Conversation {
             return self.answer(&question, Answer::code(Code::INTERNAL_SERVER_ERROR), now, out);
         };
         if let Some(token) = self.wait(question, Step::Published(Box::new(answer)), now, out) {
-            out.request(Request::Publish { token, message });
+            out.request(Request::Publish { token, packet_id: 0, message });
         }
     }
 
     /// Deletes the data of a topic. Its observers get the empty message that does it, and 4.04.
     fn clear(&mut self, topic: &str, now: Instant, out: &mut Outbox) {
         if let Some(message) = self.message(&retained(topic.to_owned(), None, Vec::new()), now) {
-            out.request(Request::Publish { token: Token::NONE, message });
+            out.request(Request::Publish { token: Token::NONE, packet_id: 0, message });
         }
     }
 

@@ -222,7 +222,7 @@ impl Gateway {
         let session = self.conversations.get(&port).and_then(|driven| driven.session.clone());
         let reply = match request {
             Request::Connect(connect) => self.connect(port, *connect),
-            Request::Publish { token, message } => {
+            Request::Publish { token, message, .. } => {
                 let key = session.and_then(|name| self.bus.sessions.get(&name)).map(|session| session.key);
                 let key = key.expect("nothing is asked without a session");
                 let forbidden = self.bus.forbidden.contains(&message.topic().to_owned());
@@ -252,6 +252,8 @@ impl Gateway {
                 }
                 Reply::Unsubscribed { token, results }
             }
+            Request::Acknowledged { .. } => return,
+            Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
             Request::ReadRetained { token, filter, count_max } => {
                 session.expect("nothing is asked without a session");
                 let messages = if self.bus.forbidden.contains(&filter.to_string()) {
@@ -336,7 +338,14 @@ impl Gateway {
                 let qos = message.head().qos.min(subscription.options.qos);
                 let id = subscription.options.id;
                 let message = message.clone();
-                session.queue.push_back(Delivery { message, rare: None, subscription_id: id, qos, retain: true });
+                session.queue.push_back(Delivery {
+                    message,
+                    rare: None,
+                    subscription_id: id,
+                    qos,
+                    retain: true,
+                    packet_id: 0,
+                });
             }
         }
         let qos = subscription.options.qos;
@@ -358,7 +367,14 @@ impl Gateway {
             let rare =
                 (!further.is_empty()).then(|| Arc::new(Rare { further_subscription_ids: further, ..Rare::default() }));
             let qos = qos.min(message.head().qos);
-            session.queue.push_back(Delivery { message: message.clone(), rare, subscription_id, qos, retain: false });
+            session.queue.push_back(Delivery {
+                message: message.clone(),
+                rare,
+                subscription_id,
+                qos,
+                retain: false,
+                packet_id: 0,
+            });
         }
         if message.head().retain {
             if message.payload().is_empty() {

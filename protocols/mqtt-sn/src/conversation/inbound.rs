@@ -161,7 +161,7 @@ impl Conversation {
         } else {
             Token::NONE
         };
-        out.request(Request::Publish { token, message });
+        out.request(Request::Publish { token, packet_id: 0, message });
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl Conversation {
             Phase::Idle => self.introduce(message, now, out),
             Phase::Anonymous | Phase::Active | Phase::Asleep | Phase::Awake => {
                 self.last_seen = now;
-                out.request(Request::Publish { token: Token::NONE, message });
+                out.request(Request::Publish { token: Token::NONE, packet_id: 0, message });
             }
             // There is no session just now, and at QoS -1 nobody waits for an answer.
             _ => return Err(MqttSnFault::Unexpected(PacketType::Publish)),
@@ -230,7 +230,7 @@ impl Conversation {
     /// Publishes what was made before the session was there.
     pub(super) fn publish_stamped(&self, message: &Message, now: Instant, out: &mut Outbox) {
         let head = MessageHead { publisher: self.publisher, received_at: now, ..*message.head() };
-        out.request(Request::Publish { token: Token::NONE, message: message.with_head(head) });
+        out.request(Request::Publish { token: Token::NONE, packet_id: 0, message: message.with_head(head) });
     }
 
     /// The publication; `None` when its topic id means nothing here.

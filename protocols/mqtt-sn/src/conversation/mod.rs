@@ -170,7 +170,10 @@ impl Protocol for Conversation {
             Reply::Subscribed { token, results } => self.subscribed(token, &results, out),
             Reply::Unsubscribed { token, .. } => self.unsubscribed(token, out),
             // Never asked for.
-            Reply::Challenge { .. } | Reply::Reauthenticated { .. } | Reply::Retained { .. } => {}
+            Reply::Challenge { .. }
+            | Reply::Reauthenticated { .. }
+            | Reply::Retained { .. }
+            | Reply::Recorded { .. } => {}
         }
         self.tidy(now);
         Ok(())

@@ -221,7 +221,7 @@ impl World {
     fn answer(&mut self, address: u16, machine: &mut Conversation, request: Request) -> Option<Reply> {
         Some(match request {
             Request::Connect(connect) => self.connect(address, machine, &connect),
-            Request::Publish { token, message } => {
+            Request::Publish { token, message, .. } => {
                 assert_eq!(self.session.at, Some(address));
                 assert_ne!(token, Token::NONE);
                 self.published.push(message);

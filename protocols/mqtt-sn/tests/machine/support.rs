@@ -263,7 +263,7 @@ impl Pair {
                     }
                 }
             }
-            Request::Publish { token, message } => {
+            Request::Publish { token, message, .. } => {
                 assert!(self.attached);
                 self.published.push(message);
                 if token == Token::NONE {
@@ -388,7 +388,7 @@ impl Pair {
 pub fn delivery(topic: &str, payload: &[u8], qos: Qos) -> Delivery {
     let topic = Topic::parse(topic, TopicLimits::default()).expect("valid");
     let message = Message::new(MessageHead { qos, ..MessageHead::default() }, topic, Properties::default(), payload);
-    Delivery { message, rare: None, subscription_id: 0, qos, retain: false }
+    Delivery { message, rare: None, subscription_id: 0, qos, retain: false, packet_id: 0 }
 }
 
 pub fn connect(clean_session: bool, will: bool) -> Packet<'static> {

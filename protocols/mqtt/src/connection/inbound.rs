@@ -81,7 +81,7 @@ impl Connection {
 
         let token = self.expect_outcome(version, &publish);
         let message = self.message(version, &publish, body, alias, now, out);
-        out.request(Request::Publish { token, message });
+        out.request(Request::Publish { token, packet_id: 0, message });
         Ok(())
     }
 

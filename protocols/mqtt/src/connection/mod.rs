@@ -160,7 +160,7 @@ impl Protocol for Connection {
                 self.unsubscribed(token, &results, out)
             }
             // Never asked for.
-            Reply::Retained { .. } => Ok(()),
+            Reply::Retained { .. } | Reply::Recorded { .. } => Ok(()),
         }
     }
 

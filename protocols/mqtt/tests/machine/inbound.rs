@@ -20,7 +20,7 @@ fn qos_0_is_published_without_an_answer() {
         let mut pair = Pair::connected(version);
         pair.automatic = false;
         pair.publish(Qos::AtMostOnce, 0, "a/b", b"hello");
-        let Some(Request::Publish { token, message }) = pair.request() else { panic!("a publication") };
+        let Some(Request::Publish { token, message, .. }) = pair.request() else { panic!("a publication") };
         assert_eq!(token, Token::NONE);
         assert_eq!((message.topic(), message.payload()), ("a/b", &b"hello"[..]));
         assert_eq!(message.head().publisher, PUBLISHER);

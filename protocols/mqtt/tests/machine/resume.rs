@@ -407,7 +407,7 @@ impl World {
 
     /// The gateway does what it was asked for, and says so if there is still somebody to tell.
     fn answer(&mut self, tell: bool) -> bool {
-        let Some(Request::Publish { token, message }) = self.pair.request() else { return false };
+        let Some(Request::Publish { token, message, .. }) = self.pair.request() else { return false };
         let number = u32::from_be_bytes(message.payload().try_into().expect("a number"));
         self.published.push((message.head().qos, number));
         if tell && token != Token::NONE {

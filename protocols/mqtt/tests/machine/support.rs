@@ -231,7 +231,7 @@ impl Pair {
             let Some(request) = self.requests.pop_front() else { break };
             answered = true;
             let reply = match request {
-                Request::Publish { token, message } => {
+                Request::Publish { token, message, .. } => {
                     self.published.push(message);
                     if token == Token::NONE {
                         continue;
@@ -293,7 +293,7 @@ impl Pair {
 
     pub fn answer_publish(&mut self, outcome: PublishOutcome) -> Message {
         match self.requests.pop_front() {
-            Some(Request::Publish { token, message }) => {
+            Some(Request::Publish { token, message, .. }) => {
                 if token != Token::NONE {
                     self.reply(Reply::Published { token, outcome });
                 }
@@ -547,7 +547,7 @@ pub fn delivery(qos: Qos, topic: &str, payload: &[u8]) -> Delivery {
 }
 
 pub fn delivery_of(qos: Qos, message: Message) -> Delivery {
-    Delivery { message, rare: None, subscription_id: 0, qos, retain: false }
+    Delivery { message, rare: None, subscription_id: 0, qos, retain: false, packet_id: 0 }
 }
 
 pub fn options(qos: Qos) -> SubscriptionOptions {

@@ -6,5 +6,21 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod codec;
+mod extras;
+mod keeper;
+mod machine;
+mod record;
+mod shelf;
+mod wire;
 
-pub use backend::{Backend, BackendError, Change, Position, Table, VisitBlock, VisitRow};
+pub use thingway_contract::SubscriptionOptions;
+
+pub use self::{
+    backend::{Backend, BackendError, Change, Position, Table, VisitBlock, VisitRow},
+    codec::Epoch,
+    extras::Extras,
+    keeper::{Appended, FORMAT, FlushLimits, Found, Keeper},
+    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings},
+    record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
+};

@@ -1,0 +1,420 @@
+use std::{collections::VecDeque, ops::ControlFlow};
+
+use thingway_contract::{Delivery, Message, SubscriptionOptions, TopicFilter};
+
+use crate::{
+    Attached, Backend, BackendError, Change, Counts, DropCause, Epoch, Host, Library, Machine, Number, Position,
+    Record, SessionView, Settings, Table, WallMs,
+    codec::{parse_filter, put_publish, take_message, take_options},
+    machine::key,
+    shelf::{Shelf, records},
+    wire::{Put, Take},
+};
+
+/// Version of the format that this code writes, and the latest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Bytes of records after which a block is full; a larger record makes a larger block.
+const BLOCK_BYTES: usize = 256 * 1024;
+/// Messages that get rows of their own in one step.
+const COPIES_PER_STEP: usize = 1000;
+
+const FORMAT_KEY: &[u8] = b"format";
+const STATE_KEY: &[u8] = b"state";
+
+/// A record to be appended.
+#[derive(Debug)]
+pub struct Appended<S> {
+    /// The record.
+    pub record: Record,
+    /// What the host calls the session of an [`Record::Attach`].
+    pub handle: Option<S>,
+}
+
+/// How much may change before rows are brought up to date, which bounds both the log and the time it takes to begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushLimits {
+    /// Bytes of log.
+    pub log_bytes: u64,
+    /// Sessions, groups, subscriptions, topics and messages that are not as they are stored.
+    pub dirty: usize,
+}
+
+impl Default for FlushLimits {
+    fn default() -> Self {
+        Self { log_bytes: 64 << 20, dirty: 20_000 }
+    }
+}
+
+/// What was found when the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How much there is.
+    pub counts: Counts,
+    /// Records of the log that were applied to the rows.
+    pub replayed: u64,
+}
+
+/// The machine and where its log and rows are kept.
+#[derive(Debug)]
+pub struct Keeper<S, B> {
+    machine: Machine<S>,
+    shelf: Shelf<B>,
+    limits: FlushLimits,
+    block: Vec<u8>,
+    log_bytes: u64,
+    /// The log up to here is being made unnecessary.
+    flushing: Option<Position>,
+}
+
+impl<S, B: Backend> Keeper<S, B> {
+    /// Reads what is kept. `cache_bytes` of messages stay in memory.
+    ///
+    /// # Errors
+    /// When the backend fails, or what it holds is damaged or of a later version.
+    pub fn open(
+        mut backend: B,
+        settings: Settings,
+        limits: FlushLimits,
+        cache_bytes: usize,
+        epoch: Epoch,
+        now: WallMs,
+    ) -> Result<(Self, Found), BackendError> {
+        check_format(&mut backend)?;
+        let mut machine = Machine::new(settings);
+        let replay_from = restore(&mut machine, &mut backend, epoch)?;
+        let mut shelf = Shelf::new(backend, epoch, cache_bytes);
+        shelf.copied = machine.copied_upto();
+        let mut log_bytes = 0;
+        let mut at = replay_from;
+        while let Some((first, block)) = shelf.backend.block(at)? {
+            let records = records(first, &block, epoch)?;
+            let end = first + records.len() as u64;
+            if end <= at {
+                break;
+            }
+            log_bytes += block.len() as u64;
+            for (position, record) in (first..).zip(records).skip_while(|(position, _)| *position < at) {
+                machine.apply(position, record, None, &mut shelf, &mut Nobody::<S>::default());
+            }
+            at = end;
+        }
+        if let Some(failure) = shelf.take_failure() {
+            return Err(failure);
+        }
+        let mut keeper = Self { machine, shelf, limits, block: Vec::new(), log_bytes, flushing: None };
+        let restarted = Appended { record: Record::Restarted { at: now }, handle: None };
+        keeper.commit(&mut VecDeque::from([restarted]), &mut Nobody::default()).map_err(|(_, error)| error)?;
+        let found = Found { counts: keeper.machine.counts(), replayed: at - replay_from };
+        Ok((keeper, found))
+    }
+
+    /// Appends records from the front as one block, and applies them when they are safe. How many they were.
+    ///
+    /// # Errors
+    /// Nothing happened then; the records are still where they were. How many would have been appended.
+    pub fn commit<H: Host<Session = S>>(
+        &mut self,
+        pending: &mut VecDeque<Appended<S>>,
+        host: &mut H,
+    ) -> Result<usize, (usize, BackendError)> {
+        self.block.clear();
+        let mut count = 0;
+        for appended in pending.iter() {
+            appended.record.encode(self.shelf.epoch, &mut self.block);
+            count += 1;
+            if self.block.len() >= BLOCK_BYTES {
+                break;
+            }
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        let first = self.machine.position() + 1;
+        self.shelf.backend.append(first, &self.block).map_err(|error| (count, error))?;
+        self.log_bytes += self.block.len() as u64;
+        if self.block.capacity() > 4 * BLOCK_BYTES {
+            self.block = Vec::new();
+        }
+        for (at, Appended { record, handle }) in (first..).zip(pending.drain(..count)) {
+            let publish = match &record {
+                Record::Publish(publish) => Some(publish.clone()),
+                _ => None,
+            };
+            self.machine.apply(at, record, handle, &mut self.shelf, host);
+            if let Some(publish) = publish.filter(|_| self.machine.is_wanted(at)) {
+                self.shelf.remember(at, publish);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Brings rows up to date and drops what the log holds before, a step at a time, when there is enough to do or, with `now`, in any case. True when
+    /// there is more to do at once.
+    ///
+    /// # Errors
+    /// When the backend fails. Nothing is lost; it may be asked again.
+    pub fn tend(&mut self, now: bool) -> Result<bool, BackendError> {
+        let due = self.log_bytes >= self.limits.log_bytes || self.machine.dirty() >= self.limits.dirty;
+        let upto = match self.flushing {
+            Some(upto) => upto,
+            None if due || now => *self.flushing.insert(self.machine.position()),
+            None => return Ok(false),
+        };
+        let copies = self.machine.uncopied(upto, COPIES_PER_STEP);
+        if let Some(&last) = copies.last() {
+            let mut changes = Vec::with_capacity(copies.len() + 1);
+            for at in copies {
+                let Some(publish) = self.shelf.load(at) else {
+                    return Err(self.shelf.take_failure().unwrap_or_else(|| missing(at)));
+                };
+                let mut row = Vec::new();
+                put_publish(&publish, self.shelf.epoch, &mut row);
+                changes.push(Change { table: Table::Messages, key: key(at), value: Some(row) });
+            }
+            changes.push(self.state_row(None, last)?);
+            self.shelf.backend.write(changes)?;
+            self.set_copied(last);
+            return Ok(true);
+        }
+        let epoch = self.shelf.epoch;
+        let mut changes = self.machine.changes(epoch, &mut self.shelf);
+        if let Some(failure) = self.shelf.take_failure() {
+            return Err(failure);
+        }
+        for number in self.machine.ended() {
+            for table in [Table::Queues, Table::Subscriptions] {
+                self.shelf.backend.rows(table, &key(*number), &mut |key, _| {
+                    changes.push(Change { table, key: key.to_vec(), value: None });
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        changes.push(self.state_row(Some(self.machine.position()), upto)?);
+        self.shelf.backend.write(changes)?;
+        self.shelf.backend.sync()?;
+        self.machine.flushed();
+        self.set_copied(upto);
+        self.flushing = None;
+        self.log_bytes = 0;
+        self.shelf.backend.trim(upto + 1)?;
+        Ok(false)
+    }
+
+    fn set_copied(&mut self, upto: Position) {
+        self.machine.copied(upto);
+        self.shelf.copied = self.machine.copied_upto();
+    }
+
+    /// The row that says which state the other rows tell; with `None` the one that they told before.
+    fn state_row(&mut self, position: Option<Position>, copied: Position) -> Result<Change, BackendError> {
+        let position = match position {
+            Some(position) => position,
+            None => read_state(&mut self.shelf.backend)?.0,
+        };
+        let mut row = Vec::new();
+        row.number(position);
+        row.number(copied.max(self.machine.copied_upto()));
+        Ok(Change { table: Table::Meta, key: STATE_KEY.to_vec(), value: Some(row) })
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        self.machine.counts()
+    }
+
+    /// Bytes that it takes where it is kept.
+    pub fn bytes(&self) -> u64 {
+        self.shelf.backend.bytes()
+    }
+
+    /// All sessions, in the order in which they were made.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
+        self.machine.sessions()
+    }
+
+    /// Messages that wait for a session, and their bytes.
+    pub fn queued(&self, session: Number) -> (usize, u64) {
+        self.machine.queued(session)
+    }
+
+    /// Visits all subscriptions.
+    ///
+    /// # Errors
+    /// When the backend fails, or a row is damaged.
+    pub fn for_each_subscription(
+        &mut self,
+        mut visit: impl FnMut(Number, TopicFilter, SubscriptionOptions),
+    ) -> Result<(), BackendError> {
+        let machine = &self.machine;
+        let mut damaged = None;
+        self.shelf.backend.rows(Table::Subscriptions, &[], &mut |key, row| {
+            let Some((number, filter)) = split(key) else { return damage(&mut damaged, "subscription") };
+            let fresh =
+                std::str::from_utf8(filter).ok().is_some_and(|text| machine.is_subscription_dirty(number, text));
+            if !fresh && machine.has_session(number) {
+                let Some(parsed) = parse_filter(filter).zip(take_options(&mut Take(row))) else {
+                    return damage(&mut damaged, "subscription");
+                };
+                visit(number, parsed.0, parsed.1);
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (number, filter, options) in machine.dirty_subscriptions() {
+            if let (Some(options), Some(filter)) = (options, parse_filter(filter.as_bytes())) {
+                visit(number, filter, options);
+            }
+        }
+        damaged.map_or(Ok(()), Err)
+    }
+
+    /// Visits all retained messages.
+    ///
+    /// # Errors
+    /// When the backend fails, or a row is damaged.
+    pub fn for_each_retained(&mut self, mut visit: impl FnMut(Message)) -> Result<(), BackendError> {
+        let (machine, epoch) = (&self.machine, self.shelf.epoch);
+        let mut damaged = None;
+        self.shelf.backend.rows(Table::Retained, &[], &mut |topic, row| {
+            if !std::str::from_utf8(topic).is_ok_and(|topic| machine.is_retained_dirty(topic)) {
+                let Some(message) = take_message(&mut Take(row), epoch) else {
+                    return damage(&mut damaged, "retained message");
+                };
+                visit(message);
+            }
+            ControlFlow::Continue(())
+        })?;
+        for at in machine.dirty_retained().collect::<Vec<_>>() {
+            match self.shelf.load(at) {
+                Some(publish) => visit(publish.message.clone()),
+                None => return Err(self.shelf.take_failure().unwrap_or_else(|| missing(at))),
+            }
+        }
+        damaged.map_or(Ok(()), Err)
+    }
+
+    /// Visits all delayed messages: the position that names each, when it is due, and the message.
+    ///
+    /// # Errors
+    /// When the backend fails, or a row is damaged.
+    pub fn for_each_delayed(&mut self, mut visit: impl FnMut(Position, WallMs, Message)) -> Result<(), BackendError> {
+        for (at, due) in self.machine.delayed().collect::<Vec<_>>() {
+            let row = self.shelf.backend.row(Table::Delayed, &key(at))?;
+            let message = match row {
+                Some(row) => {
+                    let mut take = Take(&row);
+                    take.number().and_then(|_| take_message(&mut take, self.shelf.epoch))
+                }
+                None => self.shelf.load(at).map(|publish| publish.message.clone()),
+            };
+            match message {
+                Some(message) => visit(at, due, message),
+                None => return Err(self.shelf.take_failure().unwrap_or_else(|| missing(at))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a session what its host calls it.
+    pub fn bind(&mut self, session: Number, handle: S) {
+        self.machine.bind(session, handle);
+    }
+
+    /// The backend, when nothing is to be kept any more.
+    pub fn into_backend(self) -> B {
+        self.shelf.backend
+    }
+}
+
+fn missing(at: Position) -> BackendError {
+    BackendError::Corrupt(format!("message {at} is not there").into())
+}
+
+fn damage(damaged: &mut Option<BackendError>, what: &str) -> ControlFlow<()> {
+    *damaged = Some(BackendError::Corrupt(what.into()));
+    ControlFlow::Break(())
+}
+
+fn split(key: &[u8]) -> Option<(Number, &[u8])> {
+    let (number, rest) = key.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*number), rest))
+}
+
+fn check_format(backend: &mut impl Backend) -> Result<(), BackendError> {
+    match backend.row(Table::Meta, FORMAT_KEY)? {
+        None => {
+            let value = Some(FORMAT.to_be_bytes().to_vec());
+            backend.write(vec![Change { table: Table::Meta, key: FORMAT_KEY.to_vec(), value }])
+        }
+        Some(version) => match version.try_into().map(u32::from_be_bytes) {
+            Ok(found) if found <= FORMAT => Ok(()),
+            Ok(found) => Err(BackendError::Newer { found, known: FORMAT }),
+            Err(_) => Err(BackendError::Corrupt("format version".into())),
+        },
+    }
+}
+
+/// The position whose state the rows tell, and up to which messages have rows.
+fn read_state(backend: &mut impl Backend) -> Result<(Position, Position), BackendError> {
+    let Some(row) = backend.row(Table::Meta, STATE_KEY)? else { return Ok((0, 0)) };
+    let mut take = Take(&row);
+    take.number().zip(take.number()).ok_or_else(|| BackendError::Corrupt("state".into()))
+}
+
+/// Puts the rows back; the position to replay the log from.
+fn restore<S>(machine: &mut Machine<S>, backend: &mut impl Backend, epoch: Epoch) -> Result<Position, BackendError> {
+    let (position, copied) = read_state(backend)?;
+    machine.restore_position(position, copied);
+    let mut damaged = None;
+    let mut check = |what: &str, number: Option<u64>, done: Option<()>| match done {
+        Some(()) => ControlFlow::Continue(()),
+        None => {
+            damaged = Some(BackendError::Corrupt(format!("{what} {}", number.unwrap_or_default()).into()));
+            ControlFlow::Break(())
+        }
+    };
+    backend.rows(Table::Sessions, &[], &mut |key, row| {
+        let number = split(key).map(|(number, _)| number);
+        check("session", number, number.and_then(|number| machine.restore_row(number, row, epoch)))
+    })?;
+    backend.rows(Table::Queues, &[], &mut |key, row| {
+        let number = split(key).map(|(number, _)| number);
+        check("queue", number, number.and_then(|number| machine.restore_part(number, row)))
+    })?;
+    backend.rows(Table::Subscriptions, &[], &mut |key, row| {
+        let parts = split(key);
+        let done = parts.and_then(|(number, filter)| {
+            if filter.starts_with(b"$") {
+                machine.restore_subscription(number, &parse_filter(filter)?, take_options(&mut Take(row))?);
+            }
+            Some(())
+        });
+        check("subscription", parts.map(|(number, _)| number), done)
+    })?;
+    backend.rows(Table::Delayed, &[], &mut |key, row| {
+        let number = split(key).map(|(number, _)| number);
+        check("delayed message", number, number.and_then(|at| machine.restore_delayed(at, row)))
+    })?;
+    damaged.map_or(Ok(position + 1), Err)
+}
+
+/// The host while the log is replayed: nobody has a connection.
+struct Nobody<S>(std::marker::PhantomData<S>);
+
+impl<S> Default for Nobody<S> {
+    fn default() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<S> Host for Nobody<S> {
+    type Session = S;
+
+    fn attached(&mut self, _: &S, _: Attached) {}
+
+    fn deliver(&mut self, _: &S, _: Delivery) {}
+
+    fn behind(&mut self, _: &S, _: bool) {}
+
+    fn dropped(&mut self, _: DropCause, _: u64) {}
+}

@@ -1,0 +1,333 @@
+use std::sync::Arc;
+
+use thingway_contract::{Unacknowledged, WillFate};
+
+use super::{Attached, DropCause, Entry, Host, Kept, Library, Machine, delivery};
+use crate::{Attach, Cause, Exchange, Number, Position, Publish, Record, Target, WallMs};
+
+impl<S> Machine<S> {
+    /// Applies the next record of the log, which is at `at`. `handle` is what the host calls the session of an [`Record::Attach`].
+    ///
+    /// A record that names what is not there any more changes nothing.
+    pub fn apply<H: Host<Session = S>>(
+        &mut self,
+        at: Position,
+        record: Record,
+        handle: Option<S>,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        self.position = at;
+        match record {
+            Record::Attach(attach) => self.attach(at, *attach, handle, library, host),
+            Record::Detach { session, at, expiry_secs, will, unsent } => {
+                let Some(kept) = self.sessions.get_mut(&session) else { return };
+                kept.expiry_secs = expiry_secs.unwrap_or(kept.expiry_secs);
+                if will == WillFate::Discard {
+                    kept.will = None;
+                }
+                self.detach(session, at, unsent, library, host);
+            }
+            Record::End { session } => self.end(session, library, host),
+            Record::SetWill { session, will } => self.change(session, |kept| kept.will = will),
+            Record::Keep { session, extras } => {
+                self.change(session, |kept| kept.extras = Some(extras).filter(|extras| !extras.is_empty()));
+            }
+            Record::Subscribe { session, filter, options } => {
+                if !self.sessions.contains_key(&session) {
+                    return;
+                }
+                self.dirty.subscriptions.insert((session, filter.to_string().into()), Some(options));
+                if let Some(name) = filter.share_name() {
+                    let group = self.join(at, session, name, options);
+                    self.distribute(group, None, None, library, host);
+                }
+            }
+            Record::Unsubscribe { session, filter } => {
+                if !self.sessions.contains_key(&session) {
+                    return;
+                }
+                self.dirty.subscriptions.insert((session, filter.to_string().into()), None);
+                let group = filter.share_name().and_then(|name| self.group_names.get(&name).copied());
+                if let Some(group) = group {
+                    self.leave(session, group, host);
+                }
+            }
+            Record::Publish(publish) => self.publish(at, &publish, library, host),
+            Record::Delay { due, exchange, message: _ } => {
+                self.delayed.insert(at, due);
+                self.dirty.delayed.insert(at);
+                self.begin_exchange(exchange);
+            }
+            Record::Spent(cause) => self.spend(cause),
+            Record::Acknowledged(exchange) => self.acknowledged(exchange, library, host),
+            Record::Received(Exchange { session, packet_id }) => self.received(session, packet_id),
+            Record::Released(Exchange { session, packet_id }) => {
+                self.change(session, |kept| kept.inbound.retain(|&id| id != packet_id));
+            }
+            Record::Restarted { at } => {
+                let mut attached: Vec<Number> =
+                    self.sessions.iter().filter(|(_, kept)| kept.attached).map(|(&number, _)| number).collect();
+                attached.sort_unstable();
+                for session in attached {
+                    self.detach(session, at, 0, library, host);
+                }
+            }
+        }
+    }
+
+    /// Changes a session, and remembers that it is not as it is stored.
+    fn change(&mut self, session: Number, change: impl FnOnce(&mut Kept<S>)) {
+        if let Some(kept) = self.sessions.get_mut(&session) {
+            change(kept);
+            self.mark_session(session);
+        }
+    }
+
+    pub(super) fn mark_session(&mut self, session: Number) {
+        if let Some(kept) = self.sessions.get_mut(&session).filter(|kept| !kept.dirty) {
+            kept.dirty = true;
+            self.dirty.numbers.push(session);
+        }
+    }
+
+    fn attach<H: Host<Session = S>>(
+        &mut self,
+        at: Position,
+        attach: Attach,
+        handle: Option<S>,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let found = self.names.get(&attach.client_id).copied();
+        let session = found.unwrap_or(at);
+        if self.sessions.get(&session).is_some_and(|kept| kept.attached) {
+            // Whoever had it did not say goodbye, as when its node has died.
+            self.detach(session, 0, 0, library, host);
+        }
+        if found.is_none() {
+            self.names.insert(attach.client_id.clone(), session);
+            self.sessions.insert(session, Box::new(Kept::new(attach.client_id.clone())));
+        }
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        kept.expiry_secs = attach.expiry_secs;
+        kept.attached = true;
+        kept.handle = handle;
+        if attach.will.is_some() || !attach.keep_will {
+            kept.will = attach.will;
+        }
+        let outbound = if kept.handle.is_some() {
+            let (outbound, lost) = resumed(session, kept, library);
+            for packet_id in lost {
+                let index = kept.queue().and_then(|queue| queue.find(packet_id));
+                if let Some((index, entry)) = index.and_then(|at| Some((at, kept.queue()?.get(at)?))) {
+                    let bytes = self.messages.bytes_of(entry.message);
+                    kept.queue_mut().remove(index, bytes);
+                    self.messages.release(entry.message);
+                    host.dropped(DropCause::Unreadable, 1);
+                }
+            }
+            outbound
+        } else {
+            Vec::new()
+        };
+        if let Some(handle) = &kept.handle {
+            let attached = Attached {
+                session,
+                present: found.is_some(),
+                outbound,
+                inbound: kept.inbound.clone(),
+                extras: kept.extras.clone(),
+                will: kept.will.clone(),
+            };
+            host.attached(handle, attached);
+        }
+        kept.fill(session, self.settings.window, &mut self.messages, None, library, host);
+        let groups = kept.shares.as_ref().map(|shares| shares.groups.clone()).unwrap_or_default();
+        for group in groups {
+            self.distribute(group, Some(session), None, library, host);
+        }
+        self.mark_session(session);
+    }
+
+    fn detach<H: Host<Session = S>>(
+        &mut self,
+        session: Number,
+        at: WallMs,
+        unsent: u16,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.attached) else { return };
+        kept.attached = false;
+        kept.detached_at = at;
+        kept.handle = None;
+        kept.set_behind(false);
+        let sent = kept.queue().map_or(0, |queue| {
+            let unsent = (unsent != 0).then(|| queue.find(unsent)).flatten();
+            unsent.unwrap_or(queue.window())
+        });
+        let sent = self.give_back(session, sent, false, library, host);
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        // What was not sent waits as before, and its packet identifiers go to whatever is sent first.
+        while let Some(entry) = kept.queue().filter(|queue| queue.window() > sent).and_then(|q| q.get(q.window() - 1)) {
+            let bytes = self.messages.bytes_of(entry.message);
+            kept.queue_mut().dismiss(bytes);
+            kept.set_next_packet_id(entry.packet_id);
+        }
+        // At most once is done with what was sent.
+        for index in (0..sent).rev() {
+            let entry = kept.queue().and_then(|queue| queue.get(index));
+            if let Some(entry) = entry.filter(|entry| !entry.qos().is_acknowledged()) {
+                kept.queue_mut().remove(index, self.messages.bytes_of(entry.message));
+                self.messages.release(entry.message);
+            }
+        }
+        if kept.expiry_secs == 0 {
+            self.end(session, library, host);
+        } else {
+            self.mark_session(session);
+        }
+    }
+
+    fn end<H: Host<Session = S>>(&mut self, session: Number, library: &mut dyn Library, host: &mut H) {
+        let window = self.sessions.get(&session).and_then(|kept| kept.queue()).map_or(0, |queue| queue.window());
+        self.give_back(session, window, true, library, host);
+        let groups =
+            self.sessions.get(&session).and_then(|kept| kept.shares.as_ref()).map(|shares| shares.groups.clone());
+        for group in groups.unwrap_or_default() {
+            self.leave(session, group, host);
+        }
+        let Some(kept) = self.sessions.remove(&session) else { return };
+        if self.names.get(&kept.client_id) == Some(&session) {
+            self.names.remove(&kept.client_id);
+        }
+        if let Some(queue) = kept.queue() {
+            for entry in queue.iter().filter(|entry| !entry.is_received()) {
+                self.messages.release(entry.message);
+            }
+        }
+        if kept.stored {
+            self.dirty.ended.push(session);
+        }
+        let of_session = (session, Box::default())..(session + 1, Box::default());
+        let filters: Vec<_> = self.dirty.subscriptions.range(of_session).map(|(key, _)| key.clone()).collect();
+        for key in filters {
+            self.dirty.subscriptions.remove(&key);
+        }
+    }
+
+    fn publish<H: Host<Session = S>>(
+        &mut self,
+        at: Position,
+        publish: &Arc<Publish>,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let message = &publish.message;
+        self.begin_exchange(publish.exchange);
+        self.spend(publish.cause);
+        if message.head().retain {
+            let value = (!message.payload().is_empty()).then_some(at);
+            self.dirty.retained.insert(message.topic().into(), value);
+        }
+        let bytes = u32::try_from(message.weight()).unwrap_or(u32::MAX);
+        for target in &publish.targets {
+            match target.share() {
+                Some(name) => self.enqueue_shared(at, name, target.session, bytes, publish, library, host),
+                None => self.enqueue(at, target, bytes, publish, library, host),
+            }
+        }
+    }
+
+    fn enqueue<H: Host<Session = S>>(
+        &mut self,
+        at: Position,
+        target: &Target,
+        bytes: u32,
+        publish: &Publish,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let Some(attached) = self.sessions.get(&target.session).map(|kept| kept.attached) else { return };
+        let bounds = self.bounds(attached);
+        let Some(kept) = self.sessions.get_mut(&target.session) else { return };
+        let mut entry = Entry::new(at, target.qos, target.retain, target.subscription_id);
+        if target.rare.is_some() {
+            entry = entry.with_rare();
+        }
+        kept.enqueue(entry, bytes, bounds, self.settings.newest_goes, &mut self.messages, host);
+        kept.fill(target.session, self.settings.window, &mut self.messages, Some((at, publish)), library, host);
+        self.mark_session(target.session);
+    }
+
+    fn acknowledged<H: Host<Session = S>>(&mut self, exchange: Exchange, library: &mut dyn Library, host: &mut H) {
+        let Exchange { session, packet_id } = exchange;
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        let Some(index) = kept.queue().and_then(|queue| queue.find(packet_id)) else { return };
+        let Some(entry) = kept.queue().and_then(|queue| queue.get(index)) else { return };
+        let bytes = if entry.is_received() { 0 } else { self.messages.bytes_of(entry.message) };
+        kept.queue_mut().remove(index, bytes);
+        if !entry.is_received() {
+            self.messages.release(entry.message);
+        }
+        if let Some(shares) = &mut kept.shares {
+            shares.drawn.remove(&packet_id);
+        }
+        kept.fill(session, self.settings.window, &mut self.messages, None, library, host);
+        let groups = kept.shares.as_ref().map(|shares| shares.groups.clone()).unwrap_or_default();
+        for group in groups {
+            self.distribute(group, Some(session), None, library, host);
+        }
+        self.mark_session(session);
+    }
+
+    fn received(&mut self, session: Number, packet_id: u16) {
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        let Some(index) = kept.queue().and_then(|queue| queue.find(packet_id)) else { return };
+        let Some(entry) = kept.queue().and_then(|queue| queue.get(index)) else { return };
+        if kept.queue_mut().receive(index, self.messages.bytes_of(entry.message)) {
+            self.messages.release(entry.message);
+        }
+        self.mark_session(session);
+    }
+
+    fn begin_exchange(&mut self, exchange: Option<Exchange>) {
+        if let Some(Exchange { session, packet_id }) = exchange {
+            self.change(session, |kept| {
+                if !kept.inbound.contains(&packet_id) {
+                    kept.inbound.push(packet_id);
+                }
+            });
+        }
+    }
+
+    fn spend(&mut self, cause: Cause) {
+        match cause {
+            Cause::None => {}
+            Cause::Will(session) => self.change(session, |kept| kept.will = None),
+            Cause::Delayed(position) => {
+                if self.delayed.remove(&position).is_some() {
+                    self.dirty.delayed.insert(position);
+                }
+            }
+        }
+    }
+}
+
+/// Exchanges under way as the next connection needs them, and the identifiers of those whose messages cannot be read back.
+fn resumed<S>(session: Number, kept: &Kept<S>, library: &mut dyn Library) -> (Vec<Unacknowledged>, Vec<u16>) {
+    let (mut outbound, mut lost) = (Vec::new(), Vec::new());
+    let Some(queue) = kept.queue() else { return (outbound, lost) };
+    for entry in queue.iter().take(queue.window()) {
+        let packet_id = entry.packet_id;
+        if entry.is_received() {
+            outbound.push(Unacknowledged { packet_id, delivery: None });
+        } else if let Some(publish) = library.load(entry.message) {
+            outbound.push(Unacknowledged { packet_id, delivery: Some(delivery(session, entry, &publish)) });
+        } else {
+            lost.push(packet_id);
+        }
+    }
+    (outbound, lost)
+}

@@ -1,0 +1,236 @@
+use std::collections::BTreeMap;
+
+use thingway_contract::{ClientId, Will};
+
+use super::{
+    Bounds, DropCause, Entry, Host, Library, Messages, delivery,
+    queue::{Queue, successor},
+};
+use crate::{Extras, Number, Position, Publish, WallMs};
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Kept<S> {
+    pub client_id: ClientId,
+    /// What the host calls it, once it has said so.
+    pub handle: Option<S>,
+    pub will: Option<Box<Will>>,
+    pub extras: Option<Box<Extras>>,
+    queue: Option<Box<Queue>>,
+    /// Rare: shared subscriptions.
+    pub shares: Option<Box<Shares>>,
+    /// Packet identifiers of its own messages that it has not released.
+    pub inbound: Vec<u16>,
+    pub detached_at: WallMs,
+    pub expiry_secs: u32,
+    next_packet_id: u16,
+    pub attached: bool,
+    /// It has rows.
+    pub stored: bool,
+    /// The host was told that it is behind.
+    behind: bool,
+    /// It is in the list of those that are not as they are stored.
+    pub dirty: bool,
+}
+
+/// What a member of groups holds.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    /// Groups that it is in.
+    pub groups: Vec<Number>,
+    /// The group of each shared message that it was given, by packet identifier.
+    pub drawn: BTreeMap<u16, Number>,
+}
+
+/// What is told of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionView<'a> {
+    /// Its number.
+    pub number: Number,
+    /// Whose it is.
+    pub client_id: &'a ClientId,
+    /// Seconds that it outlives its connection; `u32::MAX` is for ever.
+    pub expiry_secs: u32,
+    /// It has a connection.
+    pub attached: bool,
+    /// When its last connection ended.
+    pub detached_at: WallMs,
+    /// Its will.
+    pub will: Option<&'a Will>,
+    /// Messages that wait for it.
+    pub queued: usize,
+    /// Their bytes.
+    pub queued_bytes: u64,
+}
+
+impl<S> Kept<S> {
+    pub fn new(client_id: ClientId) -> Self {
+        Self {
+            client_id,
+            handle: None,
+            will: None,
+            extras: None,
+            queue: None,
+            shares: None,
+            inbound: Vec::new(),
+            detached_at: 0,
+            stored: false,
+            expiry_secs: 0,
+            next_packet_id: 1,
+            attached: false,
+            behind: false,
+            dirty: false,
+        }
+    }
+
+    pub fn view(&self, number: Number) -> SessionView<'_> {
+        let (queued, queued_bytes) = self.queued();
+        SessionView {
+            number,
+            client_id: &self.client_id,
+            expiry_secs: self.expiry_secs,
+            attached: self.attached,
+            detached_at: self.detached_at,
+            will: self.will.as_deref(),
+            queued,
+            queued_bytes,
+        }
+    }
+
+    pub fn queued(&self) -> (usize, u64) {
+        self.queue.as_ref().map_or((0, 0), |queue| (queue.len(), queue.bytes))
+    }
+
+    pub fn queue(&self) -> Option<&Queue> {
+        self.queue.as_deref()
+    }
+
+    pub fn queue_mut(&mut self) -> &mut Queue {
+        self.queue.get_or_insert_default()
+    }
+
+    pub fn next_packet_id(&self) -> u16 {
+        self.next_packet_id
+    }
+
+    pub fn set_behind(&mut self, behind: bool) {
+        self.behind = behind;
+    }
+
+    pub fn set_next_packet_id(&mut self, id: u16) {
+        self.next_packet_id = id;
+    }
+
+    /// An idle session has no queue.
+    pub fn tidy(&mut self) {
+        if self.queue.as_ref().is_some_and(|queue| queue.is_idle()) {
+            self.queue = None;
+        }
+    }
+
+    /// True when a message that is given to the connection now would not wait behind another.
+    pub fn has_room(&self, window: Bounds) -> bool {
+        let Some(queue) = &self.queue else { return self.attached };
+        self.attached
+            && queue.window() == queue.len()
+            && queue.window() < window.messages
+            && (queue.window_bytes < window.bytes || queue.window() == 0)
+    }
+
+    /// Gives the connection what its window has room for; the packet identifier of the last. `fresh` is the record at hand, which need not be read
+    /// back.
+    pub fn fill<H: Host<Session = S>>(
+        &mut self,
+        number: Number,
+        window: Bounds,
+        messages: &mut Messages,
+        fresh: Option<(Position, &Publish)>,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) -> Option<u16> {
+        let mut last = None;
+        while self.attached {
+            let Some(queue) = &mut self.queue else { return last };
+            let Some(next) = queue.get(queue.window()) else { break };
+            let bytes = messages.bytes_of(next.message);
+            let over = queue.window_bytes + u64::from(bytes) > window.bytes && queue.window() > 0;
+            if queue.window() >= window.messages || over {
+                break;
+            }
+            let id = queue.free_id(self.next_packet_id);
+            self.next_packet_id = successor(id);
+            let Some(entry) = queue.admit(id, bytes) else { break };
+            last = Some(id);
+            let Some(handle) = &self.handle else { continue };
+            let given = match fresh {
+                Some((at, publish)) if at == entry.message => Some(delivery(number, entry, publish)),
+                _ => library.load(entry.message).map(|publish| delivery(number, entry, &publish)),
+            };
+            if let Some(given) = given {
+                host.deliver(handle, given);
+            } else {
+                let index = queue.window() - 1;
+                queue.remove(index, bytes);
+                messages.release(entry.message);
+                host.dropped(DropCause::Unreadable, 1);
+                last = None;
+            }
+        }
+        self.tell_behind(host);
+        last
+    }
+
+    /// Tells the host when the queue behind the window grows, and when it is gone.
+    fn tell_behind<H: Host<Session = S>>(&mut self, host: &mut H) {
+        let (Some(handle), Some(queue)) = (&self.handle, &self.queue) else { return };
+        let behind = queue.len() - queue.window();
+        let now = self.attached && if self.behind { behind > 0 } else { behind > queue.window().max(64) };
+        if now != self.behind {
+            self.behind = now;
+            host.behind(handle, now);
+        }
+    }
+
+    /// Puts a message at the end, and gives up what is too much.
+    pub fn enqueue<H: Host<Session = S>>(
+        &mut self,
+        entry: Entry,
+        bytes: u32,
+        bounds: Bounds,
+        newest_goes: bool,
+        messages: &mut Messages,
+        host: &mut H,
+    ) {
+        let queue = self.queue.get_or_insert_default();
+        messages.add(entry.message, bytes);
+        queue.push_back(entry, bytes);
+        trim(queue, bounds, newest_goes, messages, host);
+    }
+}
+
+/// Gives up what is beyond the bounds: QoS 0 first, then the oldest that was not given to a connection, or the newest.
+pub(super) fn trim<S, H: Host<Session = S>>(
+    queue: &mut Queue,
+    bounds: Bounds,
+    newest_goes: bool,
+    messages: &mut Messages,
+    host: &mut H,
+) {
+    while queue.len() > bounds.messages || queue.bytes > bounds.bytes && queue.len() > 1 {
+        let waiting = queue.window()..queue.len();
+        let qos0 = (queue.qos0() > 0)
+            .then(|| waiting.clone().find(|&index| queue.get(index).is_some_and(|e| !e.qos().is_acknowledged())))
+            .flatten();
+        let (index, cause) = match qos0 {
+            Some(index) => (index, DropCause::Qos0),
+            None if waiting.is_empty() => return,
+            None if newest_goes => (queue.len() - 1, DropCause::Full),
+            None => (queue.window(), DropCause::Full),
+        };
+        let Some(entry) = queue.get(index) else { return };
+        let bytes = if entry.is_received() { 0 } else { messages.bytes_of(entry.message) };
+        queue.remove(index, bytes);
+        messages.release(entry.message);
+        host.dropped(cause, 1);
+    }
+}

@@ -18,7 +18,7 @@ pub enum Table {
     Subscriptions = 4,
     /// Retained messages, by topic.
     Retained = 5,
-    /// Delayed messages, by position.
+    /// Delayed messages, by what names them.
     Delayed = 6,
 }
 

@@ -106,8 +106,9 @@ impl Record {
                 out.push(kind::PUBLISH);
                 put_publish(publish, epoch, out);
             }
-            Self::Delay { due, message, exchange } => {
+            Self::Delay { id, due, message, exchange } => {
                 out.push(kind::DELAY);
+                out.number(*id);
                 out.number(*due);
                 put_exchange(*exchange, out);
                 put_message(message, epoch, out);
@@ -160,9 +161,9 @@ impl Record {
             kind::UNSUBSCRIBE => Self::Unsubscribe { session: take.number()?, filter: take_filter(take)? },
             kind::PUBLISH => Self::Publish(Arc::new(take_publish(take, epoch)?)),
             kind::DELAY => {
-                let due = take.number()?;
+                let (id, due) = (take.number()?, take.number()?);
                 let exchange = take_exchange(take)?;
-                Self::Delay { due, message: take_message(take, epoch)?, exchange }
+                Self::Delay { id, due, message: take_message(take, epoch)?, exchange }
             }
             kind::SPENT => Self::Spent(take_cause(take)?),
             kind::ACKNOWLEDGED => Self::Acknowledged(take_whole_exchange(take)?),
@@ -177,6 +178,7 @@ impl Record {
 pub(crate) fn put_publish(publish: &Publish, epoch: Epoch, out: &mut Vec<u8>) {
     put_exchange(publish.exchange, out);
     put_cause(publish.cause, out);
+    out.push(publish.retains.into());
     out.number(publish.targets.len() as u64);
     for target in &publish.targets {
         put_target(target, out);
@@ -187,12 +189,13 @@ pub(crate) fn put_publish(publish: &Publish, epoch: Epoch, out: &mut Vec<u8>) {
 pub(crate) fn take_publish(take: &mut Take<'_>, epoch: Epoch) -> Option<Publish> {
     let exchange = take_exchange(take)?;
     let cause = take_cause(take)?;
+    let retains = take.byte()? != 0;
     let count = take.number()?;
     let mut targets = SmallVec::new();
     for _ in 0..count {
         targets.push(take_target(take)?);
     }
-    Some(Publish { exchange, cause, targets, message: take_message(take, epoch)? })
+    Some(Publish { exchange, cause, retains, targets, message: take_message(take, epoch)? })
 }
 
 fn put_target(target: &Target, out: &mut Vec<u8>) {
@@ -317,9 +320,9 @@ fn put_cause(cause: Cause, out: &mut Vec<u8>) {
             out.push(1);
             out.number(session);
         }
-        Cause::Delayed(position) => {
+        Cause::Delayed(id) => {
             out.push(2);
-            out.number(position);
+            out.number(id);
         }
     }
 }

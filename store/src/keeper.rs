@@ -293,13 +293,13 @@ impl<S, B: Backend> Keeper<S, B> {
         damaged.map_or(Ok(()), Err)
     }
 
-    /// Visits all delayed messages: the position that names each, when it is due, and the message.
+    /// Visits all delayed messages: what names each, when it is due, and the message.
     ///
     /// # Errors
     /// When the backend fails, or a row is damaged.
-    pub fn for_each_delayed(&mut self, mut visit: impl FnMut(Position, WallMs, Message)) -> Result<(), BackendError> {
-        for (at, due) in self.machine.delayed().collect::<Vec<_>>() {
-            let row = self.shelf.backend.row(Table::Delayed, &key(at))?;
+    pub fn for_each_delayed(&mut self, mut visit: impl FnMut(u64, WallMs, Message)) -> Result<(), BackendError> {
+        for (id, due, at) in self.machine.delayed().collect::<Vec<_>>() {
+            let row = self.shelf.backend.row(Table::Delayed, &key(id))?;
             let message = match row {
                 Some(row) => {
                     let mut take = Take(&row);
@@ -308,7 +308,7 @@ impl<S, B: Backend> Keeper<S, B> {
                 None => self.shelf.load(at).map(|publish| publish.message.clone()),
             };
             match message {
-                Some(message) => visit(at, due, message),
+                Some(message) => visit(id, due, message),
                 None => return Err(self.shelf.take_failure().unwrap_or_else(|| missing(at))),
             }
         }

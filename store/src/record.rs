@@ -68,6 +68,8 @@ pub enum Record {
     Publish(Arc<Publish>),
     /// A message waits for its time.
     Delay {
+        /// Names it. Never used again.
+        id: u64,
         /// When it is due.
         due: WallMs,
         /// The message, on the topic that it will be published to.
@@ -106,8 +108,10 @@ pub struct Attach {
 /// A publication.
 #[derive(Clone, Debug)]
 pub struct Publish {
-    /// The message. With its retain flag it is retained, or with an empty payload what was retained is forgotten.
+    /// The message.
     pub message: Message,
+    /// It is retained, or with an empty payload what was retained on its topic is forgotten.
+    pub retains: bool,
     /// The QoS 2 exchange that it came in, when its publisher's session is kept.
     pub exchange: Option<Exchange>,
     /// Who gets it.
@@ -154,6 +158,6 @@ pub enum Cause {
     None,
     /// A session's will.
     Will(Number),
-    /// A delayed message, named by the position of its record.
-    Delayed(Position),
+    /// A delayed message.
+    Delayed(u64),
 }

@@ -126,7 +126,8 @@ fn message_of(record: Record) -> Option<Arc<Publish>> {
     match record {
         Record::Publish(publish) => Some(publish),
         Record::Delay { message, .. } => {
-            Some(Arc::new(Publish { message, exchange: None, targets: SmallVec::new(), cause: Cause::None }))
+            let (exchange, targets, cause) = (None, SmallVec::new(), Cause::None);
+            Some(Arc::new(Publish { message, retains: false, exchange, targets, cause }))
         }
         _ => None,
     }

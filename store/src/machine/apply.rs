@@ -54,9 +54,9 @@ impl<S> Machine<S> {
                 }
             }
             Record::Publish(publish) => self.publish(at, &publish, library, host),
-            Record::Delay { due, exchange, message: _ } => {
-                self.delayed.insert(at, due);
-                self.dirty.delayed.insert(at);
+            Record::Delay { id, due, exchange, message: _ } => {
+                self.delayed.insert(id, (due, at));
+                self.dirty.delayed.insert(id);
                 self.begin_exchange(exchange);
             }
             Record::Spent(cause) => self.spend(cause),
@@ -227,7 +227,7 @@ impl<S> Machine<S> {
         let message = &publish.message;
         self.begin_exchange(publish.exchange);
         self.spend(publish.cause);
-        if message.head().retain {
+        if publish.retains {
             let value = (!message.payload().is_empty()).then_some(at);
             self.dirty.retained.insert(message.topic().into(), value);
         }
@@ -306,9 +306,9 @@ impl<S> Machine<S> {
         match cause {
             Cause::None => {}
             Cause::Will(session) => self.change(session, |kept| kept.will = None),
-            Cause::Delayed(position) => {
-                if self.delayed.remove(&position).is_some() {
-                    self.dirty.delayed.insert(position);
+            Cause::Delayed(id) => {
+                if self.delayed.remove(&id).is_some() {
+                    self.dirty.delayed.insert(id);
                 }
             }
         }

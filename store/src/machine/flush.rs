@@ -80,15 +80,15 @@ impl<S> Machine<S> {
             });
             put(Table::Retained, topic.as_bytes().to_vec(), row);
         }
-        for &at in &self.dirty.delayed {
-            let due = self.delayed.get(&at).copied();
-            let row = due.and_then(|due| Some((due, library.load(at)?))).map(|(due, publish)| {
+        for &id in &self.dirty.delayed {
+            let delayed = self.delayed.get(&id);
+            let row = delayed.and_then(|&(due, at)| Some((due, library.load(at)?))).map(|(due, publish)| {
                 let mut row = Vec::new();
                 row.number(due);
                 put_message(&publish.message, epoch, &mut row);
                 row
             });
-            put(Table::Delayed, key(at), row);
+            put(Table::Delayed, key(id), row);
         }
         for &at in &self.messages.gone {
             put(Table::Messages, key(at), None);

@@ -145,7 +145,8 @@ pub struct Machine<S> {
     groups: BTreeMap<Number, Group>,
     group_names: Map<ShareName, Number>,
     messages: Messages,
-    delayed: BTreeMap<Position, WallMs>,
+    /// When each is due, and where its record is; 0 when a row tells it.
+    delayed: BTreeMap<u64, (WallMs, Position)>,
     dirty: Dirty,
 }
 
@@ -196,7 +197,7 @@ struct Dirty {
     subscriptions: BTreeMap<(Number, Box<str>), Option<SubscriptionOptions>>,
     /// `None` for a topic whose message was deleted.
     retained: BTreeMap<Box<str>, Option<Position>>,
-    delayed: BTreeSet<Position>,
+    delayed: BTreeSet<u64>,
 }
 
 impl<S> Machine<S> {
@@ -279,8 +280,8 @@ impl<S> Machine<S> {
         self.dirty.retained.values().filter_map(|at| *at)
     }
 
-    pub(crate) fn delayed(&self) -> impl Iterator<Item = (Position, WallMs)> {
-        self.delayed.iter().map(|(&at, &due)| (at, due))
+    pub(crate) fn delayed(&self) -> impl Iterator<Item = (u64, WallMs, Position)> {
+        self.delayed.iter().map(|(&id, &(due, at))| (id, due, at))
     }
 
     fn bounds(&self, attached: bool) -> Bounds {

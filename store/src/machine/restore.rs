@@ -80,8 +80,8 @@ impl<S> Machine<S> {
     }
 
     /// A delayed message.
-    pub fn restore_delayed(&mut self, at: Position, row: &[u8]) -> Option<()> {
-        self.delayed.insert(at, Take(row).number()?);
+    pub fn restore_delayed(&mut self, id: u64, row: &[u8]) -> Option<()> {
+        self.delayed.insert(id, (Take(row).number()?, 0));
         Some(())
     }
 }

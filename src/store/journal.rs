@@ -1,0 +1,381 @@
+//! The way into the log: records from all cores are gathered, made safe together, and applied in their order by one thread.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::Waker,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+use thingway_store::{Appended, Backend, BackendError, Host, Keeper, Record};
+
+/// How long the thread waits for as many records as the last commit had, when commits take longer than that.
+const GATHER: Duration = Duration::from_millis(1);
+/// How long it waits before it tries again what failed.
+const RETRY: Duration = Duration::from_millis(200);
+/// How often a failure that goes on is told again.
+const COMPLAIN: Duration = Duration::from_secs(30);
+/// Records and bytes of messages that wait; beyond, publishers are slowed down.
+const WAITING_RECORDS: usize = 50_000;
+const WAITING_BYTES: usize = 64 << 20;
+/// Refusals that are remembered until their authors ask.
+const REFUSALS_MAX: usize = 100_000;
+
+/// Stands for a record that was appended, until it is safe. Tickets are given in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is not safe yet.
+    Not,
+    /// It is safe, and was applied.
+    Kept,
+    /// It could not be kept, and nothing of it happened.
+    Refused,
+}
+
+/// Wakes those who wait for records.
+pub trait Wake {
+    /// Wakes somebody on a core.
+    fn wake(&mut self, core: u16, waker: Waker);
+
+    /// The batch is over: sends on what was collected.
+    fn finish(&mut self);
+}
+
+/// Appends records. Cloning gives another way to the same log.
+#[derive(Debug)]
+pub struct Journal<S>(Arc<Shared<S>>);
+
+impl<S> Clone for Journal<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Shared<S> {
+    queue: Mutex<Queue<S>>,
+    arrived: Condvar,
+    /// The last ticket that is safe.
+    kept: AtomicU64,
+    refused: Mutex<BTreeSet<u64>>,
+    refusing: AtomicBool,
+    waiters: Mutex<Vec<Waiter>>,
+    behind: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Queue<S> {
+    records: VecDeque<Appended<S>>,
+    tickets: VecDeque<Issued>,
+    last: u64,
+    bytes: usize,
+    /// The thread sleeps until so many records are there; 0 while it does not sleep.
+    wake_at: usize,
+    stopping: bool,
+}
+
+/// A ticket that was given.
+#[derive(Clone, Copy, Debug)]
+struct Issued {
+    number: u64,
+    /// Somebody waits for it, and can be told that it was refused. Otherwise it is tried until it is kept.
+    refusable: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    core: u16,
+    waker: Waker,
+}
+
+impl<S> Default for Journal<S> {
+    fn default() -> Self {
+        let queue = Queue {
+            records: VecDeque::new(),
+            tickets: VecDeque::new(),
+            last: 0,
+            bytes: 0,
+            wake_at: 0,
+            stopping: false,
+        };
+        Self(Arc::new(Shared {
+            queue: Mutex::new(queue),
+            arrived: Condvar::new(),
+            kept: AtomicU64::new(0),
+            refused: Mutex::default(),
+            refusing: AtomicBool::new(false),
+            waiters: Mutex::default(),
+            behind: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl<S> Journal<S> {
+    /// Appends a record that must be kept, sooner or later: nobody can be told otherwise.
+    pub fn append(&self, record: Record, handle: Option<S>) {
+        self.push(record, handle, false);
+    }
+
+    /// Appends a record whose author waits until it is safe, or hears that it was refused.
+    pub fn append_awaited(&self, record: Record, handle: Option<S>) -> Ticket {
+        self.push(record, handle, true)
+    }
+
+    fn push(&self, record: Record, handle: Option<S>, refusable: bool) -> Ticket {
+        let bytes = weight(&record);
+        let mut queue = self.0.queue.lock();
+        queue.last += 1;
+        let number = queue.last;
+        queue.records.push_back(Appended { record, handle });
+        queue.tickets.push_back(Issued { number, refusable });
+        queue.bytes += bytes;
+        let behind = queue.records.len() >= WAITING_RECORDS || queue.bytes >= WAITING_BYTES;
+        let wake = queue.wake_at != 0 && queue.records.len() >= queue.wake_at;
+        drop(queue);
+        if behind {
+            self.0.behind.store(true, Ordering::Relaxed);
+        }
+        if wake {
+            self.0.arrived.notify_one();
+        }
+        Ticket(number)
+    }
+
+    /// True while more waits to be made safe than should.
+    pub fn is_behind(&self) -> bool {
+        self.0.behind.load(Ordering::Relaxed)
+    }
+
+    /// What became of a record. That it was refused is told once.
+    pub fn settled(&self, ticket: Ticket) -> Settled {
+        if self.0.refusing.load(Ordering::Acquire) {
+            let mut refused = self.0.refused.lock();
+            let found = refused.remove(&ticket.0);
+            self.0.refusing.store(!refused.is_empty(), Ordering::Release);
+            if found {
+                return Settled::Refused;
+            }
+        }
+        if self.0.kept.load(Ordering::Acquire) >= ticket.0 { Settled::Kept } else { Settled::Not }
+    }
+
+    /// Wakes somebody when this ticket is settled, if it is not settled now.
+    pub fn wake_when_settled(&self, ticket: Ticket, core: u16, waker: &Waker) {
+        let mut waiters = self.0.waiters.lock();
+        let settled = self.0.kept.load(Ordering::Acquire) >= ticket.0 || self.0.refused.lock().contains(&ticket.0);
+        if settled {
+            drop(waiters);
+            waker.wake_by_ref();
+        } else {
+            waiters.push(Waiter { number: ticket.0, core, waker: waker.clone() });
+        }
+    }
+
+    /// Starts the thread that commits. It ends when [`Journal::stop`] is called, after all that was appended before is safe or refused.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start<B, H>(&self, keeper: Keeper<S, B>, host: H) -> io::Result<JoinHandle<()>>
+    where
+        S: Send + 'static,
+        B: Backend + 'static,
+        H: Host<Session = S> + Wake + Send + 'static,
+    {
+        let shared = self.0.clone();
+        let mut committer =
+            Committer { shared, keeper, host, batch: Batch::default(), healthy: true, complained_at: None };
+        std::thread::Builder::new().name("store".into()).spawn(move || committer.run())
+    }
+
+    /// Asks the thread to end.
+    pub fn stop(&self) {
+        self.0.queue.lock().stopping = true;
+        self.0.arrived.notify_one();
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    match record {
+        Record::Publish(publish) => publish.message.weight(),
+        Record::Delay { message, .. } => message.weight(),
+        _ => 0,
+    }
+}
+
+struct Committer<S, B, H> {
+    shared: Arc<Shared<S>>,
+    keeper: Keeper<S, B>,
+    host: H,
+    batch: Batch<S>,
+    healthy: bool,
+    complained_at: Option<Instant>,
+}
+
+/// What the thread has taken out of the queue.
+struct Batch<S> {
+    records: VecDeque<Appended<S>>,
+    tickets: VecDeque<Issued>,
+}
+
+impl<S> Default for Batch<S> {
+    fn default() -> Self {
+        Self { records: VecDeque::new(), tickets: VecDeque::new() }
+    }
+}
+
+impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
+    fn run(&mut self) {
+        let (mut expected, mut tending) = (1, false);
+        loop {
+            let stopping = self.gather(expected, tending);
+            if !self.batch.records.is_empty() {
+                let begun = Instant::now();
+                let count = self.commit();
+                // Who is answered now asks again within a moment; without waiting for all of them they would be split in halves for ever.
+                expected = if begun.elapsed() >= GATHER { count.max(1) } else { 1 };
+            } else if stopping {
+                if let Err(error) = self.finish() {
+                    tracing::warn!(%error, "the store's rows are not up to date; the next start takes longer");
+                }
+                return;
+            }
+            tending = match self.keeper.tend(false) {
+                Ok(more) => more,
+                Err(error) => {
+                    self.complain(&error);
+                    false
+                }
+            };
+            self.host.finish();
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), BackendError> {
+        while self.keeper.tend(true)? {}
+        Ok(())
+    }
+
+    /// Waits for records, and takes them. True when the end was asked for.
+    fn gather(&mut self, expected: usize, tending: bool) -> bool {
+        let mut queue = self.shared.queue.lock();
+        let held = !self.batch.records.is_empty();
+        if queue.records.is_empty() && !queue.stopping && !tending {
+            queue.wake_at = 1;
+            if held {
+                self.shared.arrived.wait_for(&mut queue, RETRY);
+            } else {
+                while queue.records.is_empty() && !queue.stopping {
+                    self.shared.arrived.wait(&mut queue);
+                }
+            }
+        }
+        let until = Instant::now() + GATHER;
+        while queue.records.len() < expected && !queue.stopping && !held && !tending {
+            queue.wake_at = expected;
+            if self.shared.arrived.wait_until(&mut queue, until).timed_out() {
+                break;
+            }
+        }
+        queue.wake_at = 0;
+        self.batch.records.append(&mut queue.records);
+        self.batch.tickets.append(&mut queue.tickets);
+        queue.bytes = 0;
+        let stopping = queue.stopping;
+        drop(queue);
+        self.shared.behind.store(false, Ordering::Relaxed);
+        stopping
+    }
+
+    /// Makes safe what was taken; how many records that were.
+    fn commit(&mut self) -> usize {
+        let mut total = 0;
+        while !self.batch.records.is_empty() {
+            match self.keeper.commit(&mut self.batch.records, &mut self.host) {
+                Ok(count) => {
+                    total += count;
+                    let last = self.batch.tickets.drain(..count).last();
+                    if let Some(last) = last {
+                        self.shared.kept.store(last.number, Ordering::Release);
+                    }
+                    self.recover();
+                }
+                Err((count, error)) => {
+                    self.complain(&error);
+                    self.refuse(count);
+                    self.wake();
+                    self.host.finish();
+                    return total;
+                }
+            }
+            self.wake();
+        }
+        self.host.finish();
+        total
+    }
+
+    /// Takes out of the next `count` records those whose authors can be told; the others are tried again.
+    fn refuse(&mut self, count: usize) {
+        let (mut records, mut tickets) = (VecDeque::new(), VecDeque::new());
+        {
+            let mut refused = self.shared.refused.lock();
+            for (record, issued) in self.batch.records.drain(..count).zip(self.batch.tickets.drain(..count)) {
+                if issued.refusable {
+                    refused.insert(issued.number);
+                } else {
+                    records.push_back(record);
+                    tickets.push_back(issued);
+                }
+            }
+            // Whoever is gone never asks.
+            while refused.len() > REFUSALS_MAX {
+                refused.pop_first();
+            }
+            self.shared.refusing.store(!refused.is_empty(), Ordering::Release);
+        }
+        records.append(&mut self.batch.records);
+        tickets.append(&mut self.batch.tickets);
+        self.batch = Batch { records, tickets };
+    }
+
+    fn wake(&mut self) {
+        let kept = self.shared.kept.load(Ordering::Acquire);
+        let mut waiters = self.shared.waiters.lock();
+        if waiters.is_empty() {
+            return;
+        }
+        let refused = self.shared.refused.lock();
+        let ready: Vec<_> =
+            waiters.extract_if(.., |waiter| waiter.number <= kept || refused.contains(&waiter.number)).collect();
+        drop((refused, waiters));
+        for Waiter { core, waker, .. } in ready {
+            self.host.wake(core, waker);
+        }
+    }
+
+    fn complain(&mut self, error: &BackendError) {
+        let again = self.complained_at.is_none_or(|at| at.elapsed() >= COMPLAIN);
+        if self.healthy || again {
+            tracing::error!(%error, "the store cannot keep what it should: publishers are refused until it can");
+            self.complained_at = Some(Instant::now());
+        }
+        self.healthy = false;
+    }
+
+    fn recover(&mut self) {
+        if !self.healthy {
+            self.healthy = true;
+            tracing::info!("the store keeps what it should again");
+        }
+    }
+}

@@ -236,6 +236,10 @@ impl<P: DatagramProtocol> Endpoint<P> {
             talk.conversation.stop(stop, &self.service, core, now);
             core.outbox.forget_requests();
         }
+        // Before anything is sent by which its peer, or another, could know.
+        if let Some(session) = talk.conversation.session() {
+            session.set_may_move(talk.conversation.machine.may_move());
+        }
         self.out.send_all(&core.outbox, place, talk.local);
         core.outbox.clear();
         let standing = talk.conversation.machine.standing();

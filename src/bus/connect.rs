@@ -25,7 +25,7 @@ pub struct SessionRequest {
     pub client_id: Option<ClientId>,
     /// Discard an existing session first.
     pub clean_start: bool,
-    /// Refuse when there is no such session, or one with a connection of another protocol.
+    /// Refuse when there is no such session, or one with a connection of another protocol or one that does not let it move.
     pub must_exist: bool,
     /// Without a will here, a will that was kept counts again.
     pub keep_will: bool,
@@ -93,7 +93,8 @@ impl Bus {
                 continue;
             }
             if let Some(connection) = &state.connection {
-                if request.must_exist && connection.origin.protocol != request.info.origin.protocol {
+                let is_kin = connection.origin.protocol == request.info.origin.protocol;
+                if request.must_exist && !(is_kin && session.may_move()) {
                     return ConnectOutcome::Refused(Refusal::NoSession);
                 }
                 let waiting = state.waiting.get_or_insert_default();
@@ -351,4 +352,68 @@ struct Rest {
 
 fn is_shared(delivery: &Delivery) -> bool {
     delivery.rare.as_ref().is_some_and(|rare| rare.share.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use thingway_contract::Transport;
+
+    use super::*;
+    use crate::bus::{BusConfig, NO_CORE, Origin};
+
+    fn asks(protocol: &'static str, must_exist: bool) -> SessionRequest {
+        SessionRequest {
+            client_id: ClientId::new("node", 10).ok(),
+            clean_start: false,
+            must_exist,
+            keep_will: true,
+            session_expiry_secs: 60,
+            will: None,
+            info: ConnectionInfo {
+                origin: Arc::new(Origin { protocol, transport: Transport::Memory, listener: Arc::from("test") }),
+                version: 0,
+                remote: None,
+                username: None,
+                keep_alive_secs: 0,
+                connected_at: Instant::ZERO,
+                clean_start: false,
+            },
+            waker: Waker::noop().clone(),
+            core: NO_CORE,
+            assigned: false,
+        }
+    }
+
+    fn granted(outcome: ConnectOutcome) -> Granted {
+        let ConnectOutcome::Granted(granted) = outcome else { panic!("{outcome:?}") };
+        *granted
+    }
+
+    #[test]
+    fn who_needs_this_very_session_gets_it_only_from_one_that_lets_it_move() {
+        let bus = Bus::new(BusConfig::default(), "assigned");
+        let (mut lane, now) = (bus.lane(NO_CORE), Instant::ZERO);
+        let is_refused = |outcome| matches!(outcome, ConnectOutcome::Refused(Refusal::NoSession));
+        assert!(is_refused(bus.connect(&mut asks("sn", true), now, &mut lane)), "there is none");
+        let held = granted(bus.connect(&mut asks("sn", false), now, &mut lane));
+        let signal = |held: &Granted| held.session.take(held.epoch, 0, now, &mut Vec::new()).signal;
+
+        assert!(is_refused(bus.connect(&mut asks("sn", true), now, &mut lane)), "nothing was said yet");
+        assert_eq!(signal(&held), None, "its connection hears nothing of it");
+        held.session.set_may_move(true);
+        assert!(is_refused(bus.connect(&mut asks("other", true), now, &mut lane)), "another protocol");
+        assert_eq!(signal(&held), None);
+        let mut request = asks("sn", true);
+        assert!(matches!(bus.connect(&mut request, now, &mut lane), ConnectOutcome::Occupied));
+        assert_eq!(signal(&held), Some(CloseReason::TakenOver));
+        bus.depart(&held.session, held.epoch, Departure::default(), DepartCause::TakenOver, now, &mut lane);
+        let next = granted(bus.connect(&mut request, now, &mut lane));
+        assert!(next.connected.session_present);
+
+        assert!(is_refused(bus.connect(&mut asks("sn", true), now, &mut lane)), "the next speaks for itself");
+        let mut connect = asks("sn", false);
+        assert!(matches!(bus.connect(&mut connect, now, &mut lane), ConnectOutcome::Occupied), "CONNECT as ever");
+        bus.depart(&next.session, next.epoch, Departure::default(), DepartCause::Closed, now, &mut lane);
+        granted(bus.connect(&mut asks("other", true), now, &mut lane));
+    }
 }

@@ -61,6 +61,8 @@ pub struct Session {
     key: PublisherKey,
     subscriptions_len: AtomicU32,
     replaying: AtomicBool,
+    /// Whoever asks for this very session may have it from its connection.
+    may_move: AtomicBool,
     inbox: Mutex<Inbox>,
     budget: Arc<Budget>,
     pub(super) state: Mutex<State>,
@@ -115,6 +117,7 @@ impl Session {
             key,
             subscriptions_len: AtomicU32::new(0),
             replaying: AtomicBool::new(false),
+            may_move: AtomicBool::new(false),
             inbox: Mutex::new(Inbox::default()),
             budget,
             state: Mutex::new(State::default()),
@@ -166,12 +169,22 @@ impl Session {
         self.replaying.store(replaying, Ordering::Relaxed);
     }
 
+    /// For its connection: whether a request with [`super::SessionRequest::must_exist`] may take it over. Until this is said it may not.
+    pub fn set_may_move(&self, may_move: bool) {
+        self.may_move.store(may_move, Ordering::Relaxed);
+    }
+
+    pub(super) fn may_move(&self) -> bool {
+        self.may_move.load(Ordering::Relaxed)
+    }
+
     pub(super) fn inbox(&self) -> InboxGuard<'_> {
         let inbox = self.inbox.lock();
         InboxGuard { bytes: inbox.bytes(), budget: &self.budget, inbox }
     }
 
     pub(super) fn attach(&self, waker: Waker, core: u16) -> u32 {
+        self.set_may_move(false);
         let mut inbox = self.inbox.lock();
         inbox.epoch = inbox.epoch.wrapping_add(1);
         inbox.attached = Some(Attached { waker, core });

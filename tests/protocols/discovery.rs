@@ -1,6 +1,10 @@
 //! How MQTT-SN nodes find the gateway (section 6.1).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use thingway::config::{Bind, Period};
 use tokio::{net::UdpSocket, time::timeout};
@@ -52,6 +56,59 @@ async fn the_gateway_announces_itself() {
         for _ in 0..2 {
             let (announced, from) = hear(&socket).await;
             assert_eq!((&*announced, from), (&b"\x05\x00\x09\x00\x01"[..], gateway.listener("udp.mqttsn")));
+        }
+    }
+}
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 18, 84);
+/// What has not come back from the system itself by then will not come.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// A socket that is in the group and gets what it sends there.
+async fn in_group() -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    socket.join_multicast_v4(GROUP, Ipv4Addr::UNSPECIFIED)?;
+    socket.send_to(b"probe", (GROUP, socket.local_addr()?.port())).await?;
+    timeout(PROBE, socket.recv_from(&mut [0; 10])).await??;
+    Ok(socket)
+}
+
+/// A node that knows no address asks a group, and listens to what the gateway tells one. By the interface of the system's choice, as the gateway.
+#[tokio::test]
+async fn nodes_find_the_gateway_by_a_multicast_group() {
+    let socket = match in_group().await {
+        Ok(socket) => socket,
+        Err(error) => return println!("not tried, as this system has no multicast: {error}"),
+    };
+    let announce_to = SocketAddr::from((GROUP, socket.local_addr().expect("an address").port())).to_string();
+    for bind in ["0.0.0.0:0", ":0"] {
+        let gateway = gateway_with(|config| {
+            config.mqttsn.gateway_id = 9;
+            config.mqttsn.advertise_interval = Period::from_secs(1);
+            let listener = config.listeners.udp.get_mut("mqttsn").expect("it was added");
+            listener.bind = bind.parse().expect("an address");
+            listener.udp.groups = vec![GROUP.to_string()];
+            listener.udp.announce_to = vec![announce_to.clone()];
+        })
+        .await;
+        let port = gateway.listener("udp.mqttsn").port();
+        loop {
+            let (announced, from) = hear(&socket).await;
+            assert_eq!(announced, b"\x05\x00\x09\x00\x01");
+            // The one before may have said something yet.
+            if from.port() == port {
+                break;
+            }
+        }
+        for _ in 0..20 {
+            let node = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a socket");
+            node.send_to(b"\x03\x01\x00", (GROUP, port)).await.expect("sent");
+            let (answer, from) = hear(&node).await;
+            assert_eq!((&*answer, from.port()), (&b"\x03\x02\x09"[..], port), "GWINFO");
+            assert!(!from.ip().is_multicast(), "from an address of the gateway's own");
+            // Where it came from the gateway is to be reached, and it had answered once: not each of its cores.
+            node.send_to(b"\x02\x16", from).await.expect("sent");
+            assert_eq!(hear(&node).await.0, b"\x02\x18", "DISCONNECT, as there is no session");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! MQTT-SN's sleeping nodes (section 6.14): what others publish meanwhile waits until they ask for it.
 
-use thingway_mqtt_sn::packet::{TopicName, TopicRef};
+use thingway_mqtt_sn::packet::{Packet, Pingreq, TopicName, TopicRef};
 
 use crate::{
     coap::Coap,
@@ -67,6 +67,38 @@ async fn a_sleeping_node_moves_to_another_port() {
     assert_eq!(received.len(), 1, "{received:?}");
     assert_eq!((received[0].topic.as_str(), received[0].payload.as_slice()), ("sleep/a", &b"x"[..]));
     assert_eq!(node.wake("node").await, []);
+}
+
+/// Anybody can send a PINGREQ with a client id. A node that is active is where it is, so that one is not its.
+#[tokio::test]
+async fn a_wake_up_from_a_strange_address_does_not_end_an_active_node() {
+    let gateway = gateway().await;
+    let mut node = MqttSn::connect(&gateway, "node").await;
+    node.subscribe("sleep/a", 1).await;
+    let mut strangers = Vec::new();
+    // On either core.
+    for _ in 0..8 {
+        let mut stranger = MqttSn::open(&gateway).await;
+        stranger.send(&Packet::Pingreq(Pingreq { client_id: "node" })).await;
+        stranger.take("DISCONNECT", |packet| matches!(packet, Packet::Disconnect(_)).then_some(())).await;
+        strangers.push(stranger);
+    }
+    let mut publisher = Mqtt5::connect(&gateway, "publisher").await;
+    let publication = Publication { topic: "sleep/a", payload: b"x", qos: 1, retain: false };
+    publisher.publish(publication).await;
+    assert_eq!(node.expect().await.payload, b"x");
+    node.ping().await;
+    assert!(node.is_silent(), "it was not told that it is over");
+
+    // So it is once it has been asleep.
+    node.sleep(60).await;
+    node.connect_as("node", true).await;
+    let stranger = &mut strangers[0];
+    stranger.send(&Packet::Pingreq(Pingreq { client_id: "node" })).await;
+    stranger.take("DISCONNECT", |packet| matches!(packet, Packet::Disconnect(_)).then_some(())).await;
+    publisher.publish(publication).await;
+    assert_eq!(node.expect().await.payload, b"x");
+    assert!(strangers.iter().all(MqttSn::is_silent));
 }
 
 /// A CONNECT makes the node active again, with its session.

@@ -34,7 +34,8 @@ pub struct Connect {
     /// Discard an existing session first.
     pub clean_start: bool,
     /// Only go on with a session that is there: otherwise the answer is [`Refusal::NoSession`]. So it is when a conversation of another protocol has
-    /// the session, for what such a request knows of the session (a token, or no more than its identifier) was not learned there.
+    /// the session, for what such a request knows of the session (a token, or no more than its identifier) was not learned there; and so it is when
+    /// the conversation that has it says that it does not move ([`crate::DatagramProtocol::may_move`]).
     pub must_exist: bool,
     /// Without a `will` here, the one that the session's last conversation kept ([`crate::WillFate::Keep`]) counts again.
     pub keep_will: bool,

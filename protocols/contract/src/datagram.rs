@@ -39,6 +39,13 @@ pub trait DatagramProtocol: Protocol {
     /// True for a fault after which there is nothing to go on with.
     fn is_fatal(fault: &Self::Fault) -> bool;
 
+    /// True while whoever asks only for this very session ([`crate::Connect::must_exist`]) may take it from this conversation. False where no more
+    /// than the identifier is asked for, while the peer is known to be at this address: then such a request is none of the peer's. Asked at the end of
+    /// each turn.
+    fn may_move(&self) -> bool {
+        true
+    }
+
     /// The session's queue is empty and nothing of it was held back by [`crate::Delivered::Later`]: called at the end of every turn (input, reply, timeout
     /// or deliveries) of a conversation with a session of which that is true, also when there was nothing to deliver, and not while retained messages
     /// for a new subscription are still to come. What is written here is sent with the turn. A protocol whose peer comes to fetch what is there can tell

@@ -57,8 +57,8 @@ pub struct Config {
     pub forward_radius: u8,
     /// Milliseconds that a client may take from CONNECT to the last message that the gateway asks for.
     pub connect_timeout_ms: u32,
-    /// Milliseconds by which the network may deliver a copy of a datagram late: for so long a repeated CONNECT, or a repeated message of QoS 2 that was
-    /// complete, does not count as new. 0 takes everything as new.
+    /// Milliseconds by which the network may deliver a copy of a datagram late: for so long a repeated message of QoS 2 that was complete does not count
+    /// as new, and for at most a second a repeated CONNECT after which the client has sent something else. 0 takes everything as new.
     pub late_copies_ms: u32,
 }
 

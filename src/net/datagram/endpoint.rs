@@ -1,5 +1,5 @@
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::poll_fn,
     net::SocketAddr,
     sync::{
@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use foldhash::fast::RandomState;
 use thingway_contract::{CloseReason, DatagramProtocol, Instant, Peer, Standing, Transport};
 
 use super::{
@@ -42,6 +43,8 @@ pub(super) struct Endpoint<P: DatagramProtocol> {
     local: SocketAddr,
     core: usize,
     table: Table<Talk<P>>,
+    /// What the peers of conversations, by their indexes, may send; none without a rate.
+    allowances: HashMap<u32, Box<Allowance>, RandomState>,
     /// Conversations whose peers have not shown that they are there, the oldest first; some are no such any more.
     unproven: VecDeque<Weak<Nudge>>,
     unproven_len: usize,
@@ -71,6 +74,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             local,
             core,
             table: Table::new(),
+            allowances: HashMap::default(),
             unproven: VecDeque::new(),
             unproven_len: 0,
             woken: Arc::default(),
@@ -204,14 +208,17 @@ impl<P: DatagramProtocol> Endpoint<P> {
         counters.connections.fetch_add(1, Ordering::Relaxed);
         self.service.cores.enter(self.core);
         let (service, woken) = (&self.service, &self.woken);
-        Some(self.table.insert(place, |index| Talk {
+        let index = self.table.insert(place, |index| Talk {
             conversation: Conversation::new(service, peer, shed, now),
             nudge: Arc::new(Nudge { woken: woken.clone(), index, queued: AtomicBool::new(false) }),
-            allowance: Allowance::new(&service.rates, now),
             timer: None,
             local,
             standing: Standing::Forgettable,
-        }))
+        });
+        if let Some(allowance) = Allowance::new(&self.service.rates, now) {
+            self.allowances.insert(index, allowance);
+        }
+        Some(index)
     }
 
     /// One conversation's turn, with a datagram from its peer or without.
@@ -221,7 +228,8 @@ impl<P: DatagramProtocol> Endpoint<P> {
         let turn = Turn { service: &*self.service, waker: &waker, now };
         let mut refused = 0;
         let clogged = self.out.is_clogged();
-        let worked = talk.work(datagram, clogged, turn, core, &mut refused);
+        let allowance = self.allowances.get_mut(&index).map(AsMut::as_mut);
+        let worked = talk.work(datagram, clogged, turn, core, allowance, &mut refused);
         // Its queue will not wake it: it was looked at, and nothing was taken.
         if clogged && talk.conversation.session().is_some() && !talk.nudge.queued.swap(true, Ordering::AcqRel) {
             self.held.push(talk.nudge.clone());
@@ -235,6 +243,10 @@ impl<P: DatagramProtocol> Endpoint<P> {
         if let Some(stop) = &over {
             talk.conversation.stop(stop, &self.service, core, now);
             core.outbox.forget_requests();
+        }
+        // Before anything is sent by which its peer, or another, could know.
+        if let Some(session) = talk.conversation.session() {
+            session.set_may_move(talk.conversation.machine.may_move());
         }
         self.out.send_all(&core.outbox, place, talk.local);
         core.outbox.clear();
@@ -290,6 +302,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
 
     fn close(&mut self, index: u32, cause: DepartCause, core: &mut CoreLocal, now: Instant) {
         let Some((_, mut talk)) = self.table.remove(index) else { return };
+        self.allowances.remove(&index);
         talk.conversation.depart(cause, &self.service, now, &mut core.lane);
         if let Some(timer) = talk.timer.take() {
             core.wheel.cancel(timer);

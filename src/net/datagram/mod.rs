@@ -93,6 +93,7 @@ fn bind(address: Address, cores: usize, options: &UdpOptions) -> io::Result<(Soc
         family.bind(Type::DGRAM, Protocol::UDP, |socket| {
             // A failure leaves the system's own size, with which the gateway works as well.
             let _ = socket.set_recv_buffer_size(options.receive_buffer_bytes);
+            only_own_groups(socket);
             socket.set_reuse_port(share)
         })
     };
@@ -114,6 +115,15 @@ fn bind(address: Address, cores: usize, options: &UdpOptions) -> io::Result<(Soc
         sockets.push(open(family.at(local), true)?);
     }
     Ok((local, sockets.into_iter().map(Into::into).collect()))
+}
+
+/// Linux gives a socket the datagrams of all groups that anything on the host has joined: each core would answer what came once.
+fn only_own_groups(socket: &Socket) {
+    // It fails where there is no such option, and that of IPv6 on a socket of IPv4; then there is nothing to switch off.
+    #[cfg(target_os = "linux")]
+    let _ = (socket.set_multicast_all_v4(false), socket.set_multicast_all_v6(false));
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 fn join(socket: &Socket, local: SocketAddr, groups: &[IpAddr]) -> io::Result<()> {

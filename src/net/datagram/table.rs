@@ -52,8 +52,8 @@ impl Place {
     }
 }
 
-/// Slots that are made at a time.
-const CHUNK: usize = 256;
+/// Bytes of slots that are made at a time: one of the allocator's sizes, and whole pages.
+const CHUNK_BYTES: usize = 40 * 1024;
 
 /// Conversations by place. A conversation keeps its index for life; indexes are used again.
 ///
@@ -69,6 +69,9 @@ pub(super) struct Table<C> {
 type Slot<C> = Option<(Place, C)>;
 
 impl<C> Table<C> {
+    /// Slots that are made at a time.
+    const CHUNK: usize = CHUNK_BYTES / size_of::<Slot<C>>();
+
     pub fn new() -> Self {
         Self {
             chunks: Vec::new(),
@@ -124,8 +127,8 @@ impl<C> Table<C> {
     }
 
     fn add_slot(&mut self) -> u32 {
-        if self.slots_len.is_multiple_of(CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        if self.slots_len.is_multiple_of(Self::CHUNK) {
+            self.chunks.push(Vec::with_capacity(Self::CHUNK));
         }
         if let Some(chunk) = self.chunks.last_mut() {
             chunk.push(None);
@@ -135,7 +138,7 @@ impl<C> Table<C> {
     }
 
     fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<C>> {
-        self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
+        self.chunks.get_mut(index as usize / Self::CHUNK)?.get_mut(index as usize % Self::CHUNK)
     }
 
     fn place(&self, index: u32) -> Option<&Place> {
@@ -144,7 +147,7 @@ impl<C> Table<C> {
 }
 
 fn slot_of<C>(chunks: &[Vec<Slot<C>>], index: u32) -> Option<&Slot<C>> {
-    chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
+    chunks.get(index as usize / Table::<C>::CHUNK)?.get(index as usize % Table::<C>::CHUNK)
 }
 
 #[cfg(test)]

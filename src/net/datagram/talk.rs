@@ -26,7 +26,6 @@ const DELIVERIES_PER_TURN: usize = 4;
 pub(super) struct Talk<P: DatagramProtocol> {
     pub conversation: Conversation<P>,
     pub nudge: Arc<Nudge>,
-    pub allowance: Option<Box<Allowance>>,
     pub timer: Option<TimerId>,
     /// Index in [`Out::locals`].
     pub local: u16,
@@ -75,23 +74,24 @@ impl<P: DatagramProtocol> Talk<P> {
         clogged: bool,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
+        mut allowance: Option<&mut Allowance>,
         refused: &mut u64,
     ) -> Step<P> {
         let now = turn.now;
         let mut fresh = self.conversation.poll_pending(turn, core)?;
-        self.answer(turn, core)?;
+        self.answer(turn, core, allowance.as_deref_mut())?;
         if self.conversation.machine.deadline() <= now && !self.conversation.is_pending() {
             let outcome = self.conversation.machine.timeout(now, &mut core.outbox);
-            self.answer(turn, core)?;
+            self.answer(turn, core, allowance.as_deref_mut())?;
             outcome.map_err(Stop::Fault)?;
             fresh = true;
         }
         if let Some(datagram) = datagram {
-            if self.conversation.is_pending() || !self.may_send(datagram.len(), now) {
+            if self.conversation.is_pending() || !may_send(allowance.as_deref_mut(), datagram.len(), now) {
                 // The peer sends it again.
                 *refused += 1;
             } else {
-                self.receive(datagram, turn, core)?;
+                self.receive(datagram, turn, core, allowance.as_deref_mut())?;
                 fresh = true;
             }
         }
@@ -100,34 +100,39 @@ impl<P: DatagramProtocol> Talk<P> {
             let hold = clogged || self.conversation.is_pending();
             match self.conversation.deliver_batch(hold, turn, core)? {
                 Batch::More => {}
-                Batch::Held => return self.answer(turn, core),
+                Batch::Held => return self.answer(turn, core, allowance),
                 Batch::Drained => {
                     self.conversation.machine.drained(now, &mut core.outbox);
-                    return self.answer(turn, core);
+                    return self.answer(turn, core, allowance);
                 }
             }
         }
         turn.waker.wake_by_ref();
-        self.answer(turn, core)
+        self.answer(turn, core, allowance)
     }
 
-    fn receive(&mut self, datagram: &[u8], turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+    fn receive(
+        &mut self,
+        datagram: &[u8],
+        turn: Turn<'_, P>,
+        core: &mut CoreLocal,
+        mut allowance: Option<&mut Allowance>,
+    ) -> Step<P> {
         let outcome = self.conversation.machine.receive(&mut Input::new(datagram), turn.now, &mut core.outbox);
-        self.answer(turn, core)?;
+        self.answer(turn, core, allowance.as_deref_mut())?;
         match outcome {
             Ok(()) => Ok(()),
             Err(fault) if P::is_fatal(&fault) => Err(Stop::Fault(fault)),
             Err(fault) => {
                 self.conversation.report(&fault, turn.service, &core.lane, turn.now);
                 self.conversation.machine.refuse(&fault, turn.now, &mut core.outbox);
-                self.answer(turn, core)
+                self.answer(turn, core, allowance)
             }
         }
     }
 
-    fn answer(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
-        let Self { conversation, allowance, .. } = self;
-        let outcome = conversation.answer(turn, core, |lane| {
+    fn answer(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal, mut allowance: Option<&mut Allowance>) -> Step<P> {
+        let outcome = self.conversation.answer(turn, core, |lane| {
             let bucket = allowance.as_mut().and_then(|allowance| allowance.messages.as_mut());
             let may = bucket.is_none_or(|bucket| bucket.take(turn.now).is_ok());
             lane.count(Counter::RateLimited, u64::from(!may));
@@ -137,16 +142,16 @@ impl<P: DatagramProtocol> Talk<P> {
         core.lane.take_congested();
         outcome
     }
+}
 
-    fn may_send(&mut self, bytes: usize, now: Instant) -> bool {
-        let bucket = self.allowance.as_mut().and_then(|allowance| allowance.bytes.as_mut());
-        // What is beyond the last byte of the allowance becomes a debt, as a datagram cannot be taken in parts.
-        bucket.is_none_or(|bucket| {
-            let may = bucket.take(now).is_ok();
-            if may {
-                bucket.charge((bytes as u64).saturating_sub(1), now);
-            }
-            may
-        })
-    }
+fn may_send(allowance: Option<&mut Allowance>, bytes: usize, now: Instant) -> bool {
+    let bucket = allowance.and_then(|allowance| allowance.bytes.as_mut());
+    // What is beyond the last byte of the allowance becomes a debt, as a datagram cannot be taken in parts.
+    bucket.is_none_or(|bucket| {
+        let may = bucket.take(now).is_ok();
+        if may {
+            bucket.charge((bytes as u64).saturating_sub(1), now);
+        }
+        may
+    })
 }

@@ -15,6 +15,10 @@ use crate::{
     registry::Registry,
 };
 
+/// Milliseconds after which a CONNECT is new, if the client has sent something in between: one that restarts may be back within seconds, and counts
+/// on the clean session that it asks for. The network rarely delivers a copy later than that.
+const OVERTAKEN_MS: u64 = 1000;
+
 /// What is known from CONNECT on until CONNACK.
 #[derive(Debug)]
 pub(super) struct Dialogue {
@@ -41,11 +45,11 @@ pub(super) struct LastConnect {
 }
 
 impl LastConnect {
-    /// While nothing else came, the client may be sending it again because it got no answer.
+    /// While nothing else came, the client may be sending it again because it got no answer; nothing is lost by going on with what it has.
     pub(super) fn forget_at(&self, config: &Config) -> Instant {
         let late_ms = u64::from(config.late_copies_ms);
         let again_ms = u64::from(config.retry_interval_ms) * (u64::from(config.retry_max) + 1);
-        after(self.at, if self.is_latest { again_ms.max(late_ms) } else { late_ms })
+        after(self.at, if self.is_latest { again_ms.max(late_ms) } else { late_ms.min(OVERTAKEN_MS) })
     }
 
     fn is_like(&self, connect: &Connect<'_>) -> bool {
@@ -129,7 +133,9 @@ impl Conversation {
         if slept {
             self.note_connect(connect.clean_session, connect.will, connect.duration_secs, now);
             self.resume_outbound(now, out);
-        } else if let Some(last) = self.rare.as_mut().and_then(|rare| rare.last_connect.as_mut()) {
+        } else if let Some(last) = self.rare.as_mut().and_then(|rare| rare.last_connect.as_mut())
+            && last.is_latest
+        {
             last.at = now;
         }
     }

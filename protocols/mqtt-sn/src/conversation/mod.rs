@@ -263,6 +263,11 @@ impl DatagramProtocol for Conversation {
         fault.is_fatal()
     }
 
+    fn may_move(&self) -> bool {
+        // An active client that has another address sends CONNECT from it; only one that slept asks by PINGREQ, which proves nothing.
+        self.sleep_secs != 0
+    }
+
     fn drained(&mut self, now: Instant, out: &mut Outbox) {
         self.nothing_left(now, out);
     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use thingway_contract::{ClientIdError, Parked, Qos, Refusal, Standing, TopicId, WillFate};
 use thingway_mqtt_sn::{
     Config, MqttSnFault, Packet, PacketError, PacketType, ReturnCode, State,
@@ -118,14 +120,36 @@ fn section_6_13_a_connect_that_is_sent_again_is_answered_again() {
     assert_eq!(pair.connects.len(), 1, "nothing came between");
     // A copy that the network delivers late must not wipe what was done since.
     pair.register("a/b");
-    pair.pass_secs(2);
+    pair.pass(Duration::from_millis(999));
     pair.connect(true);
     pair.expect(&[accepted()]);
     assert_eq!((pair.connects.len(), pair.departures.len()), (1, 0));
-    pair.pass_secs(30);
+    // Copies of a copy do not go on for ever.
+    pair.pass(Duration::from_millis(1));
     pair.connect(true);
     pair.expect(&[accepted()]);
     assert_eq!((pair.connects.len(), pair.departures.len()), (2, 1));
+}
+
+#[test]
+fn a_client_that_restarts_within_seconds_gets_the_clean_session_that_it_asks_for() {
+    let mut pair = Pair::active();
+    let id = pair.register("a/b");
+    pair.pass_secs(2);
+    pair.connect(true);
+    pair.expect(&[accepted()]);
+    assert!(pair.connects[1].clean_start);
+    assert_eq!((pair.connects.len(), pair.departures[0].session_expiry_secs), (2, Some(0)));
+    pair.send(&publish(Qos::AtLeastOnce, TopicRef::Normal(id), 1, b"x"));
+    assert_eq!(pair.published(), [], "topic ids are gone with the session");
+    // Any sign of life tells a new CONNECT from a copy of the last one.
+    let mut pair = Pair::active();
+    pair.pass_secs(2);
+    pair.ping("");
+    pair.expect(&[Packet::Pingresp]);
+    pair.connect(true);
+    pair.expect(&[accepted()]);
+    assert_eq!(pair.connects.len(), 2);
 }
 
 #[test]

@@ -240,6 +240,9 @@ impl World {
             return Reply::Refused(Refusal::NoSession);
         }
         match self.session.at {
+            Some(at) if connect.must_exist && at != address && !self.conversations[&at].may_move() => {
+                return Reply::Refused(Refusal::NoSession);
+            }
             Some(at) if at == address => self.leave(address, machine),
             Some(at) => {
                 let mut other = self.conversations.remove(&at).expect("attached");

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use thingway_contract::{Parked, Qos, Refusal, Standing, Unacknowledged, WillFate};
+use thingway_contract::{DatagramProtocol, Parked, Qos, Refusal, Standing, Unacknowledged, WillFate};
 use thingway_mqtt_sn::{
     Config, MqttSnFault, Packet, PacketType, ReturnCode, State,
     packet::{Connect, Disconnect, Pingreq, Puback, Regack, Register, TopicRef},
@@ -250,6 +250,22 @@ fn an_active_session_is_not_given_to_a_ping() {
     assert!(pair.closed);
     let departure = &pair.departures[0];
     assert_eq!((departure.will, departure.parked.outbound.len()), (WillFate::Keep, 1), "all stays as it was");
+}
+
+#[test]
+fn only_the_session_of_a_sleeping_client_may_move() {
+    let mut pair = Pair::active();
+    assert!(!pair.machine.may_move());
+    pair.sleep(100);
+    assert!(pair.machine.may_move());
+    pair.deliver("ab", b"1", Qos::AtLeastOnce);
+    pair.ping("c");
+    assert_eq!((pair.machine.state(), pair.machine.may_move()), (State::Awake, true), "it may move in between");
+    // Somebody else at its address, who does not get far.
+    pair.send(&Packet::Connect(Connect { will: true, clean_session: true, duration_secs: 60, client_id: "d" }));
+    assert_eq!((pair.machine.state(), pair.machine.may_move()), (State::Connecting, true));
+    pair.connect(false);
+    assert_eq!((pair.machine.state(), pair.machine.may_move()), (State::Active, false));
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::{
 };
 
 use thingway_contract::{
-    ClientId, CloseReason, Connected, Delivery, Departure, Instant, Parked, PublisherKey, Qos, Refusal, Will, WillFate,
+    ClientId, CloseReason, Connected, Delivery, Departure, Instant, Parked, Qos, Refusal, Will, WillFate,
 };
 
+use thingway_store::{Cause, Number};
+
 use super::{
-    Bus, ConnectionInfo, Counter, DepartCause, Lane, Session,
+    Bus, ConnectionInfo, Counter, DepartCause, Lane, Reserved, Session,
     session::{Offline, State},
     timers::Timer,
 };
@@ -50,6 +52,8 @@ pub enum ConnectOutcome {
     Granted(Box<Granted>),
     /// Another connection has it and was told to let go; the request's waker is woken when it has. Ask again then.
     Occupied,
+    /// It is this connection's, but must be recorded first: the request's waker is woken when it is. Ask [`Bus::granted`] then.
+    Reserved(Box<Reserved>),
     /// No.
     Refused(Refusal),
 }
@@ -81,10 +85,7 @@ impl Bus {
                 let Some(session) = self.registry.find(&id) else { return ConnectOutcome::Refused(Refusal::NoSession) };
                 session
             } else {
-                let made = || {
-                    let key = PublisherKey(self.next_key.fetch_add(1, Ordering::Relaxed));
-                    Arc::new(Session::new(id.clone(), key, self.budget.clone()))
-                };
+                let made = || Arc::new(Session::new(id.clone(), self.next_publisher(), self.budget.clone()));
                 self.registry.find_or_insert(&id, made).0
             };
             let mut state = session.state.lock();
@@ -113,6 +114,16 @@ impl Bus {
                 self.settle(rest, &session, now, lane);
                 continue;
             }
+            if let Some(keeping) = self.keeping.as_ref().filter(|_| self.is_to_be_kept(&session, request)) {
+                if state.started && !session.is_kept() {
+                    // What a session left that was to end with its connection does not begin one that is kept.
+                    let rest = self.end(&session, &mut state);
+                    drop(state);
+                    self.settle(rest, &session, now, lane);
+                    continue;
+                }
+                return self.reserve(keeping, &session, &mut state, request, lane);
+            }
             let granted = self.grant(&session, &mut state, request, lane);
             drop(state);
             self.tell_connected(&id, &request.info, granted.connected.session_expiry_secs, now, lane);
@@ -134,10 +145,8 @@ impl Bus {
         state.session_expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
         state.connection = Some(Box::new(request.info.clone()));
         let epoch = session.attach(request.waker.clone(), request.core);
-        let connected = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
-        self.connected_max.fetch_max(connected, Ordering::Relaxed);
+        self.count_connected(lane);
         lane.count(if session_present { Counter::SessionResumed } else { Counter::SessionCreated }, 1);
-        lane.count(Counter::ClientConnected, 1);
         Granted {
             session: session.clone(),
             epoch,
@@ -152,6 +161,12 @@ impl Bus {
                 response_information: None,
             },
         }
+    }
+
+    pub(super) fn count_connected(&self, lane: &Lane) {
+        let connected = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
+        self.connected_max.fetch_max(connected, Ordering::Relaxed);
+        lane.count(Counter::ClientConnected, 1);
     }
 
     /// A connection is gone. Its session ends now or waits for the next one.
@@ -182,9 +197,16 @@ impl Bus {
         if let Some(expiry) = departure.session_expiry_secs {
             state.session_expiry_secs = expiry.min(self.config.session_expiry_secs_max);
         }
+        // One that was never granted has not begun, and is not kept if it was not before.
+        let is_new = state.link.is_some() && !session.is_kept();
+        if is_new {
+            state.session_expiry_secs = 0;
+        }
+        self.record_departure(session, &mut state, &mut departure.parked, departure.will, now, lane);
         match departure.will {
             WillFate::Publish => {}
             WillFate::Discard => state.will = None,
+            WillFate::Keep if session.is_kept() => state.will = None,
             WillFate::Keep => departure.parked.will = state.will.take(),
         }
         let expiry_secs = state.session_expiry_secs;
@@ -221,6 +243,7 @@ impl Bus {
     pub fn set_will(&self, session: &Session, epoch: u32, will: Option<Box<Will>>) {
         let mut state = session.state.lock();
         if session.inbox().epoch == epoch {
+            self.record_will(session, will.clone());
             state.will = will;
         }
     }
@@ -263,6 +286,7 @@ impl Bus {
     fn end(&self, session: &Arc<Session>, state: &mut State) -> Rest {
         self.registry.remove(session);
         state.ended = true;
+        self.record_end(session);
         self.cancel_timers(state);
         for (filter, _) in state.subscriptions.take_all() {
             self.routes.remove(&filter, session);
@@ -271,11 +295,12 @@ impl Bus {
         let queue = session.inbox().take_all();
         let Parked { outbound, .. } = state.parked.take().map_or_else(Parked::default, |parked| *parked);
         let sent = outbound.into_iter().filter_map(|entry| entry.delivery).filter(|d| d.qos == Qos::AtLeastOnce);
-        let redispatch = sent.chain(queue).filter(|d| is_shared(d) && d.qos.is_acknowledged()).collect();
+        let lost = |d: &Delivery| is_shared(d) && d.qos.is_acknowledged() && d.packet_id == 0;
+        let redispatch = sent.chain(queue).filter(lost).collect();
         Rest { will: state.will.take(), redispatch, waiting: state.take_waiting() }
     }
 
-    fn cancel_timers(&self, state: &mut State) {
+    pub(super) fn cancel_timers(&self, state: &mut State) {
         if let Some(offline) = state.offline.take() {
             self.timers.cancel(offline.expiry);
             self.timers.cancel(offline.will);
@@ -288,7 +313,7 @@ impl Bus {
             self.redispatch(delivery, session, lane);
         }
         if let Some(will) = rest.will {
-            self.publish_will(&will, now, lane);
+            self.publish_will(&will, session.kept(), now, lane);
         }
         if session.state.lock().ended {
             lane.count(Counter::SessionTerminated, 1);
@@ -300,8 +325,8 @@ impl Bus {
 
     pub(super) fn fire(&self, timer: Timer, now: Instant, lane: &mut Lane) {
         match timer {
-            Timer::Delayed(message) => {
-                self.publish(message, None, now, lane);
+            Timer::Delayed(id, message) => {
+                self.publish_by_itself(message, Cause::Delayed(id), now, lane);
             }
             Timer::SessionExpiry(session) => {
                 let Some(session) = session.upgrade() else { return };
@@ -328,18 +353,19 @@ impl Bus {
                 let will = state.will.take();
                 drop(state);
                 if let Some(will) = will {
-                    self.publish_will(&will, now, lane);
+                    self.publish_will(&will, session.kept(), now, lane);
                 }
             }
         }
     }
 
-    fn publish_will(&self, will: &Will, now: Instant, lane: &mut Lane) {
+    fn publish_will(&self, will: &Will, session: Number, now: Instant, lane: &mut Lane) {
         let mut head = *will.message.head();
         head.received_at = now;
         head.expires_at = will.expiry_secs.map_or(Instant::NEVER, |secs| now.plus_secs(secs.into()));
         lane.count(Counter::WillsPublished, 1);
-        self.publish(will.message.with_head(head), None, now, lane);
+        let cause = if session == 0 { Cause::None } else { Cause::Will(session) };
+        self.publish_by_itself(will.message.with_head(head), cause, now, lane);
     }
 }
 

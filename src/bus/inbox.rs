@@ -129,6 +129,13 @@ impl Inbox {
         }
     }
 
+    /// Puts a delivery at the end whose bounds somebody else has seen to.
+    pub fn push_back(&mut self, delivery: Delivery) {
+        self.bytes += weight(&delivery);
+        self.qos0_queued += u32::from(delivery.qos == Qos::AtMostOnce);
+        self.queue.push_back(delivery);
+    }
+
     /// Puts a delivery back that could not be sent yet.
     pub fn push_front(&mut self, delivery: Delivery) {
         self.bytes += weight(&delivery);

@@ -1,8 +1,11 @@
 use std::{sync::Arc, task::Waker};
 
+use smallvec::SmallVec;
 use thingway_contract::Instant;
+use thingway_store::Target;
 
 use super::{Counter, Counters, routes::RouteScratch};
+use crate::store::Ticket;
 
 /// One thread's way onto the bus: the scratch space, the counters and the wake-ups that a call needs.
 ///
@@ -14,6 +17,9 @@ pub struct Lane {
     counters: Arc<Counters>,
     remote: Vec<(u16, Waker)>,
     congested: bool,
+    ticket: Option<Ticket>,
+    /// Kept sessions that a publication goes to.
+    pub(super) targets: SmallVec<[Target; 1]>,
     /// The time of the present call.
     pub(super) now: Instant,
     pub(super) routes: RouteScratch,
@@ -30,6 +36,8 @@ impl Lane {
             counters,
             remote: Vec::new(),
             congested: false,
+            ticket: None,
+            targets: SmallVec::new(),
             now: Instant::ZERO,
             routes: RouteScratch::default(),
         }
@@ -55,6 +63,19 @@ impl Lane {
         std::mem::take(&mut self.congested)
     }
 
+    /// Says and forgets what the last call must wait for before it is acknowledged.
+    pub fn take_ticket(&mut self) -> Option<Ticket> {
+        self.ticket.take()
+    }
+
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        self.ticket
+    }
+
+    pub(super) fn wait_for(&mut self, ticket: Ticket) {
+        self.ticket = Some(ticket);
+    }
+
     /// Wake-ups for other cores, collected so that each core is signalled once for many of them.
     pub fn take_remote(&mut self) -> std::vec::Drain<'_, (u16, Waker)> {
         self.remote.drain(..)
@@ -71,6 +92,12 @@ impl Lane {
         } else {
             self.remote.push((core, waker.clone()));
         }
+    }
+
+    /// Has the publication at hand recorded for a kept session, whose connection may fall behind.
+    pub(super) fn add_target(&mut self, target: Target, behind: bool) {
+        self.targets.push(target);
+        self.congested |= behind;
     }
 
     pub(super) fn mark_congested(&mut self) {

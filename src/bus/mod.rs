@@ -9,6 +9,7 @@ mod connect;
 mod counters;
 mod events;
 mod inbox;
+mod kept;
 mod lane;
 mod publish;
 mod registry;
@@ -26,14 +27,15 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use thingway_contract::{ClientId, CloseReason, Instant, TopicLimits};
+use thingway_contract::{ClientId, CloseReason, Instant, PublisherKey, TopicLimits};
 
-use self::{budget::Budget, registry::Registry, retained::Retained, routes::Routes, timers::Timers};
+use self::{budget::Budget, kept::Keeping, registry::Registry, retained::Retained, routes::Routes, timers::Timers};
 pub use self::{
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
     events::{DepartCause, EventConfig},
     inbox::{DropOrder, QueueLimits},
+    kept::{Desk, Handle, Reserved},
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Origin, Session, Taken},
 };
@@ -112,6 +114,9 @@ pub struct Bus {
     connected: AtomicUsize,
     connected_max: AtomicUsize,
     next_key: AtomicU64,
+    /// Names the next delayed message.
+    next_delayed: AtomicU64,
+    keeping: Option<Keeping>,
     assigned_prefix: Box<str>,
 }
 
@@ -130,6 +135,8 @@ impl Bus {
             connected: AtomicUsize::new(0),
             connected_max: AtomicUsize::new(0),
             next_key: AtomicU64::new(1),
+            next_delayed: AtomicU64::new(1),
+            keeping: None,
             assigned_prefix: assigned_prefix.into(),
             config,
         }
@@ -217,6 +224,10 @@ impl Bus {
 
     fn queue_limits(&self) -> &QueueLimits {
         if self.budget.is_over() { &self.queue_shrunk } else { &self.config.queue }
+    }
+
+    fn next_publisher(&self) -> PublisherKey {
+        PublisherKey(self.next_key.fetch_add(1, Ordering::Relaxed))
     }
 
     fn assign_client_id(&self) -> ClientId {

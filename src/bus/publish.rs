@@ -1,14 +1,29 @@
-use std::{hash::BuildHasher, sync::Arc, time::Duration};
+use std::{
+    hash::BuildHasher,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 use thingway_contract::{Delivery, Instant, Message, MessageHead, PublishOutcome, PublisherKey, Qos, Rare, Topic};
+use thingway_store::{Cause, Exchange, Target};
 
 use super::{
     Bus, Counter, Lane, Session,
     inbox::Pushed,
-    routes::{Grant, Target},
+    kept::{Kind, target},
+    routes::{self, Grant},
     shared::{ShareStrategy, SharedGroup},
 };
+
+/// What a publication came with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Occasion {
+    /// The publisher's packet identifier, 0 when it may happen twice.
+    packet_id: u16,
+    cause: Cause,
+}
 
 /// How long a connected subscriber may take nothing before its full queue no longer slows its publishers down.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
@@ -23,28 +38,76 @@ impl Bus {
         now: Instant,
         lane: &mut Lane,
     ) -> PublishOutcome {
+        self.publish_as(message, publisher, Occasion::default(), now, lane)
+    }
+
+    /// Publishes a message that came in an exchange which must not happen twice (QoS 2), under the publisher's packet identifier.
+    pub fn publish_exchange(
+        &self,
+        message: Message,
+        publisher: &Arc<Session>,
+        packet_id: u16,
+        now: Instant,
+        lane: &mut Lane,
+    ) -> PublishOutcome {
+        let occasion = Occasion { packet_id, ..Occasion::default() };
+        self.publish_as(message, Some(publisher), occasion, now, lane)
+    }
+
+    /// Publishes what the gateway itself publishes for a cause.
+    pub(super) fn publish_by_itself(&self, message: Message, cause: Cause, now: Instant, lane: &mut Lane) {
+        self.publish_as(message, None, Occasion { cause, ..Occasion::default() }, now, lane);
+    }
+
+    fn publish_as(
+        &self,
+        message: Message,
+        publisher: Option<&Arc<Session>>,
+        occasion: Occasion,
+        now: Instant,
+        lane: &mut Lane,
+    ) -> PublishOutcome {
         lane.now = now;
         let topic = message.name();
         if topic.is_reserved()
             && let Some(rest) = topic.as_str().strip_prefix("$delayed/")
         {
-            return self.publish_delayed(&message, rest, now, lane);
+            let exchange = self.exchange_of(publisher, occasion.packet_id);
+            return self.publish_delayed(&message, rest, exchange, now, lane);
         }
-        if message.head().retain
-            && let Err(outcome) = self.retain(&message, now, lane)
-        {
-            return outcome;
+        let mut retains = false;
+        if message.head().retain {
+            match self.retain(&message, now, lane) {
+                // What the gateway tells of itself is told anew when it starts.
+                Ok(kept) => retains = kept && !topic.is_reserved(),
+                Err(outcome) => return outcome,
+            }
         }
         let mut scratch = std::mem::take(&mut lane.routes);
-        let reached = self.routes.route(topic, publisher.map(Arc::as_ref), &mut scratch, |target| match target {
-            Target::Direct { session, grant } => {
-                self.push(session, self.delivery(&message, &grant, None), lane);
+        let reached = self.routes.route(topic, publisher.map(Arc::as_ref), &mut scratch, |to| match to {
+            routes::Target::Direct { session, grant } => {
+                let delivery = self.delivery(&message, &grant, None);
+                if session.is_kept() && self.is_recorded(session, &delivery) {
+                    let behind = session.is_behind();
+                    lane.add_target(target(session.kept(), &delivery), behind);
+                } else {
+                    self.push(session, delivery, lane);
+                }
             }
-            Target::Shared { group } => {
+            routes::Target::Shared { group } => {
                 self.push_shared(group, &message, None, lane);
             }
         });
         lane.routes = scratch;
+        let targets = std::mem::take(&mut lane.targets);
+        if self.keeping.is_some() {
+            if retains || !targets.is_empty() {
+                let exchange = self.exchange_of(publisher, occasion.packet_id);
+                self.record(&message, targets, Kind { retains, exchange, cause: occasion.cause }, lane);
+            } else {
+                self.record_spent(occasion.cause);
+            }
+        }
         if reached > 0 || message.head().retain {
             PublishOutcome::Accepted
         } else {
@@ -53,19 +116,19 @@ impl Bus {
         }
     }
 
-    fn retain(&self, message: &Message, now: Instant, lane: &Lane) -> Result<(), PublishOutcome> {
+    fn retain(&self, message: &Message, now: Instant, lane: &Lane) -> Result<bool, PublishOutcome> {
         if !self.config.retain_available {
             return Err(PublishOutcome::RetainNotSupported);
         }
         // At a limit the message still reaches those who are subscribed now; stopping live traffic would be worse.
         let kept = self.retained.insert(self.with_retained_expiry(message, now)).is_ok();
         lane.count(if kept { Counter::MessagesRetained } else { Counter::RetainRefused }, 1);
-        Ok(())
+        Ok(kept)
     }
 
     /// The message as it is kept: with the expiry that was configured where its publisher gave none. What the gateway says
     /// itself, as under `$SYS`, stays.
-    fn with_retained_expiry(&self, message: &Message, now: Instant) -> Message {
+    pub(super) fn with_retained_expiry(&self, message: &Message, now: Instant) -> Message {
         let head = message.head();
         let secs = self.config.retained_expiry_secs;
         if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
@@ -75,7 +138,14 @@ impl Bus {
     }
 
     /// `$delayed/{seconds}/{topic}`: published on `topic` when the seconds have passed.
-    fn publish_delayed(&self, message: &Message, rest: &str, now: Instant, lane: &Lane) -> PublishOutcome {
+    fn publish_delayed(
+        &self,
+        message: &Message,
+        rest: &str,
+        exchange: Option<Exchange>,
+        now: Instant,
+        lane: &mut Lane,
+    ) -> PublishOutcome {
         let parts = rest.split_once('/').and_then(|(secs, topic)| {
             let secs = secs.bytes().all(|b| b.is_ascii_digit()).then(|| secs.parse::<u32>().ok()).flatten()?;
             Some((secs, Topic::parse(topic, self.config.topic_limits).ok()?))
@@ -91,12 +161,29 @@ impl Bus {
         let due = now.plus_secs(secs.into());
         let limits = &self.config;
         let inner = message.with_topic(topic);
-        if self.timers.delayed(due, inner, limits.delayed_messages_max, limits.delayed_bytes_max) {
+        let id = self.next_delayed.fetch_add(1, Ordering::Relaxed);
+        if self.timers.delayed(due, id, inner.clone(), limits.delayed_messages_max, limits.delayed_bytes_max) {
             lane.count(Counter::MessagesDelayed, 1);
+            self.record_delay(id, due, inner, exchange, lane);
             PublishOutcome::Accepted
         } else {
             lane.count(Counter::DroppedQuota, 1);
             PublishOutcome::QuotaExceeded
+        }
+    }
+
+    /// True for a delivery to a kept session that goes through the journal: all that must arrive, and QoS 0 that waits for a connection.
+    fn is_recorded(&self, session: &Session, delivery: &Delivery) -> bool {
+        delivery.qos.is_acknowledged() || self.config.queue.offline_qos0 && !session.is_connected()
+    }
+
+    /// As [`Bus::push`], or on record for a session that is kept.
+    pub(super) fn push_or_record(&self, session: &Session, delivery: Delivery, lane: &mut Lane) {
+        if session.is_kept() && self.is_recorded(session, &delivery) {
+            let target = target(session.kept(), &delivery);
+            self.record(&delivery.message, SmallVec::from_elem(target, 1), Kind::default(), lane);
+        } else {
+            self.push(session, delivery, lane);
         }
     }
 
@@ -157,6 +244,20 @@ impl Bus {
                     continue;
                 }
                 let rare = Rare { share: Some(group.name().clone()), ..Rare::default() };
+                if session.is_kept() && message.head().qos.min(member.grant().qos).is_acknowledged() {
+                    // It waits at the group when this member has no room or goes before it is safe.
+                    let preferred = if connected { session.kept() } else { 0 };
+                    let target = Target {
+                        session: preferred,
+                        qos: message.head().qos,
+                        retain: message.head().retain,
+                        subscription_id: 0,
+                        rare: Some(Arc::new(rare)),
+                    };
+                    lane.add_target(target, false);
+                    candidates.accepted(member);
+                    return true;
+                }
                 if self.push(session, self.delivery(message, &member.grant(), Some(Arc::new(rare))), lane) {
                     candidates.accepted(member);
                     return true;
@@ -173,6 +274,10 @@ impl Bus {
         if let Some(group) = self.routes.group(&share)
             && self.push_shared(&group, &lost.message, Some(from), lane)
         {
+            let targets = std::mem::take(&mut lane.targets);
+            if !targets.is_empty() {
+                self.record(&lost.message, targets, Kind::default(), lane);
+            }
             lane.count(Counter::SharedRedispatched, 1);
         } else if !from.state.lock().ended {
             self.push(from, lost, lane);

@@ -5,7 +5,7 @@ use std::{
     ops::{Deref, DerefMut},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::Waker,
 };
@@ -18,6 +18,7 @@ use thingway_contract::{
 use super::{
     budget::Budget,
     inbox::{Attached, Inbox},
+    kept::Link,
     retained::RetainedCursor,
     subscriptions::Subscriptions,
     timers::TimerKey,
@@ -63,6 +64,10 @@ pub struct Session {
     replaying: AtomicBool,
     /// Whoever asks for this very session may have it from its connection.
     may_move: AtomicBool,
+    /// Its connection falls behind the queue that the store keeps for it.
+    behind: AtomicBool,
+    /// Its number in the store, 0 when it is not kept.
+    kept: AtomicU64,
     inbox: Mutex<Inbox>,
     budget: Arc<Budget>,
     pub(super) state: Mutex<State>,
@@ -83,6 +88,8 @@ pub(super) struct State {
     /// Retained messages that new subscriptions still wait for.
     #[expect(clippy::box_collection, reason = "rare: a queue in place would cost every session its size")]
     pub replays: Option<Box<VecDeque<Replay>>>,
+    /// Only while a kept session has a connection.
+    pub link: Option<Box<Link>>,
     /// A connection had it before.
     pub started: bool,
     /// Ended: out of the registry, takes nothing any more.
@@ -118,6 +125,8 @@ impl Session {
             subscriptions_len: AtomicU32::new(0),
             replaying: AtomicBool::new(false),
             may_move: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
+            kept: AtomicU64::new(0),
             inbox: Mutex::new(Inbox::default()),
             budget,
             state: Mutex::new(State::default()),
@@ -132,6 +141,27 @@ impl Session {
     /// The mark on its publications.
     pub fn key(&self) -> PublisherKey {
         self.key
+    }
+
+    /// Its number in the store, 0 when it ends with the gateway.
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept() != 0
+    }
+
+    pub(super) fn set_kept(&self, number: u64) {
+        self.kept.store(number, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_behind(&self, behind: bool) {
+        self.behind.store(behind, Ordering::Relaxed);
     }
 
     /// Number of its subscriptions.

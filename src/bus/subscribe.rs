@@ -4,6 +4,7 @@ use thingway_contract::{
     Delivery, FilterKind, Instant, Message, Qos, RetainHandling, SubscribeRefusal, Subscription, TopicFilter,
     UnsubscribeRefusal,
 };
+use thingway_store::Record;
 
 use super::{Bus, Counter, Lane, Session, publish::retained_delivery, retained::RetainedCursor, session::Replay};
 
@@ -39,7 +40,7 @@ impl Bus {
         &self,
         session: &Arc<Session>,
         Subscription { filter, options }: Subscription,
-        lane: &Lane,
+        lane: &mut Lane,
     ) -> Result<Qos, SubscribeRefusal> {
         let mut state = session.state.lock();
         if state.ended {
@@ -51,6 +52,7 @@ impl Bus {
         }
         self.routes.insert(&filter, session, options).map_err(|_| SubscribeRefusal::ExclusiveTaken)?;
         state.subscriptions.insert(filter.clone(), options);
+        self.record_change(session, |session| Record::Subscribe { session, filter: filter.clone(), options }, lane);
         session.set_subscriptions_len(state.subscriptions.len());
         lane.count(Counter::ClientSubscribe, 1);
         let wanted = match options.retain_handling {
@@ -77,6 +79,9 @@ impl Bus {
         const BATCH: usize = 512;
         lane.now = now;
         let mut state = session.state.lock();
+        if state.replays.is_none() || self.is_replay_held(session, &state) {
+            return false;
+        }
         let Some(replays) = &mut state.replays else { return false };
         let mut batch = Vec::new();
         let mut deliveries: Vec<Delivery> = Vec::new();
@@ -96,7 +101,10 @@ impl Bus {
         drop(state);
         let any = !deliveries.is_empty();
         for delivery in deliveries {
-            self.push(session, delivery, lane);
+            self.push_or_record(session, delivery, lane);
+        }
+        if session.is_kept() {
+            Self::hold_replay(&mut session.state.lock(), lane.ticket());
         }
         any || unfinished
     }
@@ -139,12 +147,13 @@ impl Bus {
         &self,
         session: &Arc<Session>,
         filter: &TopicFilter,
-        lane: &Lane,
+        lane: &mut Lane,
     ) -> Result<(), UnsubscribeRefusal> {
         let mut state = session.state.lock();
         if !state.subscriptions.remove(filter) {
             return Err(UnsubscribeRefusal::NotSubscribed);
         }
+        self.record_change(session, |session| Record::Unsubscribe { session, filter: filter.clone() }, lane);
         if let Some(replays) = &mut state.replays {
             replays.retain(|replay| replay.filter != *filter);
         }

@@ -16,7 +16,7 @@ pub(super) type TimerKey = (Instant, u64);
 pub(super) enum Timer {
     SessionExpiry(Weak<Session>),
     Will(Weak<Session>),
-    Delayed(Message),
+    Delayed(u64, Message),
 }
 
 /// The bus's own deadlines, seconds to days away; those of connections are in their core's wheel.
@@ -43,14 +43,14 @@ impl Timers {
     }
 
     /// Puts a message off; false when as many wait as may.
-    pub fn delayed(&self, at: Instant, message: Message, messages_max: usize, bytes_max: usize) -> bool {
+    pub fn delayed(&self, at: Instant, id: u64, message: Message, messages_max: usize, bytes_max: usize) -> bool {
         let mut inner = self.inner.lock();
         if inner.delayed_messages >= messages_max || inner.delayed_bytes + message.weight() > bytes_max {
             return false;
         }
         inner.delayed_messages += 1;
         inner.delayed_bytes += message.weight();
-        inner.add(at, Timer::Delayed(message));
+        inner.add(at, Timer::Delayed(id, message));
         true
     }
 
@@ -65,7 +65,7 @@ impl Timers {
         let mut inner = self.inner.lock();
         let entry = inner.due.first_entry().filter(|entry| entry.key().0 <= now)?;
         let timer = entry.remove();
-        if let Timer::Delayed(message) = &timer {
+        if let Timer::Delayed(_, message) = &timer {
             inner.delayed_messages -= 1;
             inner.delayed_bytes -= message.weight();
         }

@@ -1,6 +1,6 @@
 //! One peer's conversation, whatever carries its bytes: the protocol's machine, the session it was granted, and what it asks of the bus.
 
-use std::{io, sync::Arc, task::Waker};
+use std::{collections::VecDeque, io, sync::Arc, task::Waker};
 
 use thingway_contract::{
     CloseReason, Connect, Delivered, Delivery, DropCause, Fault, FaultKind, Instant, Message, Peer, Protocol,
@@ -8,10 +8,15 @@ use thingway_contract::{
 };
 
 use super::{core::CoreLocal, faults::RemoteName, service::Service};
-use crate::bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, Lane, Session, SessionRequest};
+use crate::{
+    bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, Lane, Reserved, Session, SessionRequest},
+    store::{Settled, Ticket},
+};
 
 /// Deliveries taken from the queue under one lock.
 const DELIVERIES_PER_BATCH: usize = 64;
+/// Replies that wait until what they acknowledge is safe, before no more input is taken.
+const LATER_MAX: usize = 1024;
 
 /// A conversation. Its drivers are [`super::stream`] and [`super::datagram`].
 pub(super) struct Conversation<P: Protocol> {
@@ -19,6 +24,8 @@ pub(super) struct Conversation<P: Protocol> {
     session: Option<Arc<Session>>,
     /// Until a session is granted, which then tells who the peer is.
     opening: Option<Box<Opening>>,
+    /// Replies that must wait, in the order of their requests.
+    later: Option<Box<VecDeque<Later>>>,
     epoch: u32,
     /// The window was full: deliver again only after input, a reply or a timeout.
     pub blocked: bool,
@@ -31,8 +38,15 @@ pub(super) struct Conversation<P: Protocol> {
 /// A conversation that has no session yet.
 struct Opening {
     peer: Peer,
-    /// For a session that another connection holds, to be asked again.
+    /// For a session that another connection holds, or that is granted when that is recorded: to be asked again.
     pending: Option<Box<SessionRequest>>,
+    reserved: Option<Box<Reserved>>,
+}
+
+/// A reply that waits until what it acknowledges is safe, or for those before it.
+struct Later {
+    reply: Reply,
+    ticket: Option<Ticket>,
 }
 
 /// What a conversation needs for a turn.
@@ -87,7 +101,8 @@ impl<P: Protocol> Conversation<P> {
         Self {
             machine: P::open(&service.config, &peer, now),
             session: None,
-            opening: Some(Box::new(Opening { peer, pending: None })),
+            opening: Some(Box::new(Opening { peer, pending: None, reserved: None })),
+            later: None,
             epoch: 0,
             blocked: false,
             shed,
@@ -95,9 +110,14 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
-    /// True while another connection's session is waited for. Input must wait, too.
+    /// True while a session is waited for. Input must wait, too.
     pub fn is_pending(&self) -> bool {
         self.opening.as_ref().is_some_and(|opening| opening.pending.is_some())
+    }
+
+    /// True while input must wait: for a session, or for replies of which more wait than should.
+    pub fn is_full(&self) -> bool {
+        self.is_pending() || self.later.as_ref().is_some_and(|later| later.len() >= LATER_MAX)
     }
 
     /// The session that was granted.
@@ -136,13 +156,14 @@ impl<P: Protocol> Conversation<P> {
         }
         // Only a protocol that is wrong asks before it has a session.
         let Some(session) = &self.session else { return Err(Stop::Gone) };
+        let _ = core.lane.take_ticket();
         let reply = match request {
-            Request::Publish { token, message, .. } => {
+            Request::Publish { token, packet_id, message } => {
                 let outcome = if !charge(&core.lane) {
                     PublishOutcome::QuotaExceeded
                 } else if service.access.may_publish(session, message.topic()) {
                     count_received(&message, &core.lane);
-                    service.bus.publish(message, Some(session), now, &mut core.lane)
+                    service.bus.publish_exchange(message, session, packet_id, now, &mut core.lane)
                 } else {
                     count_received(&message, &core.lane);
                     PublishOutcome::NotAuthorized
@@ -170,8 +191,18 @@ impl<P: Protocol> Conversation<P> {
                 let results = service.bus.unsubscribe(session, filters, now, &mut core.lane);
                 Reply::Unsubscribed { token, results }
             }
-            Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
-            Request::Acknowledged { .. } => return Ok(()),
+            Request::Released { token, packet_id } => {
+                service.bus.released(session, packet_id, &mut core.lane);
+                Reply::Recorded { token }
+            }
+            Request::Received { token, packet_id } => {
+                service.bus.received(session, packet_id, &mut core.lane);
+                Reply::Recorded { token }
+            }
+            Request::Acknowledged { packet_id } => {
+                service.bus.acknowledged(session, packet_id);
+                return Ok(());
+            }
             Request::SetWill { will } => {
                 service.bus.set_will(session, self.epoch, will);
                 return Ok(());
@@ -187,13 +218,41 @@ impl<P: Protocol> Conversation<P> {
             Request::Authenticate { .. } => Reply::Refused(Refusal::BadAuthenticationMethod),
             Request::Connect(_) => return Err(Stop::Gone),
         };
-        self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault)
+        let ticket = core.lane.take_ticket();
+        if ticket.is_none() && self.later.is_none() {
+            return self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault);
+        }
+        if let (Some(ticket), Some(journal)) = (ticket, service.bus.journal()) {
+            journal.wake_when_settled(ticket, core.lane.core(), turn.waker);
+        }
+        self.later.get_or_insert_default().push_back(Later { reply, ticket });
+        Ok(())
+    }
+
+    /// Gives the replies that need wait no longer. True when there were any, which may have left requests in the outbox.
+    fn settle(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, bool> {
+        let mut any = false;
+        while let Some(next) = self.later.as_mut().and_then(|later| later.front_mut()) {
+            let settled = match (next.ticket, turn.service.bus.journal()) {
+                (Some(ticket), Some(journal)) => journal.settled(ticket),
+                _ => Settled::Kept,
+            };
+            if settled == Settled::Not {
+                return Ok(any);
+            }
+            let Some(Later { reply, .. }) = self.later.as_mut().and_then(|later| later.pop_front()) else { break };
+            let reply = if settled == Settled::Kept { reply } else { refused(reply).map_err(Stop::Gateway)? };
+            self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
+            any = true;
+        }
+        self.later = None;
+        Ok(any)
     }
 
     fn begin_connect(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if let Some(info) = self.session.as_ref().and_then(|session| session.connection()) {
-            self.opening = Some(Box::new(Opening { peer: peer_again(&info), pending: None }));
+            self.opening = Some(Box::new(Opening { peer: peer_again(&info), pending: None, reserved: None }));
             self.depart(DepartCause::Normal, turn.service, now, &mut core.lane);
         }
         let Some(Opening { peer, .. }) = self.opening.as_deref() else { return Err(Stop::Gone) };
@@ -242,6 +301,14 @@ impl<P: Protocol> Conversation<P> {
                 opening.pending = Some(request);
                 Ok(())
             }
+            ConnectOutcome::Reserved(reserved) => {
+                let Some(opening) = &mut self.opening else { return Err(Stop::Gone) };
+                self.session = Some(reserved.session.clone());
+                self.epoch = reserved.epoch;
+                opening.pending = Some(request);
+                opening.reserved = Some(reserved);
+                Ok(())
+            }
             ConnectOutcome::Refused(refusal) => self.refuse_session(refusal, turn, core),
         }
     }
@@ -253,10 +320,30 @@ impl<P: Protocol> Conversation<P> {
         self.machine.reply(Reply::Refused(refusal), turn.now, &mut core.outbox).map_err(Stop::Fault)
     }
 
-    /// Asks again for a session that another connection had. True when there was an answer, which may have left requests in the outbox.
+    /// Gives replies that had to wait, and asks again for a session that another connection had or that had to be recorded. True when there was an
+    /// answer, which may have left requests in the outbox.
     pub fn poll_pending(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, bool> {
-        let Some(request) = self.opening.as_mut().and_then(|opening| opening.pending.take()) else { return Ok(false) };
-        self.connect(request, turn, core)?;
+        if self.later.is_some() && self.settle(turn, core)? {
+            return Ok(true);
+        }
+        let Some(opening) = &mut self.opening else { return Ok(false) };
+        let Some(request) = opening.pending.take() else { return Ok(false) };
+        let Some(reserved) = &opening.reserved else {
+            self.connect(request, turn, core)?;
+            return Ok(!self.is_pending());
+        };
+        match turn.service.bus.granted(reserved, &request, turn.now, &mut core.lane) {
+            None => opening.pending = Some(request),
+            Some(Ok(granted)) => {
+                self.opening = None;
+                let reply = Reply::Connected(Box::new(granted.connected));
+                self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
+            }
+            Some(Err(refusal)) => {
+                opening.reserved = None;
+                self.refuse_session(refusal, turn, core)?;
+            }
+        }
         Ok(!self.is_pending())
     }
 
@@ -298,18 +385,31 @@ impl<P: Protocol> Conversation<P> {
         let mut sent = Sent::default();
         let mut deliveries = batch.drain(..);
         while let Some(delivery) = deliveries.next() {
-            let qos = delivery.qos;
+            let (qos, packet_id) = (delivery.qos, delivery.packet_id);
             let bytes = delivery.message.payload().len() + delivery.message.topic_bytes().len();
             match self.machine.deliver(delivery, turn.now, &mut core.outbox) {
-                Delivered::Sent => sent.add(qos, bytes),
+                Delivered::Sent => {
+                    sent.add(qos, bytes);
+                    if packet_id != 0 && !qos.is_acknowledged() {
+                        turn.service.bus.acknowledged(session, packet_id);
+                    }
+                }
                 Delivered::Later(delivery) => {
                     self.blocked = true;
                     session.give_back(std::iter::once(delivery).chain(deliveries));
                     break;
                 }
-                Delivered::Dropped(DropCause::TooLarge) => core.lane.count(Counter::DeliveryTooLarge, 1),
-                Delivered::Dropped(DropCause::TopicUnknown) => core.lane.count(Counter::DeliveryTopicUnknown, 1),
-                Delivered::Dropped(_) => core.lane.count(Counter::DeliveryExpired, 1),
+                Delivered::Dropped(cause) => {
+                    let counter = match cause {
+                        DropCause::TooLarge => Counter::DeliveryTooLarge,
+                        DropCause::TopicUnknown => Counter::DeliveryTopicUnknown,
+                        _ => Counter::DeliveryExpired,
+                    };
+                    core.lane.count(counter, 1);
+                    if packet_id != 0 {
+                        turn.service.bus.acknowledged(session, packet_id);
+                    }
+                }
             }
         }
         sent.count(&core.lane);
@@ -344,6 +444,7 @@ impl<P: Protocol> Conversation<P> {
         self.depart(cause, service, now, &mut core.lane);
         if let Some(opening) = &mut self.opening {
             opening.pending = None;
+            opening.reserved = None;
         }
     }
 
@@ -357,6 +458,7 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the session back, if there is one.
     pub fn depart(&mut self, cause: DepartCause, service: &Service<P>, now: Instant, lane: &mut Lane) {
         let departure = self.machine.depart();
+        self.later = None;
         if let Some(session) = self.session.take() {
             service.bus.depart(&session, self.epoch, departure, cause, now, lane);
         }
@@ -366,6 +468,19 @@ impl<P: Protocol> Conversation<P> {
         let peer = self.opening.as_ref().and_then(|opening| opening.peer.remote);
         RemoteName(peer.or_else(|| self.session.as_ref()?.connection()?.remote))
     }
+}
+
+/// What is said in the place of a reply when what it acknowledges could not be kept; or why the conversation must end, where the protocol has no word
+/// for that.
+fn refused(reply: Reply) -> Result<Reply, CloseReason> {
+    Ok(match reply {
+        Reply::Published { token, .. } => Reply::Published { token, outcome: PublishOutcome::QuotaExceeded },
+        Reply::Subscribed { token, results } => {
+            let results = results.into_iter().map(|result| result.and(Err(SubscribeRefusal::QuotaExceeded))).collect();
+            Reply::Subscribed { token, results }
+        }
+        _ => return Err(CloseReason::QuotaExceeded),
+    })
 }
 
 /// The peer of a conversation whose session it was forgotten for.

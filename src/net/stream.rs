@@ -148,7 +148,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     }
 
     fn may_read(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.is_clogged() || self.conversation.is_pending() {
+        if self.is_clogged() || self.conversation.is_full() {
             return false;
         }
         if let Some(pause) = &mut self.pause {
@@ -256,7 +256,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             if core.outbox.len() >= WRITE_BYTES {
                 self.write(cx, core)?;
             }
-            let must_wait = self.conversation.is_pending() || self.is_clogged() || self.pause.is_some();
+            let must_wait = self.conversation.is_full() || self.is_clogged() || self.pause.is_some();
             if must_wait || input.consumed() == before {
                 self.stash_ready = must_wait;
                 let wanted = if must_wait { 0 } else { input.wanted() };

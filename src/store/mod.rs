@@ -1,5 +1,5 @@
 //! Where what outlives a connection is kept: the journal, which commits records in groups, and the places that it can write to.
 
-mod journal;
+mod commit;
 
-pub use self::journal::{Journal, Settled, Ticket, Wake};
+pub use self::commit::{Journal, Settled, Ticket, Wake};

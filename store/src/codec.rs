@@ -65,9 +65,10 @@ impl Record {
                 out.push(attach.keep_will.into());
                 put_will(attach.will.as_deref(), epoch, out);
             }
-            Self::Detach { session, at, expiry_secs, will, unsent } => {
+            Self::Detach { session, attach, at, expiry_secs, will, unsent } => {
                 out.push(kind::DETACH);
                 out.number(*session);
+                out.number(*attach);
                 out.number(*at);
                 out.number(expiry_secs.map_or(0, |secs| u64::from(secs) + 1));
                 out.push(match will {
@@ -139,6 +140,7 @@ impl Record {
             }
             kind::DETACH => Self::Detach {
                 session: take.number()?,
+                attach: take.number()?,
                 at: take.number()?,
                 expiry_secs: match take.number()? {
                     0 => None,

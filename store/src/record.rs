@@ -20,6 +20,8 @@ pub enum Record {
     Detach {
         /// The session.
         session: Number,
+        /// The position of the record by which the connection took it. Nothing happens when another has taken it since.
+        attach: Position,
         /// When.
         at: WallMs,
         /// An expiry in seconds that replaces the one it had.

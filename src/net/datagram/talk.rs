@@ -87,7 +87,7 @@ impl<P: DatagramProtocol> Talk<P> {
             fresh = true;
         }
         if let Some(datagram) = datagram {
-            if self.conversation.is_pending() || !may_send(allowance.as_deref_mut(), datagram.len(), now) {
+            if self.conversation.is_full() || !may_send(allowance.as_deref_mut(), datagram.len(), now) {
                 // The peer sends it again.
                 *refused += 1;
             } else {

@@ -20,11 +20,14 @@ impl<S> Machine<S> {
         self.position = at;
         match record {
             Record::Attach(attach) => self.attach(at, *attach, handle, library, host),
-            Record::Detach { session, at, expiry_secs, will, unsent } => {
-                let Some(kept) = self.sessions.get_mut(&session) else { return };
+            Record::Detach { session, attach, at, expiry_secs, will, unsent } => {
+                let kept = self.sessions.get_mut(&session).filter(|kept| kept.attach == attach && kept.is_attached());
+                let Some(kept) = kept else { return };
                 kept.expiry_secs = expiry_secs.unwrap_or(kept.expiry_secs);
-                if will == WillFate::Discard {
-                    kept.will = None;
+                match will {
+                    WillFate::Publish => {}
+                    WillFate::Discard => kept.will = None,
+                    WillFate::Keep => kept.will_rests = true,
                 }
                 self.detach(session, at, unsent, library, host);
             }
@@ -67,7 +70,7 @@ impl<S> Machine<S> {
             }
             Record::Restarted { at } => {
                 let mut attached: Vec<Number> =
-                    self.sessions.iter().filter(|(_, kept)| kept.attached).map(|(&number, _)| number).collect();
+                    self.sessions.iter().filter(|(_, kept)| kept.is_attached()).map(|(&number, _)| number).collect();
                 attached.sort_unstable();
                 for session in attached {
                     self.detach(session, at, 0, library, host);
@@ -101,7 +104,7 @@ impl<S> Machine<S> {
     ) {
         let found = self.names.get(&attach.client_id).copied();
         let session = found.unwrap_or(at);
-        if self.sessions.get(&session).is_some_and(|kept| kept.attached) {
+        if self.sessions.get(&session).is_some_and(|kept| kept.is_attached()) {
             // Whoever had it did not say goodbye, as when its node has died.
             self.detach(session, 0, 0, library, host);
         }
@@ -111,11 +114,12 @@ impl<S> Machine<S> {
         }
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         kept.expiry_secs = attach.expiry_secs;
-        kept.attached = true;
+        kept.attach = at;
         kept.handle = handle;
         if attach.will.is_some() || !attach.keep_will {
             kept.will = attach.will;
         }
+        kept.will_rests = false;
         let outbound = if kept.handle.is_some() {
             let (outbound, lost) = resumed(session, kept, library);
             for packet_id in lost {
@@ -134,6 +138,7 @@ impl<S> Machine<S> {
         if let Some(handle) = &kept.handle {
             let attached = Attached {
                 session,
+                attach: at,
                 present: found.is_some(),
                 outbound,
                 inbound: kept.inbound.clone(),
@@ -158,8 +163,8 @@ impl<S> Machine<S> {
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.attached) else { return };
-        kept.attached = false;
+        let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.is_attached()) else { return };
+        kept.attach = 0;
         kept.detached_at = at;
         kept.handle = None;
         kept.set_behind(false);
@@ -249,7 +254,7 @@ impl<S> Machine<S> {
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let Some(attached) = self.sessions.get(&target.session).map(|kept| kept.attached) else { return };
+        let Some(attached) = self.sessions.get(&target.session).map(|kept| kept.is_attached()) else { return };
         let bounds = self.bounds(attached);
         let Some(kept) = self.sessions.get_mut(&target.session) else { return };
         let mut entry = Entry::new(at, target.qos, target.retain, target.subscription_id);

@@ -127,7 +127,8 @@ fn encode_session<S>(kept: &Kept<S>, epoch: Epoch) -> Vec<u8> {
     let mut row = vec![SESSION];
     row.bytes(kept.client_id.as_str().as_bytes());
     row.number(kept.expiry_secs.into());
-    row.push(kept.attached.into());
+    row.number(kept.attach);
+    row.push(kept.will_rests.into());
     row.number(kept.detached_at);
     row.number(kept.next_packet_id().into());
     row.number(kept.inbound.len() as u64);

@@ -103,6 +103,8 @@ pub enum DropCause {
 pub struct Attached {
     /// The session's number.
     pub session: Number,
+    /// The position of the record by which the connection took it.
+    pub attach: Position,
     /// It was there before.
     pub present: bool,
     /// Exchanges under way, in their order.

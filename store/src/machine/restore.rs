@@ -26,7 +26,8 @@ impl<S> Machine<S> {
             SESSION => {
                 let mut kept = Kept::new(ClientId::new(take.text()?, usize::MAX).ok()?);
                 kept.expiry_secs = take.int()?;
-                kept.attached = take.byte()? != 0;
+                kept.attach = take.number()?;
+                kept.will_rests = take.byte()? != 0;
                 kept.detached_at = take.number()?;
                 kept.set_next_packet_id(take.short()?);
                 for _ in 0..take.number()? {

@@ -24,7 +24,10 @@ pub(super) struct Kept<S> {
     pub detached_at: WallMs,
     pub expiry_secs: u32,
     next_packet_id: u16,
-    pub attached: bool,
+    /// The position of the record by which its connection took it, 0 while there is none.
+    pub attach: Position,
+    /// The will counts only when the next connection asks for it.
+    pub will_rests: bool,
     /// It has rows.
     pub stored: bool,
     /// The host was told that it is behind.
@@ -55,7 +58,7 @@ pub struct SessionView<'a> {
     pub attached: bool,
     /// When its last connection ended.
     pub detached_at: WallMs,
-    /// Its will.
+    /// Its will, if that is to be published when the connection is gone for long enough.
     pub will: Option<&'a Will>,
     /// Messages that wait for it.
     pub queued: usize,
@@ -77,7 +80,8 @@ impl<S> Kept<S> {
             stored: false,
             expiry_secs: 0,
             next_packet_id: 1,
-            attached: false,
+            attach: 0,
+            will_rests: false,
             behind: false,
             dirty: false,
         }
@@ -89,12 +93,16 @@ impl<S> Kept<S> {
             number,
             client_id: &self.client_id,
             expiry_secs: self.expiry_secs,
-            attached: self.attached,
+            attached: self.is_attached(),
             detached_at: self.detached_at,
-            will: self.will.as_deref(),
+            will: self.will.as_deref().filter(|_| !self.will_rests),
             queued,
             queued_bytes,
         }
+    }
+
+    pub fn is_attached(&self) -> bool {
+        self.attach != 0
     }
 
     pub fn queued(&self) -> (usize, u64) {
@@ -130,8 +138,8 @@ impl<S> Kept<S> {
 
     /// True when a message that is given to the connection now would not wait behind another.
     pub fn has_room(&self, window: Bounds) -> bool {
-        let Some(queue) = &self.queue else { return self.attached };
-        self.attached
+        let Some(queue) = &self.queue else { return self.is_attached() };
+        self.is_attached()
             && queue.window() == queue.len()
             && queue.window() < window.messages
             && (queue.window_bytes < window.bytes || queue.window() == 0)
@@ -149,7 +157,7 @@ impl<S> Kept<S> {
         host: &mut H,
     ) -> Option<u16> {
         let mut last = None;
-        while self.attached {
+        while self.is_attached() {
             let Some(queue) = &mut self.queue else { return last };
             let Some(next) = queue.get(queue.window()) else { break };
             let bytes = messages.bytes_of(next.message);
@@ -184,7 +192,7 @@ impl<S> Kept<S> {
     fn tell_behind<H: Host<Session = S>>(&mut self, host: &mut H) {
         let (Some(handle), Some(queue)) = (&self.handle, &self.queue) else { return };
         let behind = queue.len() - queue.window();
-        let now = self.attached && if self.behind { behind > 0 } else { behind > queue.window().max(64) };
+        let now = self.is_attached() && if self.behind { behind > 0 } else { behind > queue.window().max(64) };
         if now != self.behind {
             self.behind = now;
             host.behind(handle, now);

@@ -1,0 +1,501 @@
+//! Sessions that outlive the gateway itself: what changes of them is recorded in the journal first, and happens when the record is safe.
+//!
+//! The store's machine holds their queues and unfinished exchanges; the bus holds their routes, their wills' and their own deadlines, and hands
+//! deliveries to their connections. QoS 0 to a connection goes past the journal.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    task::Waker,
+};
+
+use smallvec::SmallVec;
+use thingway_contract::{Connected, Delivery, Instant, Message, Parked, Refusal, Will, WillFate};
+use thingway_store::{
+    Attach, Attached, Backend, BackendError, Cause, DropCause, Epoch, Exchange, Extras, Host, Keeper, Number, Position,
+    Publish, Record, Target,
+};
+
+use super::{
+    Bus, ConnectOutcome, Counter, Granted, Lane, Session, SessionRequest,
+    session::{Offline, State},
+};
+use crate::store::{Journal, Settled, Ticket, Wake};
+
+/// A session's connection, as the store's machine knows it.
+#[derive(Clone)]
+pub struct Handle {
+    session: Arc<Session>,
+    epoch: u32,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("session", &self.session.id()).field("epoch", &self.epoch).finish()
+    }
+}
+
+/// The journal, and how its times are told.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    pub journal: Journal<Handle>,
+    pub epoch: Epoch,
+}
+
+/// What the bus knows of a kept session while it has a connection.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// Where its connection was recorded; 0 until that is safe.
+    attach: Position,
+    /// What the machine found, until the connection asks for it.
+    found: Option<Box<Attached>>,
+    /// Packet identifiers of the peer's QoS 2 messages that were recorded.
+    exchanges: BTreeSet<u16>,
+    /// Extras were recorded.
+    has_extras: bool,
+    /// The retained messages recorded last for its new subscriptions.
+    replayed: Option<Ticket>,
+}
+
+/// A session that is granted as soon as that is recorded.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Proves to the session which connection speaks.
+    pub epoch: u32,
+    ticket: Ticket,
+}
+
+impl Bus {
+    /// Has sessions kept by a journal. To be called before anybody uses the bus.
+    pub fn keep(&mut self, journal: Journal<Handle>) {
+        let epoch = Epoch(self.config.events.clock_zero_unix_ms);
+        self.keeping = Some(Keeping { journal, epoch });
+    }
+
+    /// The journal, if there is one.
+    pub fn journal(&self) -> Option<&Journal<Handle>> {
+        self.keeping.as_ref().map(|keeping| &keeping.journal)
+    }
+
+    /// True when a session is kept, or shall be from this request on.
+    pub(super) fn is_to_be_kept(&self, session: &Session, request: &SessionRequest) -> bool {
+        self.keeping.is_some() && (session.is_kept() || request.session_expiry_secs > 0 && !request.must_exist)
+    }
+
+    /// Gives a connection the session, but for what the journal has to say.
+    pub(super) fn reserve(
+        &self,
+        keeping: &Keeping,
+        session: &Arc<Session>,
+        state: &mut State,
+        request: &mut SessionRequest,
+        lane: &Lane,
+    ) -> ConnectOutcome {
+        self.cancel_timers(state);
+        let expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
+        state.session_expiry_secs = expiry_secs;
+        state.connection = Some(Box::new(request.info.clone()));
+        state.link = Some(Box::default());
+        let epoch = session.attach(request.waker.clone(), request.core);
+        self.count_connected(lane);
+        let attach = Attach {
+            client_id: session.id().clone(),
+            expiry_secs,
+            will: request.will.take(),
+            keep_will: request.keep_will,
+        };
+        let handle = Handle { session: session.clone(), epoch };
+        let ticket = keeping.journal.append_awaited(Record::Attach(Box::new(attach)), Some(handle));
+        keeping.journal.wake_when_settled(ticket, request.core, &request.waker);
+        ConnectOutcome::Reserved(Box::new(Reserved { session: session.clone(), epoch, ticket }))
+    }
+
+    /// Grants a reserved session when its record is safe; `None` until then, when the request's waker is woken.
+    pub fn granted(
+        &self,
+        reserved: &Reserved,
+        request: &SessionRequest,
+        now: Instant,
+        lane: &mut Lane,
+    ) -> Option<Result<Box<Granted>, Refusal>> {
+        let keeping = self.keeping.as_ref()?;
+        let Reserved { session, epoch, ticket } = reserved;
+        match keeping.journal.settled(*ticket) {
+            Settled::Not => return None,
+            Settled::Refused => return Some(Err(Refusal::QuotaExceeded)),
+            Settled::Kept => {}
+        }
+        let mut state = session.state.lock();
+        let Some(found) = state.link.as_mut().and_then(|link| link.found.take()) else {
+            // Another connection has it by now.
+            return Some(Err(Refusal::Unavailable));
+        };
+        state.started = true;
+        state.will = found.will.clone();
+        let session_expiry_secs = state.session_expiry_secs;
+        drop(state);
+        let present = found.present;
+        lane.count(if present { Counter::SessionResumed } else { Counter::SessionCreated }, 1);
+        let connected = Connected {
+            kept: true,
+            assigned_client_id: request.client_id.clone().filter(|_| request.assigned),
+            session_present: present,
+            session_expiry_secs,
+            parked: parked(*found, request.keep_will),
+            publisher: session.key(),
+            authentication_data: None,
+            response_information: None,
+        };
+        self.tell_connected(session.id(), &request.info, session_expiry_secs, now, lane);
+        Some(Ok(Box::new(Granted { session: session.clone(), epoch: *epoch, connected })))
+    }
+
+    /// Records that a connection has left its session. What the connection still has of the session's messages stays the machine's.
+    pub(super) fn record_departure(
+        &self,
+        session: &Session,
+        state: &mut State,
+        parked: &mut Parked,
+        will: WillFate,
+        now: Instant,
+        lane: &mut Lane,
+    ) {
+        let (Some(keeping), Some(link)) = (&self.keeping, state.link.take()) else { return };
+        let extras = Extras::take(parked);
+        *parked = Parked::default();
+        let mut unsent = 0;
+        let mut later = Vec::new();
+        {
+            let offline_qos0 = self.config.queue.offline_qos0 && state.session_expiry_secs > 0;
+            let mut inbox = session.inbox();
+            for delivery in inbox.take_all() {
+                if delivery.packet_id != 0 {
+                    unsent = if unsent == 0 { delivery.packet_id } else { unsent };
+                } else if offline_qos0 {
+                    later.push(delivery);
+                } else {
+                    lane.count(Counter::DeliveryQos0, 1);
+                }
+            }
+        }
+        session.set_behind(false);
+        // Whoever leaves before the session was granted never had a will.
+        let will = if link.found.is_some() { WillFate::Discard } else { will };
+        let number = session.kept();
+        if link.attach == 0 || number == 0 {
+            // It is not known yet where it was recorded. Whoever hears of it finds that nobody is there any more.
+            return;
+        }
+        if extras.is_some() || link.has_extras {
+            keeping.journal.append(Record::Keep { session: number, extras: extras.unwrap_or_default() }, None);
+        }
+        let detach = Record::Detach {
+            session: number,
+            attach: link.attach,
+            at: keeping.epoch.wall(now),
+            expiry_secs: Some(state.session_expiry_secs),
+            will,
+            unsent,
+        };
+        keeping.journal.append(detach, None);
+        for delivery in later {
+            let target = target(number, &delivery);
+            self.record_publication(keeping, delivery.message, SmallVec::from_elem(target, 1), Kind::default());
+        }
+    }
+
+    /// Records that a session is over.
+    pub(super) fn record_end(&self, session: &Session) {
+        if let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) {
+            keeping.journal.append(Record::End { session: number }, None);
+        }
+    }
+
+    /// Records a publication for kept sessions, or that is retained. The lane's ticket tells when it is safe.
+    pub(super) fn record(&self, message: &Message, targets: SmallVec<[Target; 1]>, kind: Kind, lane: &mut Lane) {
+        let Some(keeping) = &self.keeping else { return };
+        let ticket = self.record_publication(keeping, message.clone(), targets, kind);
+        lane.wait_for(ticket);
+        if keeping.journal.is_behind() {
+            lane.mark_congested();
+        }
+    }
+
+    fn record_publication(
+        &self,
+        keeping: &Keeping,
+        message: Message,
+        targets: SmallVec<[Target; 1]>,
+        kind: Kind,
+    ) -> Ticket {
+        let Kind { retains, exchange, cause } = kind;
+        let publish = Arc::new(Publish { message, retains, exchange, targets, cause });
+        keeping.journal.append_awaited(Record::Publish(publish), None)
+    }
+
+    /// What made the gateway publish by itself was dealt with without a record.
+    pub(super) fn record_spent(&self, cause: Cause) {
+        if let (Some(keeping), false) = (&self.keeping, cause == Cause::None) {
+            keeping.journal.append(Record::Spent(cause), None);
+        }
+    }
+
+    /// The exchange that a publication came in, when it must be recorded with it.
+    pub(super) fn exchange_of(&self, publisher: Option<&Arc<Session>>, packet_id: u16) -> Option<Exchange> {
+        let session = publisher.filter(|session| packet_id != 0 && session.is_kept())?;
+        session.state.lock().link.as_mut()?.exchanges.insert(packet_id);
+        Some(Exchange { session: session.kept(), packet_id })
+    }
+
+    /// The peer has released its message of QoS 2. The lane's ticket tells when that is safe, if it has to be.
+    pub fn released(&self, session: &Session, packet_id: u16, lane: &mut Lane) {
+        let Some(keeping) = &self.keeping else { return };
+        let recorded = session.state.lock().link.as_mut().is_some_and(|link| link.exchanges.remove(&packet_id));
+        if recorded {
+            let exchange = Exchange { session: session.kept(), packet_id };
+            lane.wait_for(keeping.journal.append_awaited(Record::Released(exchange), None));
+        }
+    }
+
+    /// The peer has taken over a message of QoS 2. The lane's ticket tells when that is safe.
+    pub fn received(&self, session: &Session, packet_id: u16, lane: &mut Lane) {
+        if let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) {
+            let exchange = Exchange { session: number, packet_id };
+            lane.wait_for(keeping.journal.append_awaited(Record::Received(exchange), None));
+        }
+    }
+
+    /// An exchange with the peer is over.
+    pub fn acknowledged(&self, session: &Session, packet_id: u16) {
+        if let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) {
+            keeping.journal.append(Record::Acknowledged(Exchange { session: number, packet_id }), None);
+        }
+    }
+
+    /// Puts a session's subscription on record. The lane's ticket tells when it is safe.
+    pub(super) fn record_change(&self, session: &Session, record: impl FnOnce(Number) -> Record, lane: &mut Lane) {
+        if let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) {
+            lane.wait_for(keeping.journal.append_awaited(record(number), None));
+        }
+    }
+
+    /// True when retained messages for a session's new subscriptions must wait: those before them are not safe yet, or its connection is behind.
+    pub(super) fn is_replay_held(&self, session: &Session, state: &State) -> bool {
+        let (Some(keeping), Some(link)) = (&self.keeping, &state.link) else { return false };
+        let Some(ticket) = link.replayed.filter(|&ticket| keeping.journal.settled(ticket) == Settled::Not) else {
+            return session.is_behind();
+        };
+        if let Some(to) = &session.inbox().attached {
+            keeping.journal.wake_when_settled(ticket, to.core, &to.waker);
+        }
+        true
+    }
+
+    /// Remembers what [`Bus::is_replay_held`] waits for.
+    pub(super) fn hold_replay(state: &mut State, ticket: Option<Ticket>) {
+        if let (Some(link), Some(_)) = (&mut state.link, ticket) {
+            link.replayed = ticket;
+        }
+    }
+
+    /// Puts a session's will on record.
+    pub(super) fn record_will(&self, session: &Session, will: Option<Box<Will>>) {
+        if let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) {
+            keeping.journal.append(Record::SetWill { session: number, will }, None);
+        }
+    }
+
+    /// Puts a delayed message on record.
+    pub(super) fn record_delay(
+        &self,
+        id: u64,
+        due: Instant,
+        message: Message,
+        exchange: Option<Exchange>,
+        lane: &mut Lane,
+    ) {
+        if let Some(keeping) = &self.keeping {
+            let due = keeping.epoch.wall(due);
+            lane.wait_for(keeping.journal.append_awaited(Record::Delay { id, due, message, exchange }, None));
+        }
+    }
+
+    /// Takes over what a store has kept. To be called after [`Bus::keep`], before anybody uses the bus.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn restore<B: Backend>(
+        &self,
+        keeper: &mut Keeper<Handle, B>,
+        now: Instant,
+        lane: &mut Lane,
+    ) -> Result<(), BackendError> {
+        let Some(keeping) = &self.keeping else { return Ok(()) };
+        let mut sessions = std::collections::HashMap::new();
+        for view in keeper.sessions() {
+            let made = || Arc::new(Session::new(view.client_id.clone(), self.next_publisher(), self.budget.clone()));
+            let (session, _) = self.registry.find_or_insert(view.client_id, made);
+            session.set_kept(view.number);
+            let mut state = session.state.lock();
+            state.started = true;
+            state.session_expiry_secs = view.expiry_secs;
+            state.will = view.will.cloned().map(Box::new);
+            let mut offline = Offline::default();
+            let after =
+                |secs: u32| keeping.epoch.instant(view.detached_at.saturating_add(u64::from(secs) * 1000)).max(now);
+            if view.expiry_secs != u32::MAX {
+                offline.expiry = Some(self.timers.session_expiry(after(view.expiry_secs), &session));
+            }
+            if let Some(will) = view.will.filter(|will| will.delay_secs < view.expiry_secs) {
+                offline.will = Some(self.timers.will(after(will.delay_secs), &session));
+            }
+            state.offline = Some(Box::new(offline));
+            drop(state);
+            sessions.insert(view.number, session);
+        }
+        keeper.for_each_subscription(|number, filter, options| {
+            if let Some(session) = sessions.get(&number)
+                && self.routes.insert(&filter, session, options).is_ok()
+            {
+                let mut state = session.state.lock();
+                state.subscriptions.insert(filter, options);
+                session.set_subscriptions_len(state.subscriptions.len());
+            }
+        })?;
+        keeper.for_each_retained(|message| {
+            let message = self.with_retained_expiry(&message, message.head().received_at);
+            if !message.is_expired(now) && self.retained.insert(message).is_err() {
+                lane.count(Counter::RetainRefused, 1);
+            }
+        })?;
+        keeper.for_each_delayed(|id, due, message| {
+            let due = keeping.epoch.instant(due).max(now);
+            self.next_delayed.fetch_max(id + 1, Ordering::Relaxed);
+            if !self.timers.delayed(due, id, message, usize::MAX, usize::MAX) {
+                lane.count(Counter::DroppedQuota, 1);
+            }
+        })
+    }
+
+    /// The one who gives the machine's effects to the bus.
+    pub fn desk(self: &Arc<Self>, lane: Lane, forward: impl Fn(&mut Lane) + Send + 'static) -> Desk {
+        Desk { bus: self.clone(), lane, forward: Box::new(forward) }
+    }
+}
+
+/// What is recorded with a publication.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kind {
+    pub retains: bool,
+    pub exchange: Option<Exchange>,
+    pub cause: Cause,
+}
+
+/// A kept session as the target of a delivery.
+pub(super) fn target(session: Number, delivery: &Delivery) -> Target {
+    Target {
+        session,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        subscription_id: delivery.subscription_id,
+        rare: delivery.rare.clone(),
+    }
+}
+
+fn parked(found: Attached, keep_will: bool) -> Option<Box<Parked>> {
+    let Attached { outbound, inbound, extras, will, .. } = found;
+    let mut parked = Parked { outbound, inbound, ..Parked::default() };
+    if let Some(extras) = extras {
+        extras.put(&mut parked);
+    }
+    parked.will = will.filter(|_| keep_will);
+    Some(Box::new(parked)).filter(|parked| !parked.is_empty())
+}
+
+/// Gives the machine's effects to the bus, on the store's thread.
+pub struct Desk {
+    bus: Arc<Bus>,
+    lane: Lane,
+    forward: Box<dyn Fn(&mut Lane) + Send>,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl Host for Desk {
+    type Session = Handle;
+
+    fn attached(&mut self, handle: &Handle, attached: Attached) {
+        let Handle { session, epoch } = handle;
+        let mut state = session.state.lock();
+        session.set_kept(attached.session);
+        let (present, has_connection) = {
+            let inbox = session.inbox();
+            (inbox.epoch == *epoch && inbox.attached.is_some(), inbox.attached.is_some())
+        };
+        if let Some(link) = state.link.as_mut().filter(|_| present) {
+            link.attach = attached.attach;
+            link.exchanges = attached.inbound.iter().copied().collect();
+            link.has_extras = attached.extras.is_some();
+            link.found = Some(Box::new(attached));
+        } else if let (false, Some(keeping)) = (has_connection, &self.bus.keeping) {
+            // It has left before this was safe. If another has come meanwhile, its own record takes the session over.
+            let detach = Record::Detach {
+                session: attached.session,
+                attach: attached.attach,
+                at: keeping.epoch.wall(self.lane.now),
+                expiry_secs: state.ended.then_some(0),
+                will: WillFate::Discard,
+                unsent: 0,
+            };
+            keeping.journal.append(detach, None);
+        }
+    }
+
+    fn deliver(&mut self, handle: &Handle, delivery: Delivery) {
+        let Handle { session, epoch } = handle;
+        let mut inbox = session.inbox();
+        if inbox.epoch != *epoch {
+            return;
+        }
+        let Some((core, waker)) = inbox.attached.as_ref().map(|to| (to.core, to.waker.clone())) else { return };
+        inbox.push_back(delivery);
+        let wake = !std::mem::replace(&mut inbox.scheduled, true);
+        drop(inbox);
+        if wake {
+            self.lane.wake(core, &waker);
+        }
+    }
+
+    fn behind(&mut self, handle: &Handle, behind: bool) {
+        handle.session.set_behind(behind);
+    }
+
+    fn dropped(&mut self, cause: DropCause, count: u64) {
+        let counter = match cause {
+            DropCause::Qos0 => Counter::DeliveryQos0,
+            DropCause::Full | DropCause::NoMembers | DropCause::Ended => Counter::DeliveryQueueFull,
+            DropCause::Unreadable => {
+                tracing::error!(count, "messages that were kept cannot be read back");
+                Counter::DeliveryQueueFull
+            }
+        };
+        self.lane.count(counter, count);
+    }
+}
+
+impl Wake for Desk {
+    fn wake(&mut self, core: u16, waker: Waker) {
+        self.lane.wake(core, &waker);
+    }
+
+    fn finish(&mut self) {
+        (self.forward)(&mut self.lane);
+    }
+}

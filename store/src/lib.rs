@@ -6,5 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+#[doc(hidden)]
+pub mod conformance;
+mod durability;
+mod faulty;
+mod memory;
 
 pub use backend::{Backend, BackendError, Change, Position, Table, VisitBlock, VisitRow};
+pub use durability::Durability;
+pub use faulty::{Failure, Faulty};
+pub use memory::Memory;

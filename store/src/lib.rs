@@ -7,9 +7,14 @@
 
 mod backend;
 mod codec;
+#[doc(hidden)]
+pub mod conformance;
+mod durability;
 mod extras;
+mod faulty;
 mod keeper;
 mod machine;
+mod memory;
 mod record;
 mod shelf;
 mod wire;
@@ -19,8 +24,11 @@ pub use thingway_contract::SubscriptionOptions;
 pub use self::{
     backend::{Backend, BackendError, Change, Position, Table, VisitBlock, VisitRow},
     codec::Epoch,
+    durability::Durability,
     extras::Extras,
+    faulty::{Failure, Faulty},
     keeper::{Appended, FORMAT, FlushLimits, Found, Keeper},
     machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings},
+    memory::Memory,
     record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
 };

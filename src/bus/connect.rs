@@ -98,7 +98,7 @@ impl Bus {
                 if request.must_exist && !(is_kin && session.may_move()) {
                     return ConnectOutcome::Refused(Refusal::NoSession);
                 }
-                let waiting = state.waiting.get_or_insert_default();
+                let waiting = &mut state.rare().waiting;
                 if waiting.len() >= WAITING_MAX {
                     return ConnectOutcome::Refused(Refusal::Busy);
                 }
@@ -136,7 +136,7 @@ impl Bus {
         self.cancel_timers(state);
         let session_present = state.started;
         state.started = true;
-        let mut parked = state.parked.take();
+        let mut parked = state.take_parked();
         if let Some(parked) = parked.as_mut().filter(|_| !request.keep_will || request.will.is_some()) {
             parked.will = None;
         }
@@ -186,7 +186,6 @@ impl Bus {
                 return;
             }
             inbox.signal = None;
-            inbox.scheduled = false;
         }
         let info = state.connection.take();
         self.connected.fetch_sub(1, Ordering::Relaxed);
@@ -210,7 +209,9 @@ impl Bus {
             WillFate::Keep => departure.parked.will = state.will.take(),
         }
         let expiry_secs = state.session_expiry_secs;
-        state.parked = Some(Box::new(departure.parked)).filter(|parked| !parked.is_empty());
+        if !departure.parked.is_empty() {
+            state.rare().parked = Some(Box::new(departure.parked));
+        }
         let rest = if expiry_secs == 0 {
             self.end(session, &mut state)
         } else {
@@ -228,7 +229,9 @@ impl Bus {
                 // The will goes out when the session ends, which comes first [MQTT-3.1.2-8].
                 None
             };
-            state.offline = Some(Box::new(offline));
+            if !offline.is_empty() {
+                state.rare().offline = offline;
+            }
             let redispatch = self.go_offline(session, &mut state, lane);
             Rest { will, redispatch, waiting: state.take_waiting() }
         };
@@ -253,7 +256,7 @@ impl Bus {
         let limits = &self.config.queue;
         let mut redispatch = Vec::new();
         let mut dropped_qos0 = 0;
-        let mut parked = state.parked.take();
+        let mut parked = state.take_parked();
         if let Some(parked) = &mut parked {
             // QoS 2 stays bound to this member once sent [MQTT-4.8.2-4].
             parked.outbound.retain(|entry| match &entry.delivery {
@@ -264,7 +267,9 @@ impl Bus {
                 _ => true,
             });
         }
-        state.parked = parked.filter(|parked| !parked.is_empty());
+        if let Some(parked) = parked.filter(|parked| !parked.is_empty()) {
+            state.rare().parked = Some(parked);
+        }
         let mut inbox = session.inbox();
         inbox.retain(|delivery| {
             if is_shared(delivery) && delivery.qos.is_acknowledged() {
@@ -293,7 +298,7 @@ impl Bus {
         }
         session.set_subscriptions_len(0);
         let queue = session.inbox().take_all();
-        let Parked { outbound, .. } = state.parked.take().map_or_else(Parked::default, |parked| *parked);
+        let Parked { outbound, .. } = state.take_parked().map_or_else(Parked::default, |parked| *parked);
         let sent = outbound.into_iter().filter_map(|entry| entry.delivery).filter(|d| d.qos == Qos::AtLeastOnce);
         let lost = |d: &Delivery| is_shared(d) && d.qos.is_acknowledged() && d.packet_id == 0;
         let redispatch = sent.chain(queue).filter(lost).collect();
@@ -301,9 +306,11 @@ impl Bus {
     }
 
     pub(super) fn cancel_timers(&self, state: &mut State) {
-        if let Some(offline) = state.offline.take() {
+        if let Some(rare) = state.known_rare() {
+            let offline = std::mem::take(&mut rare.offline);
             self.timers.cancel(offline.expiry);
             self.timers.cancel(offline.will);
+            state.tidy();
         }
     }
 
@@ -331,7 +338,7 @@ impl Bus {
             Timer::SessionExpiry(session) => {
                 let Some(session) = session.upgrade() else { return };
                 let mut state = session.state.lock();
-                let due = state.offline.as_ref().and_then(|offline| offline.expiry).is_some_and(|(at, _)| at <= now);
+                let due = state.known_rare().and_then(|rare| rare.offline.expiry).is_some_and(|(at, _)| at <= now);
                 if state.connection.is_some() || !due {
                     return;
                 }
@@ -343,13 +350,14 @@ impl Bus {
             Timer::Will(session) => {
                 let Some(session) = session.upgrade() else { return };
                 let mut state = session.state.lock();
-                let due = state.offline.as_ref().and_then(|offline| offline.will).is_some_and(|(at, _)| at <= now);
+                let due = state.known_rare().and_then(|rare| rare.offline.will).is_some_and(|(at, _)| at <= now);
                 if state.connection.is_some() || !due {
                     return;
                 }
-                if let Some(offline) = &mut state.offline {
-                    offline.will = None;
+                if let Some(rare) = state.known_rare() {
+                    rare.offline.will = None;
                 }
+                state.tidy();
                 let will = state.will.take();
                 drop(state);
                 if let Some(will) = will {

@@ -60,6 +60,8 @@ pub enum DropOrder {
 pub(super) struct Attached {
     pub waker: Waker,
     pub core: u16,
+    /// It was woken and has not looked yet.
+    pub scheduled: bool,
 }
 
 /// A session's queue and its line to the connection that serves it: the only queue between a publisher and a subscriber.
@@ -71,8 +73,6 @@ pub(super) struct Inbox {
     /// The epoch of the connection attached last; an older connection finds that it is not its own any more.
     pub epoch: u32,
     pub attached: Option<Attached>,
-    /// The connection was woken and has not looked yet.
-    pub scheduled: bool,
     pub signal: Option<Box<CloseReason>>,
     /// When the connection last took a delivery.
     pub taken_at: Instant,
@@ -134,6 +134,13 @@ impl Inbox {
         self.bytes += weight(&delivery);
         self.qos0_queued += u32::from(delivery.qos == Qos::AtMostOnce);
         self.queue.push_back(delivery);
+    }
+
+    /// Says whether the connection is going to look.
+    pub fn set_scheduled(&mut self, scheduled: bool) {
+        if let Some(attached) = &mut self.attached {
+            attached.scheduled = scheduled;
+        }
     }
 
     /// Puts a delivery back that could not be sent yet.

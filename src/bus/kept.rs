@@ -352,7 +352,9 @@ impl Bus {
             if let Some(will) = view.will.filter(|will| will.delay_secs < view.expiry_secs) {
                 offline.will = Some(self.timers.will(after(will.delay_secs), &session));
             }
-            state.offline = Some(Box::new(offline));
+            if !offline.is_empty() {
+                state.rare().offline = offline;
+            }
             drop(state);
             sessions.insert(view.number, session);
         }
@@ -464,13 +466,11 @@ impl Host for Desk {
         if inbox.epoch != *epoch {
             return;
         }
-        let Some((core, waker)) = inbox.attached.as_ref().map(|to| (to.core, to.waker.clone())) else { return };
-        inbox.push_back(delivery);
-        let wake = !std::mem::replace(&mut inbox.scheduled, true);
-        drop(inbox);
-        if wake {
-            self.lane.wake(core, &waker);
+        let Some(to) = &mut inbox.attached else { return };
+        if !std::mem::replace(&mut to.scheduled, true) {
+            self.lane.wake(to.core, &to.waker);
         }
+        inbox.push_back(delivery);
     }
 
     fn behind(&mut self, handle: &Handle, behind: bool) {

@@ -192,11 +192,9 @@ impl Bus {
         let qos = delivery.qos;
         let mut inbox = session.inbox();
         let pushed = inbox.push(delivery, self.queue_limits());
-        if !inbox.scheduled
-            && let Some(attached) = &inbox.attached
-        {
+        if let Some(attached) = inbox.attached.as_mut().filter(|attached| !attached.scheduled) {
             lane.wake(attached.core, &attached.waker);
-            inbox.scheduled = true;
+            attached.scheduled = true;
         }
         let connected = inbox.attached.is_some();
         // A subscriber that has not taken anything for a while would hold its publishers up for nothing: what it

@@ -77,23 +77,28 @@ pub struct Session {
 pub(super) struct State {
     pub subscriptions: Subscriptions,
     pub will: Option<Box<Will>>,
-    pub parked: Option<Box<Parked>>,
     pub connection: Option<Box<ConnectionInfo>>,
-    /// Connections that wait for the present one to let go.
-    #[expect(clippy::box_collection, reason = "rare: a vector in place would cost every session its size")]
-    pub waiting: Option<Box<Vec<Waker>>>,
+    /// What a session whose connection is idle has none of.
+    rare: Option<Box<Rare>>,
     pub session_expiry_secs: u32,
-    /// Only while there is no connection.
-    pub offline: Option<Box<Offline>>,
-    /// Retained messages that new subscriptions still wait for.
-    #[expect(clippy::box_collection, reason = "rare: a queue in place would cost every session its size")]
-    pub replays: Option<Box<VecDeque<Replay>>>,
     /// Only while a kept session has a connection.
     pub link: Option<Box<Link>>,
     /// A connection had it before.
     pub started: bool,
     /// Ended: out of the registry, takes nothing any more.
     pub ended: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Rare {
+    /// What the last conversation left; only while there is no connection.
+    pub parked: Option<Box<Parked>>,
+    /// Only while there is no connection.
+    pub offline: Offline,
+    /// Connections that wait for the present one to let go.
+    pub waiting: Vec<Waker>,
+    /// Retained messages that new subscriptions still wait for.
+    pub replays: VecDeque<Replay>,
 }
 
 /// Deadlines of a session without a connection.
@@ -104,8 +109,44 @@ pub(super) struct Offline {
 }
 
 impl State {
+    /// What is rare, if there is any of it.
+    pub fn known_rare(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
+    }
+
+    pub fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub fn take_parked(&mut self) -> Option<Box<Parked>> {
+        let parked = self.rare.as_mut()?.parked.take();
+        self.tidy();
+        parked
+    }
+
     pub fn take_waiting(&mut self) -> Vec<Waker> {
-        self.waiting.take().map(|waiting| *waiting).unwrap_or_default()
+        let waiting = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiting));
+        self.tidy();
+        waiting.unwrap_or_default()
+    }
+
+    /// Lets go of what is not needed any more.
+    pub fn tidy(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+    }
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.parked.is_none() && self.offline.is_empty() && self.waiting.is_empty() && self.replays.is_empty()
+    }
+}
+
+impl Offline {
+    pub const fn is_empty(&self) -> bool {
+        self.expiry.is_none() && self.will.is_none()
     }
 }
 
@@ -217,10 +258,9 @@ impl Session {
         self.set_may_move(false);
         let mut inbox = self.inbox.lock();
         inbox.epoch = inbox.epoch.wrapping_add(1);
-        inbox.attached = Some(Attached { waker, core });
-        inbox.signal = None;
         // A new connection looks into the queue by itself once.
-        inbox.scheduled = true;
+        inbox.attached = Some(Attached { waker, core, scheduled: true });
+        inbox.signal = None;
         inbox.epoch
     }
 
@@ -242,7 +282,7 @@ impl Session {
             inbox.taken_at = now;
         }
         let more = !inbox.is_empty();
-        inbox.scheduled = more;
+        inbox.set_scheduled(more);
         Taken { signal: inbox.signal.take().map(|reason| *reason), more }
     }
 
@@ -253,7 +293,7 @@ impl Session {
         for delivery in deliveries.rev() {
             inbox.push_front(delivery);
         }
-        inbox.scheduled = true;
+        inbox.set_scheduled(true);
     }
 
     /// Ends the connection that serves the session, if there is one.
@@ -318,6 +358,6 @@ mod tests {
     fn an_idle_session_is_small() {
         assert!(size_of::<ConnectionInfo>() <= 80, "{}", size_of::<ConnectionInfo>());
         // With the counts in front of it, one of the allocator's sizes.
-        assert!(size_of::<Session>() <= 240, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 208, "{}", size_of::<Session>());
     }
 }

@@ -62,7 +62,7 @@ impl Bus {
         };
         // Shared subscriptions get no retained messages (MQTT 5.0, section 4.8.2).
         if wanted && !matches!(filter.kind(), FilterKind::Shared(_)) && !self.retained.is_empty() {
-            let replays = state.replays.get_or_insert_default();
+            let replays = &mut state.rare().replays;
             if replays.len() < REPLAYS_MAX {
                 let cursor = RetainedCursor::new(filter.filter());
                 replays.push_back(Replay { filter, options, cursor });
@@ -79,10 +79,10 @@ impl Bus {
         const BATCH: usize = 512;
         lane.now = now;
         let mut state = session.state.lock();
-        if state.replays.is_none() || self.is_replay_held(session, &state) {
+        if self.is_replay_held(session, &state) {
             return false;
         }
-        let Some(replays) = &mut state.replays else { return false };
+        let Some(replays) = state.known_rare().map(|rare| &mut rare.replays) else { return false };
         let mut batch = Vec::new();
         let mut deliveries: Vec<Delivery> = Vec::new();
         if let Some(replay) = replays.front_mut() {
@@ -93,10 +93,8 @@ impl Bus {
                 replays.pop_front();
             }
         }
-        if replays.is_empty() {
-            state.replays = None;
-        }
-        let unfinished = state.replays.is_some();
+        let unfinished = !replays.is_empty();
+        state.tidy();
         session.set_replaying(unfinished);
         drop(state);
         let any = !deliveries.is_empty();
@@ -154,8 +152,8 @@ impl Bus {
             return Err(UnsubscribeRefusal::NotSubscribed);
         }
         self.record_change(session, |session| Record::Unsubscribe { session, filter: filter.clone() }, lane);
-        if let Some(replays) = &mut state.replays {
-            replays.retain(|replay| replay.filter != *filter);
+        if let Some(rare) = state.known_rare() {
+            rare.replays.retain(|replay| replay.filter != *filter);
         }
         session.set_subscriptions_len(state.subscriptions.len());
         self.routes.remove(filter, session);

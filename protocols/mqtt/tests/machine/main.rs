@@ -7,6 +7,8 @@ mod authentication;
 mod ending;
 mod handshake;
 mod inbound;
+mod kept;
+mod late;
 mod outbound;
 mod resume;
 mod subscribe;

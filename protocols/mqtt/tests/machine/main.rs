@@ -13,3 +13,4 @@ mod outbound;
 mod resume;
 mod subscribe;
 mod support;
+mod world;

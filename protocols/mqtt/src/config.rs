@@ -21,8 +21,8 @@ pub struct Config {
     /// read.
     pub packet_bytes_max: u32,
     /// Most incoming QoS 1 and 2 messages under way at once. In 5.0 more end the connection with 0x93; earlier versions
-    /// know no such limit: there reading pauses while so many wait for the gateway, and up to 65,535 QoS 2 messages may
-    /// wait for the client's release.
+    /// know no such limit: there reading pauses while so many requests wait for the gateway, and up to 65,535 QoS 2
+    /// messages may wait for the client's release. In 5.0 reading pauses when 256 more than this wait for the gateway.
     pub receive_maximum: u16,
     /// Most outgoing QoS 1 and 2 messages under way at once, if the client does not ask for fewer.
     pub inflight_max: u16,

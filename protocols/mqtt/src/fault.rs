@@ -55,7 +55,8 @@ pub enum MqttFault {
     KeepAliveTimeout,
     /// The client did not finish the handshake in time.
     ConnectTimeout,
-    /// The gateway did not decide about the client in time.
+    /// The gateway did not decide about the client in time, or is so far behind with its answers that the client was not
+    /// listened to for longer than it may be silent.
     DecisionTimeout,
     /// The client takes no packet as large as this answer [MQTT-3.1.2-24].
     AnswerTooLarge(PacketType),

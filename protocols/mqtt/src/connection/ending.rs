@@ -85,10 +85,8 @@ impl Connection {
             Some(inflight) => inflight.park(),
             None => Parked::default(),
         };
-        // A message that the gateway was asked to publish counts as published even if its answer came too late: exactly
-        // once means not twice.
         if let Some(inbound) = self.inbound.take() {
-            parked.inbound = inbound.park();
+            parked.inbound = inbound.park(self.kept);
         }
         Departure { will: self.will, session_expiry_secs: self.session_expiry_change, parked }
     }

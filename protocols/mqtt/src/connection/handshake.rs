@@ -57,7 +57,7 @@ impl Connection {
         if let Some(bytes) = properties.number(PropertyId::MaximumPacketSize) {
             self.downstream.packet_bytes_max = bytes.min(PACKET_BYTES_UNLIMITED);
         }
-        self.problem_information = properties.flag(PropertyId::RequestProblemInformation).unwrap_or(true);
+        self.downstream.problem_information = properties.flag(PropertyId::RequestProblemInformation).unwrap_or(true);
         let aliases = properties.short(PropertyId::TopicAliasMaximum).unwrap_or(0);
         self.downstream.aliases_max = aliases.min(self.config.topic_alias_out_max);
         let receive_maximum = properties.short(PropertyId::ReceiveMaximum).unwrap_or(RECEIVE_MAXIMUM_UNLIMITED);
@@ -162,6 +162,7 @@ impl Connection {
         self.phase = Phase::Connected;
         self.last_seen = now;
         self.publisher = connected.publisher;
+        self.kept = connected.kept;
         if let Some(parked) = connected.parked.filter(|_| connected.session_present) {
             self.restore(*parked, now, out);
         }
@@ -230,8 +231,13 @@ impl Connection {
         }
         // With nothing under way every identifier is free, so that the numbering may begin anew.
         if !parked.outbound.is_empty() {
-            let inflight =
-                Inflight::restore(self.window, self.config.inflight_max, parked.next_packet_id, parked.outbound);
+            let inflight = Inflight::restore(
+                self.window,
+                self.config.inflight_max,
+                parked.next_packet_id,
+                self.kept,
+                parked.outbound,
+            );
             self.inflight = Some(Box::new(inflight));
             self.resume(now, out);
         }

@@ -4,39 +4,60 @@ use thingway_contract::{
     Instant, Message, MessageHead, Outbox, PublishOutcome, Qos, Request, Token, Topic, TopicError,
 };
 
-use super::{Connection, TokenKind};
+use super::{Connection, TokenKind, held::HeldAcks};
 use crate::{
     MqttFault, PacketError, PropertyId, Reason, Version,
     fault::outcome_reason,
     packet::{Ack, PacketType, Publish, PublishLayout, Sender},
 };
 
-/// Packet identifiers of incoming QoS 2 messages between PUBLISH and PUBREL.
-///
-/// The client chooses the identifiers, so this is a keyed hash map, and it holds no more than the receive maximum, or
-/// before 5.0 as many as there are identifiers.
+/// What is under way from the client.
 #[derive(Debug, Default)]
-pub(super) struct InboundIds {
+pub(super) struct Inbound {
+    /// QoS 2 messages between PUBLISH and the end of their release, by packet identifier.
+    ///
+    /// The client chooses the identifiers, so this is a keyed hash map, and it holds no more than the receive maximum, or
+    /// before 5.0 as many as there are identifiers.
     ids: HashMap<u16, InboundId>,
+    pub(super) held: HeldAcks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct InboundId {
-    /// PUBREC was sent; before that the gateway has yet to say what became of the message.
-    received: bool,
+    stage: InboundStage,
     /// It counts as unacknowledged on this connection.
     counted: bool,
 }
 
-impl InboundIds {
+/// How far the exchange of an incoming QoS 2 message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InboundStage {
+    /// The gateway has yet to say what became of the message.
+    Asked,
+    /// PUBREC was sent.
+    Received,
+    /// PUBREC was sent, the message came again, and PUBREC is to be sent again when it is its turn.
+    Repeated,
+    /// PUBREL came, and PUBCOMP waits for the gateway.
+    Releasing,
+}
+
+impl Inbound {
     pub(super) fn restore(&mut self, ids: &[u16]) {
-        let known = InboundId { received: true, counted: false };
+        let known = InboundId { stage: InboundStage::Received, counted: false };
         self.ids.extend(ids.iter().filter(|&&id| id != 0).map(|&id| (id, known)));
     }
 
     /// In ascending order.
-    pub(super) fn park(&self) -> Vec<u16> {
-        let mut ids: Vec<u16> = self.ids.keys().copied().collect();
+    ///
+    /// A message that the gateway has not answered for was not promised to the client, which sends it again. In a kept
+    /// session it is left out: the gateway was told the identifier with the message, knows from it what it has taken, and
+    /// says so when it is safe. PUBREC for an identifier found here would go out at once, perhaps before that. In any
+    /// other session the message counts as published even if its answer comes too late, for nobody but this machine knows
+    /// the identifier, and exactly once means not twice.
+    pub(super) fn park(&self, session_kept: bool) -> Vec<u16> {
+        let is_left = |state: &InboundId| !session_kept || state.stage != InboundStage::Asked;
+        let mut ids: Vec<u16> = self.ids.iter().filter(|(_, state)| is_left(state)).map(|(&id, _)| id).collect();
         ids.sort_unstable();
         ids
     }
@@ -72,7 +93,7 @@ impl Connection {
             }
             if let Some(refusal) = refusal.or_else(|| self.content_refusal(version, &publish)) {
                 let kind = if publish.qos == Qos::AtLeastOnce { PacketType::Puback } else { PacketType::Pubrec };
-                self.acknowledge(kind, publish.packet_id, refusal, out);
+                self.refuse_publish(kind, publish.packet_id, refusal, out);
                 return Ok(());
             }
         } else if self.is_payload_format_wrong(&publish) {
@@ -81,7 +102,8 @@ impl Connection {
 
         let token = self.expect_outcome(version, &publish);
         let message = self.message(version, &publish, body, alias, now, out);
-        out.request(Request::Publish { token, packet_id: 0, message });
+        let is_kept = self.kept && publish.qos == Qos::ExactlyOnce;
+        out.request(Request::Publish { token, packet_id: if is_kept { publish.packet_id } else { 0 }, message });
         Ok(())
     }
 
@@ -127,6 +149,11 @@ impl Connection {
         let Some(state) = self.inbound.as_mut().and_then(|inbound| inbound.ids.get_mut(&id)) else {
             return Ok(false);
         };
+        if state.stage == InboundStage::Releasing {
+            // Not the message that was released, and its identifier is not free before PUBCOMP [MQTT-2.2.1-3]. From 5.0
+            // on it is refused; before, where nothing can be refused, it gets no answer, so that the client still has it.
+            return Ok(!version.has_properties());
+        }
         if !state.counted {
             if version.has_properties() && self.unacknowledged >= self.config.receive_maximum.max(1) {
                 return Err(MqttFault::ReceiveMaximumExceeded);
@@ -134,9 +161,15 @@ impl Connection {
             state.counted = true;
             self.unacknowledged = self.unacknowledged.saturating_add(1);
         }
-        // Otherwise PUBREC goes out when the gateway has answered.
-        if state.received {
-            self.acknowledge(PacketType::Pubrec, id, Reason::Success, out);
+        // PUBREC goes out again, or later if the gateway has yet to answer for this message or one that came before this
+        // repetition.
+        if state.stage == InboundStage::Received {
+            if self.unanswered == 0 {
+                self.acknowledge(PacketType::Pubrec, id, Reason::Success, out);
+            } else {
+                state.stage = InboundStage::Repeated;
+                self.hold(PacketType::Pubrec, id, Reason::Success);
+            }
         }
         Ok(true)
     }
@@ -164,7 +197,7 @@ impl Connection {
             Qos::AtMostOnce => return Token::NONE,
             Qos::AtLeastOnce => TokenKind::Qos1.token(id),
             Qos::ExactlyOnce => {
-                let pending = InboundId { received: false, counted: true };
+                let pending = InboundId { stage: InboundStage::Asked, counted: true };
                 self.inbound.get_or_insert_default().ids.insert(id, pending);
                 TokenKind::Qos2.token(id)
             }
@@ -172,7 +205,7 @@ impl Connection {
         if publish.qos.is_acknowledged() {
             self.unacknowledged = self.unacknowledged.saturating_add(1);
         }
-        self.unanswered = self.unanswered.saturating_add(1);
+        self.await_reply();
         token
     }
 
@@ -227,16 +260,19 @@ impl Connection {
         let Some((kind, id)) = TokenKind::of(token) else {
             return Err(MqttFault::BadReply);
         };
+        let is_taken = self.is_taken(outcome);
+        if kind == TokenKind::Qos2 && !is_taken {
+            self.forget_inbound(id);
+        }
         if outcome == PublishOutcome::RetainNotSupported {
             return Err(MqttFault::RetainNotSupported);
         }
-        let reason = outcome_reason(outcome);
+        // Without reasons an acknowledgement says that the message was taken; the client must be able to try again.
         let with_reasons = self.version.is_some_and(Version::has_properties);
-        // Without reasons an acknowledgement says that the message was taken. A message that was not allowed is taken
-        // and dropped (MQTT 3.1.1, section 3.3.5); for others the client must be able to try again.
-        if !with_reasons && kind != TokenKind::Qos0 && reason.is_failure() && outcome != PublishOutcome::NotAuthorized {
+        if !is_taken && !with_reasons && kind != TokenKind::Qos0 {
             return Err(MqttFault::PublishFailed(outcome));
         }
+        let reason = outcome_reason(outcome);
         match kind {
             TokenKind::Qos0 => {}
             TokenKind::Qos1 => {
@@ -244,25 +280,49 @@ impl Connection {
                 self.acknowledge(PacketType::Puback, id, reason, out);
             }
             TokenKind::Qos2 => {
-                if with_reasons && reason.is_failure() {
-                    self.forget_inbound(id);
-                } else if let Some(state) = self.inbound.as_mut().and_then(|inbound| inbound.ids.get_mut(&id)) {
-                    state.received = true;
-                }
+                self.move_inbound(id, InboundStage::Asked, InboundStage::Received);
                 self.acknowledge(PacketType::Pubrec, id, reason, out);
             }
-            TokenKind::Subscribe | TokenKind::Unsubscribe => return Err(MqttFault::BadReply),
+            _ => return Err(MqttFault::BadReply),
         }
         Ok(())
     }
 
+    /// An answer that comes after the end. Nothing is written, but what is left of the conversation depends on it.
+    pub(super) fn published_too_late(&mut self, token: Token, outcome: PublishOutcome) {
+        if let Some((TokenKind::Qos2, id)) = TokenKind::of(token) {
+            if self.is_taken(outcome) {
+                self.move_inbound(id, InboundStage::Asked, InboundStage::Received);
+            } else {
+                self.forget_inbound(id);
+            }
+        }
+    }
+
+    /// False when the message is gone and the client is not to believe otherwise. Before 5.0 one that was not allowed is
+    /// taken and dropped (MQTT 3.1.1, section 3.3.5).
+    fn is_taken(&self, outcome: PublishOutcome) -> bool {
+        let with_reasons = self.version.is_some_and(Version::has_properties);
+        !outcome_reason(outcome).is_failure() || (!with_reasons && outcome == PublishOutcome::NotAuthorized)
+    }
+
     pub(super) fn on_pubrel(&mut self, version: Version, ack: Ack<'_>, out: &mut Outbox) -> Result<(), MqttFault> {
         let id = ack.packet_id;
-        let state = self.inbound.as_ref().and_then(|inbound| inbound.ids.get(&id));
-        let reason = match state {
+        let reason = match self.inbound.as_mut().and_then(|inbound| inbound.ids.get_mut(&id)) {
             // No PUBREC went out that this could answer.
-            Some(InboundId { received: false, .. }) => return Err(MqttFault::AckOutOfOrder(PacketType::Pubrel)),
+            Some(InboundId { stage: InboundStage::Asked, .. }) => {
+                return Err(MqttFault::AckOutOfOrder(PacketType::Pubrel));
+            }
+            // PUBCOMP answers both.
+            Some(InboundId { stage: InboundStage::Releasing, .. }) => return Ok(()),
+            Some(state) if self.kept => {
+                state.stage = InboundStage::Releasing;
+                self.await_reply();
+                out.request(Request::Released { token: TokenKind::Released.token(id), packet_id: id });
+                return Ok(());
+            }
             Some(_) => Reason::Success,
+            // PUBCOMP has no order to keep, so it waits for nothing.
             None if version.has_properties() => Reason::PacketIdentifierNotFound,
             None => Reason::Success,
         };
@@ -271,12 +331,25 @@ impl Connection {
         Ok(())
     }
 
-    fn forget_inbound(&mut self, id: u16) {
+    pub(super) fn is_releasing(&self, id: u16) -> bool {
+        let state = self.inbound.as_ref().and_then(|inbound| inbound.ids.get(&id));
+        state.is_some_and(|state| state.stage == InboundStage::Releasing)
+    }
+
+    /// From one stage to another. False when it is not in the first.
+    pub(super) fn move_inbound(&mut self, id: u16, from: InboundStage, to: InboundStage) -> bool {
+        let state = self.inbound.as_mut().and_then(|inbound| inbound.ids.get_mut(&id));
+        let Some(state) = state.filter(|state| state.stage == from) else { return false };
+        state.stage = to;
+        true
+    }
+
+    pub(super) fn forget_inbound(&mut self, id: u16) {
         let Some(inbound) = &mut self.inbound else { return };
         if inbound.ids.remove(&id).is_some_and(|state| state.counted) {
             self.unacknowledged = self.unacknowledged.saturating_sub(1);
         }
-        if inbound.ids.is_empty() && inbound.ids.capacity() > 64 {
+        if inbound.ids.is_empty() && inbound.ids.capacity() > 64 && inbound.held.is_empty() {
             self.inbound = None;
         }
     }

@@ -5,11 +5,13 @@
 //! | `handshake` | CONNECT, CONNACK and AUTH (sections 3.1, 3.2, 3.15, 4.12) |
 //! | `inbound` | messages from the client, QoS 0 to 2 |
 //! | `outbound` | messages to the client, QoS 0 to 2, and what is sent again after a reconnect |
+//! | `held` | acknowledgements that wait for their turn |
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE with their answers |
 //! | `ending` | DISCONNECT in both directions, refusals, and what is left |
 
 mod ending;
 mod handshake;
+mod held;
 mod inbound;
 mod outbound;
 mod subscribe;
@@ -23,7 +25,7 @@ use thingway_contract::{
 
 use self::{
     handshake::{Authentication, Handshake, Reauthentication},
-    inbound::InboundIds,
+    inbound::Inbound,
     outbound::Downstream,
 };
 use crate::{
@@ -47,7 +49,7 @@ pub struct Connection {
     downstream: Downstream,
     inflight: Option<Box<Inflight>>,
     aliases: Option<Box<AliasesIn>>,
-    inbound: Option<Box<InboundIds>>,
+    inbound: Option<Box<Inbound>>,
     handshake: Option<Box<Handshake>>,
     authentication: Option<Box<Authentication>>,
     /// What the client asked for in CONNECT.
@@ -64,8 +66,8 @@ pub struct Connection {
     phase: Phase,
     /// `None` until CONNECT told it.
     version: Option<Version>,
-    /// Reason strings may be sent on any packet [MQTT-3.1.2-29].
-    problem_information: bool,
+    /// The gateway keeps the session through its own restart, and is told when an incoming QoS 2 exchange ends.
+    kept: bool,
     will: WillFate,
 }
 
@@ -110,7 +112,7 @@ impl Protocol for Connection {
             unanswered: 0,
             phase: Phase::AwaitingConnect,
             version: None,
-            problem_information: true,
+            kept: false,
             will: WillFate::Publish,
         }
     }
@@ -140,6 +142,9 @@ impl Protocol for Connection {
 
     fn reply(&mut self, reply: Reply, now: Instant, out: &mut Outbox) -> Result<(), MqttFault> {
         if self.phase == Phase::Closed {
+            if let Reply::Published { token, outcome } = reply {
+                self.published_too_late(token, outcome);
+            }
             return Ok(());
         }
         match reply {
@@ -148,19 +153,23 @@ impl Protocol for Connection {
             Reply::Challenge { data } => self.challenge(data, out),
             Reply::Reauthenticated { data } => self.reauthenticated(data, out),
             Reply::Published { token, outcome } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
-                self.published(token, outcome, out)
+                self.published(token, outcome, out)?;
+                self.answered(now, out)
             }
             Reply::Subscribed { token, results } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
-                self.subscribed(token, &results, out)
+                self.subscribed(token, &results, out)?;
+                self.answered(now, out)
             }
             Reply::Unsubscribed { token, results } => {
-                self.unanswered = self.unanswered.saturating_sub(1);
-                self.unsubscribed(token, &results, out)
+                self.unsubscribed(token, &results, out)?;
+                self.answered(now, out)
+            }
+            Reply::Recorded { token } => {
+                self.recorded(token, out)?;
+                self.answered(now, out)
             }
             // Never asked for.
-            Reply::Retained { .. } | Reply::Recorded { .. } => Ok(()),
+            Reply::Retained { .. } => Ok(()),
         }
     }
 
@@ -173,6 +182,8 @@ impl Protocol for Connection {
             return Ok(());
         }
         match self.phase {
+            // It may have spoken, but was not listened to.
+            Phase::Connected if self.is_behind() => Err(MqttFault::DecisionTimeout),
             Phase::Connected => Err(MqttFault::KeepAliveTimeout),
             Phase::Connecting => Err(MqttFault::DecisionTimeout),
             _ => Err(MqttFault::ConnectTimeout),
@@ -219,12 +230,52 @@ impl Connection {
         let waits_for_gateway = match self.phase {
             Phase::Connecting | Phase::Closed => true,
             Phase::Connected => {
-                self.authentication.as_ref().is_some_and(|auth| auth.again == Reauthentication::Requested)
-                    || (self.version < Some(Version::V5) && self.unanswered >= self.config.receive_maximum)
+                self.is_behind()
+                    || self.authentication.as_ref().is_some_and(|auth| auth.again == Reauthentication::Requested)
             }
             Phase::AwaitingConnect | Phase::Challenged => false,
         };
         !waits_for_gateway && out.requests_len() < REQUESTS_PER_TURN_MAX
+    }
+
+    /// True while so many replies are missing that nothing more is read. That it is told from 5.0 on how many messages it
+    /// may send does not bound what else a client may ask.
+    fn is_behind(&self) -> bool {
+        let publications = self.config.receive_maximum.max(1);
+        let others = if self.version < Some(Version::V5) { 0 } else { REQUESTS_PER_TURN_MAX as u16 };
+        self.unanswered >= publications.saturating_add(others)
+    }
+
+    /// A request waits for its reply from now on.
+    fn await_reply(&mut self) {
+        // Reading stops before this could be more than it can hold.
+        self.unanswered = self.unanswered.saturating_add(1);
+    }
+
+    /// The reply to the oldest request came and was passed on.
+    fn answered(&mut self, now: Instant, out: &mut Outbox) -> Result<(), MqttFault> {
+        // While nothing is read, nobody can tell that the client is silent.
+        if self.is_behind() {
+            self.last_seen = now;
+        }
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.send_held(out);
+        Ok(())
+    }
+
+    /// The gateway has kept that an exchange of QoS 2 went on, so that the client may be told.
+    fn recorded(&mut self, token: Token, out: &mut Outbox) -> Result<(), MqttFault> {
+        match TokenKind::of(token) {
+            Some((TokenKind::Received, id)) if self.release_received(id) => {
+                self.acknowledge(PacketType::Pubrel, id, Reason::Success, out);
+            }
+            Some((TokenKind::Released, id)) if self.is_releasing(id) => {
+                self.forget_inbound(id);
+                self.acknowledge(PacketType::Pubcomp, id, Reason::Success, out);
+            }
+            _ => return Err(MqttFault::BadReply),
+        }
+        Ok(())
     }
 
     fn handle(&mut self, frame: Frame<'_>, now: Instant, out: &mut Outbox) -> Result<(), MqttFault> {
@@ -305,7 +356,7 @@ impl Connection {
 
     /// True when packets other than CONNACK and DISCONNECT may have reason strings.
     fn may_explain(&self) -> bool {
-        self.problem_information && self.config.reason_strings
+        self.downstream.problem_information && self.config.reason_strings
     }
 }
 
@@ -319,6 +370,10 @@ enum TokenKind {
     Qos2 = 2,
     Subscribe = 3,
     Unsubscribe = 4,
+    /// An outgoing QoS 2 message.
+    Received = 5,
+    /// An incoming QoS 2 message.
+    Released = 6,
 }
 
 impl TokenKind {
@@ -333,6 +388,8 @@ impl TokenKind {
             2 => Self::Qos2,
             3 => Self::Subscribe,
             4 => Self::Unsubscribe,
+            5 => Self::Received,
+            6 => Self::Released,
             _ => return None,
         };
         Some((kind, token.0 as u16))
@@ -359,7 +416,15 @@ mod tests {
 
     #[test]
     fn tokens_come_back_and_none_is_none_of_them() {
-        for kind in [TokenKind::Qos0, TokenKind::Qos1, TokenKind::Qos2, TokenKind::Subscribe, TokenKind::Unsubscribe] {
+        for kind in [
+            TokenKind::Qos0,
+            TokenKind::Qos1,
+            TokenKind::Qos2,
+            TokenKind::Subscribe,
+            TokenKind::Unsubscribe,
+            TokenKind::Received,
+            TokenKind::Released,
+        ] {
             assert_eq!(TokenKind::of(kind.token(0xfffe)), Some((kind, 0xfffe)));
         }
         assert_eq!(TokenKind::of(Token::NONE), None);

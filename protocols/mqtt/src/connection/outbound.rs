@@ -1,6 +1,6 @@
-use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, Qos};
+use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, Qos, Request};
 
-use super::{Connection, Phase};
+use super::{Connection, Phase, TokenKind};
 use crate::{
     MqttFault, PropertyId, Reason, Version,
     alias::{AliasUse, AliasesOut},
@@ -18,11 +18,19 @@ pub(super) struct Downstream {
     /// Most topic aliases to set.
     pub(super) aliases_max: u16,
     pub(super) version: Version,
+    /// Reason strings may be sent on any packet [MQTT-3.1.2-29].
+    pub(super) problem_information: bool,
 }
 
 impl Default for Downstream {
     fn default() -> Self {
-        Self { aliases: None, packet_bytes_max: u32::MAX, aliases_max: 0, version: Version::V311 }
+        Self {
+            aliases: None,
+            packet_bytes_max: u32::MAX,
+            aliases_max: 0,
+            version: Version::V311,
+            problem_information: true,
+        }
     }
 }
 
@@ -42,7 +50,7 @@ impl Connection {
         }
         let (window, len_max) = (self.window, self.config.inflight_max);
         let inflight = self.inflight.get_or_insert_with(|| Box::new(Inflight::new(window, len_max)));
-        let Some(id) = inflight.next_id() else {
+        let Some(id) = inflight.next_id(delivery.packet_id) else {
             return Delivered::Later(delivery);
         };
         match self.downstream.publish(&delivery, id, false, now, out) {
@@ -72,7 +80,8 @@ impl Connection {
             // A message that is larger than the client takes now counts as delivered [MQTT-3.1.2-25].
             match self.downstream.publish(delivery, id, true, now, out) {
                 Ok(()) => inflight.mark_sent(id),
-                Err(_) => inflight.remove(id),
+                Err(_) if inflight.remove(id) => out.request(Request::Acknowledged { packet_id: id }),
+                Err(_) => {}
             }
         }
     }
@@ -97,15 +106,15 @@ impl Connection {
     ) -> Result<(), MqttFault> {
         let id = ack.packet_id;
         match self.outbound_stage(id) {
+            // It has taken the message over, and nothing takes that back; PUBREL is on its way.
+            Some((Stage::Received, _)) => {}
             Some((_, Qos::ExactlyOnce)) if ack.reason.is_failure() => self.finish(id, now, out),
-            Some((_, Qos::ExactlyOnce)) => {
-                if let Some(inflight) = &mut self.inflight {
-                    inflight.release(id);
-                }
-                self.acknowledge(PacketType::Pubrel, id, Reason::Success, out);
-            }
+            // PUBREL was sent in its turn; this one is sent again.
+            Some((Stage::Released { .. }, _)) => self.acknowledge(PacketType::Pubrel, id, Reason::Success, out),
+            Some((_, Qos::ExactlyOnce)) => self.take_over(id, out),
             Some(_) => return Err(MqttFault::AckOutOfOrder(PacketType::Pubrec)),
             None if ack.reason.is_failure() => {}
+            // There is no message here whose turn it could be, so it waits for nothing.
             None => {
                 let reason = if version.has_properties() { Reason::PacketIdentifierNotFound } else { Reason::Success };
                 self.acknowledge(PacketType::Pubrel, id, reason, out);
@@ -114,10 +123,27 @@ impl Connection {
         Ok(())
     }
 
+    /// QoS 2: the client has the message. It is released when the gateway has kept that, where it wants to, and not before
+    /// those that the client took over earlier [MQTT-4.6.0-4].
+    fn take_over(&mut self, id: u16, out: &mut Outbox) {
+        let Some(inflight) = &mut self.inflight else { return };
+        if inflight.is_kept(id) {
+            inflight.receive(id);
+            self.await_reply();
+            out.request(Request::Received { token: TokenKind::Received.token(id), packet_id: id });
+        } else if inflight.has_received() && self.unanswered != 0 {
+            inflight.receive(id);
+            self.hold(PacketType::Pubrel, id, Reason::Success);
+        } else {
+            inflight.release(id);
+            self.acknowledge(PacketType::Pubrel, id, Reason::Success, out);
+        }
+    }
+
     pub(super) fn on_pubcomp(&mut self, ack: Ack<'_>, now: Instant, out: &mut Outbox) -> Result<(), MqttFault> {
         let id = ack.packet_id;
         match self.outbound_stage(id) {
-            Some((Stage::Released, _)) => self.finish(id, now, out),
+            Some((Stage::Released { .. }, _)) => self.finish(id, now, out),
             Some(_) => return Err(MqttFault::AckOutOfOrder(PacketType::Pubcomp)),
             None => {}
         }
@@ -129,8 +155,8 @@ impl Connection {
     }
 
     fn finish(&mut self, id: u16, now: Instant, out: &mut Outbox) {
-        if let Some(inflight) = &mut self.inflight {
-            inflight.remove(id);
+        if self.inflight.as_mut().is_some_and(|inflight| inflight.remove(id)) {
+            out.request(Request::Acknowledged { packet_id: id });
         }
         self.send_unsent(now, out);
     }

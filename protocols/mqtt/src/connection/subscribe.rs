@@ -28,7 +28,7 @@ impl Connection {
             }
             subscriptions.push(self.subscription(version, filter, SubscriptionOptions { id, ..options })?);
         }
-        self.unanswered = self.unanswered.saturating_add(1);
+        self.await_reply();
         let token = TokenKind::Subscribe.token(subscribe.packet_id);
         out.request(Request::Subscribe { token, subscriptions });
         Ok(())
@@ -72,7 +72,7 @@ impl Connection {
             let parsed = TopicFilter::parse(filter, self.config.topic_limits);
             filters.push(parsed.map_err(|_| UnsubscribeRefusal::FilterInvalid));
         }
-        self.unanswered = self.unanswered.saturating_add(1);
+        self.await_reply();
         let token = TokenKind::Unsubscribe.token(unsubscribe.packet_id);
         out.request(Request::Unsubscribe { token, filters });
         Ok(())

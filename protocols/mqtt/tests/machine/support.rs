@@ -41,8 +41,19 @@ pub struct Pair {
     pub outcome: PublishOutcome,
     /// What the automatic gateway saw published.
     pub published: Vec<Message>,
+    /// Exchanges that it was told are over.
+    pub acknowledged: Vec<u16>,
     pub fault: Option<MqttFault>,
     pub closed: bool,
+}
+
+/// A request with its packet identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Publish(u16),
+    Received(u16),
+    Released(u16),
+    Acknowledged(u16),
 }
 
 /// A CONNECT under construction.
@@ -105,6 +116,7 @@ impl Pair {
             automatic: false,
             outcome: PublishOutcome::Accepted,
             published: Vec::new(),
+            acknowledged: Vec::new(),
             fault: None,
             closed: false,
         }
@@ -126,11 +138,34 @@ impl Pair {
     }
 
     pub fn resumed_with(version: Version, config: Config, opening: &Opening<'_>, parked: Option<Parked>) -> Self {
+        Self::granted_with(version, config, opening, parked, false)
+    }
+
+    /// A client whose session is kept through the gateway's restart, with a gateway that answers when it is told to.
+    pub fn kept(version: Version) -> Self {
+        Self::kept_with(version, Config::default(), Parked::default())
+    }
+
+    pub fn kept_with(version: Version, config: Config, parked: Parked) -> Self {
+        let opening = Opening { clean_start: false, ..Opening::default() };
+        let mut pair = Self::granted_with(version, config, &opening, Some(parked), true);
+        pair.automatic = false;
+        pair
+    }
+
+    pub fn granted_with(
+        version: Version,
+        config: Config,
+        opening: &Opening<'_>,
+        parked: Option<Parked>,
+        kept: bool,
+    ) -> Self {
         let mut pair = Self::open(version, config);
         pair.send_connect(opening);
         let request = pair.connect_request();
         pair.reply(Reply::Connected(Box::new(Connected {
             session_present: parked.is_some(),
+            kept,
             session_expiry_secs: request.session_expiry_secs,
             parked: parked.map(Box::new),
             publisher: PUBLISHER,
@@ -227,31 +262,47 @@ impl Pair {
 
     fn answer_automatically(&mut self) -> bool {
         let mut answered = false;
-        while self.automatic && !self.closed {
-            let Some(request) = self.requests.pop_front() else { break };
+        while self.automatic && !self.closed && self.answer_oldest() {
             answered = true;
-            let reply = match request {
-                Request::Publish { token, message, .. } => {
-                    self.published.push(message);
-                    if token == Token::NONE {
-                        continue;
-                    }
-                    Reply::Published { token, outcome: self.outcome }
-                }
-                Request::Subscribe { token, subscriptions } => {
-                    let grant = |s: Result<Subscription, SubscribeRefusal>| s.map(|s| s.options.qos);
-                    Reply::Subscribed { token, results: subscriptions.into_iter().map(grant).collect() }
-                }
-                Request::Unsubscribe { token, filters } => {
-                    let done = |f: Result<TopicFilter, UnsubscribeRefusal>| f.map(|_| ());
-                    Reply::Unsubscribed { token, results: filters.into_iter().map(done).collect() }
-                }
-                other => panic!("not answered automatically: {other:?}"),
-            };
-            let result = self.machine.reply(reply, self.now, &mut self.out);
-            self.after(result);
         }
         answered
+    }
+
+    /// The gateway grants the oldest request. False when there is none.
+    fn answer_oldest(&mut self) -> bool {
+        let Some(request) = self.requests.pop_front() else { return false };
+        let reply = match request {
+            Request::Publish { token, message, .. } => {
+                self.published.push(message);
+                if token == Token::NONE {
+                    return true;
+                }
+                Reply::Published { token, outcome: self.outcome }
+            }
+            Request::Subscribe { token, subscriptions } => {
+                let grant = |s: Result<Subscription, SubscribeRefusal>| s.map(|s| s.options.qos);
+                Reply::Subscribed { token, results: subscriptions.into_iter().map(grant).collect() }
+            }
+            Request::Unsubscribe { token, filters } => {
+                let done = |f: Result<TopicFilter, UnsubscribeRefusal>| f.map(|_| ());
+                Reply::Unsubscribed { token, results: filters.into_iter().map(done).collect() }
+            }
+            Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
+            Request::Acknowledged { packet_id } => {
+                self.acknowledged.push(packet_id);
+                return true;
+            }
+            other => panic!("not answered automatically: {other:?}"),
+        };
+        let result = self.machine.reply(reply, self.now, &mut self.out);
+        self.after(result);
+        true
+    }
+
+    /// The gateway answers its oldest request, which must be there, with success or the outcome that is set.
+    pub fn answer(&mut self) {
+        assert!(self.answer_oldest(), "nothing was asked");
+        self.drive();
     }
 
     /// The most requests that the machine made in one call, when it is given these bytes.
@@ -319,6 +370,18 @@ impl Pair {
 
     pub fn request(&mut self) -> Option<Request> {
         self.requests.pop_front()
+    }
+
+    /// The requests that wait, in short.
+    pub fn asked(&self) -> Vec<Asked> {
+        let in_short = |request: &Request| match request {
+            Request::Publish { packet_id, .. } => Asked::Publish(*packet_id),
+            Request::Received { packet_id, .. } => Asked::Received(*packet_id),
+            Request::Released { packet_id, .. } => Asked::Released(*packet_id),
+            Request::Acknowledged { packet_id } => Asked::Acknowledged(*packet_id),
+            other => panic!("unexpected {other:?}"),
+        };
+        self.requests.iter().map(in_short).collect()
     }
 
     pub fn requests_len(&self) -> usize {

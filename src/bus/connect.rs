@@ -25,8 +25,10 @@ pub struct SessionRequest {
     pub client_id: Option<ClientId>,
     /// Discard an existing session first.
     pub clean_start: bool,
-    /// Refuse when there is no such session, or one with a connection of another protocol.
+    /// Refuse when there is no such session, or one with a connection of another protocol, or one that was left with another key.
     pub must_exist: bool,
+    /// What such a session must have been left with.
+    pub resume_key: Option<u64>,
     /// Without a will here, a will that was kept counts again.
     pub keep_will: bool,
     /// Seconds that the session outlives the connection.
@@ -104,6 +106,15 @@ impl Bus {
                 drop(state);
                 session.signal(CloseReason::TakenOver);
                 return ConnectOutcome::Occupied;
+            }
+            if request.must_exist {
+                // Before anything is granted, for a grant changes the session.
+                let left = state.parked.as_deref();
+                let resumed =
+                    left.map_or(request.resume_key.is_none(), |left| left.is_resumed_by(request.resume_key, now));
+                if !resumed {
+                    return ConnectOutcome::Refused(Refusal::NoSession);
+                }
             }
             if state.started && request.clean_start {
                 let rest = self.end(&session, &mut state);

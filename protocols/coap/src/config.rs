@@ -44,7 +44,7 @@ pub enum Amplification {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Sixteen secret bytes: connection tokens, Echo values and message ids come from them. They must be the same in all listeners that a client may move
-    /// between, and unknown to everybody else. After a change clients cannot move with their old tokens any more.
+    /// between, and unknown to everybody else. After a change clients need new tokens to go on from another address.
     pub secret: [u8; 16],
     /// Only serve topics to peers that have opened a connection (`POST mqtt/connection`): the others get 4.00.
     pub connection_required: bool,

@@ -137,7 +137,7 @@ impl Driven {
         }
         if more & 8 != 0 {
             packet.push(option::URI_QUERY, b"c=me");
-            let token = crate::resources::connection_token(&self.config.secret, "me", more);
+            let token = crate::resources::connection_token(&self.config.secret, "me", more.into());
             packet.push(option::URI_QUERY, format!("t={token}").as_bytes());
         }
         let block = Block { number: u32::from(more >> 5), more: more & 16 != 0, exponent: 0 };

@@ -72,8 +72,10 @@ pub struct Conversation {
 /// What becomes of a connection's session when its conversation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is kept for as long as was agreed.
+    /// It is kept for as long as was agreed, and the connection's token goes on with it.
     Default,
+    /// It is kept, but the connection is over, and so is its token.
+    Over,
     /// Another conversation goes on with it.
     TakenOver,
     /// The peer closed it.
@@ -225,6 +227,7 @@ impl Protocol for Conversation {
             self.on_silence(out)?;
         }
         if self.connection_deadline() <= now {
+            self.fate = Fate::Over;
             return Err(CoapFault::HeartbeatLost);
         }
         self.acknowledge_late(now, out);

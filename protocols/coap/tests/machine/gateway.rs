@@ -89,6 +89,15 @@ impl Gateway {
         self.bus.sessions.contains_key(client_id)
     }
 
+    /// A session as a conversation of another protocol leaves it.
+    pub fn leave_session(&mut self, client_id: &str, expiry_secs: u32) {
+        self.bus.sessions.insert(client_id.into(), Session { expiry_secs, ..Session::default() });
+    }
+
+    pub fn session_expiry_secs(&self, client_id: &str) -> Option<u32> {
+        self.bus.sessions.get(client_id).map(|session| session.expiry_secs)
+    }
+
     /// Filters that all sessions together subscribe to.
     pub fn filters(&self) -> Vec<String> {
         let all = self.bus.sessions.values().flat_map(|session| &session.subscriptions);
@@ -275,6 +284,7 @@ impl Gateway {
         let name =
             connect.client_id.as_ref().map_or_else(|| format!("assigned-{}", self.bus.connects), ToString::to_string);
         let (clean, must_exist, expiry_secs) = (connect.clean_start, connect.must_exist, connect.session_expiry_secs);
+        let resume_key = connect.resume_key;
         self.bus.connect = Some(connect);
         if let Some(refusal) = self.bus.refusal.clone() {
             return Reply::Refused(refusal);
@@ -287,6 +297,10 @@ impl Gateway {
                 machine.close(&CloseReason::TakenOver, now, out);
                 Ok(())
             });
+        }
+        let left = self.bus.sessions.get(&name).and_then(|session| session.parked.as_ref());
+        if must_exist && !left.map_or(resume_key.is_none(), |left| left.is_resumed_by(resume_key, self.now)) {
+            return Reply::Refused(Refusal::NoSession);
         }
         if clean {
             self.bus.sessions.remove(&name);

@@ -46,6 +46,9 @@ pub struct Config {
     /// Sixteen secret bytes: connection tokens, Echo values and message ids come from them. They must be the same in all listeners that a client may move
     /// between, and unknown to everybody else. After a change clients need new tokens to go on from another address.
     pub secret: [u8; 16],
+    /// Milliseconds from the beginning of 1970 to that of the clock which conversations are told the time by: what dates are compared with. A change of the
+    /// machine's clock while the gateway runs is not noticed.
+    pub clock_unix_ms: u64,
     /// Only serve topics to peers that have opened a connection (`POST mqtt/connection`): the others get 4.00.
     pub connection_required: bool,
     /// A connection from which no request comes for one and a half times so many seconds ends; 0 switches that off.
@@ -95,6 +98,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             secret: [0; 16],
+            clock_unix_ms: 0,
             connection_required: false,
             heartbeat_secs: 30,
             session_expiry_secs: 0,

@@ -219,9 +219,9 @@ impl Driven {
                 let outcome = if choice & 1 == 0 { PublishOutcome::Accepted } else { PublishOutcome::NotAuthorized };
                 Reply::Published { token, outcome }
             }
-            Request::Subscribe { token, .. } => {
+            Request::Subscribe { token, subscriptions } => {
                 let result = if choice & 1 == 0 { Ok(Qos::AtLeastOnce) } else { Err(SubscribeRefusal::NotAuthorized) };
-                Reply::Subscribed { token, results: vec![result] }
+                Reply::Subscribed { token, results: vec![result; subscriptions.len()] }
             }
             Request::Unsubscribe { token, .. } => {
                 Reply::Unsubscribed { token, results: vec![Err(UnsubscribeRefusal::NotSubscribed)] }

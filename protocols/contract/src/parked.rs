@@ -73,6 +73,8 @@ pub struct Observation {
     pub check_secs: u32,
     /// An empty message ends it.
     pub ends_when_empty: bool,
+    /// When it ends at the latest.
+    pub ends_at: Instant,
 }
 
 impl Parked {

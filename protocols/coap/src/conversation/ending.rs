@@ -86,6 +86,7 @@ fn park(observation: &Observation) -> ParkedObservation {
         block_exponent: observation.exponent,
         check_secs: observation.check_secs,
         ends_when_empty: observation.ends_when_empty,
+        ends_at: observation.ends_at,
     }
 }
 
@@ -105,5 +106,6 @@ fn unpark(parked: ParkedObservation, serial: u32, now: Instant) -> Observation {
         proven: false,
         check_secs: parked.check_secs,
         ends_when_empty: parked.ends_when_empty,
+        ends_at: parked.ends_at,
     }
 }

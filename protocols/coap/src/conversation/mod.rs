@@ -106,7 +106,7 @@ enum Step {
     /// Published: then this is the answer.
     Published(Box<Answer>),
     /// A retained message is the answer, or an empty body if there is none but may be.
-    Read { initialized: bool },
+    Read { initialized: bool, ends_at: Instant },
     /// Subscribed: then the observation counts.
     Subscribed(Box<Registration>),
     /// The observation's first representation.
@@ -231,6 +231,7 @@ impl Protocol for Conversation {
             return Err(CoapFault::HeartbeatLost);
         }
         self.acknowledge_late(now, out);
+        self.end_expired(now, out);
         if self.check_deadline() <= now {
             self.endpoint.ping(CHECK, &self.config.transmission, now, out);
         }
@@ -255,7 +256,8 @@ impl Protocol for Conversation {
         let acknowledge = pending.map(|pending| pending.acknowledge_at).chain(deciding).min().unwrap_or(Instant::NEVER);
         let transfers = self.transfers.as_ref().map_or(Instant::NEVER, |transfers| transfers.deadline());
         let end = self.remember_until().unwrap_or(Instant::NEVER);
-        let ends = self.connection_deadline().min(self.check_deadline()).min(end);
+        let observed = self.observations.as_ref().map_or(Instant::NEVER, |observations| observations.ends_at());
+        let ends = self.connection_deadline().min(self.check_deadline()).min(observed).min(end);
         self.endpoint.deadline().min(acknowledge).min(transfers).min(ends)
     }
 

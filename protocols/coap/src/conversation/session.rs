@@ -283,7 +283,7 @@ impl Conversation {
                 out.close();
             }
             After::Do(Task::Publish(publication)) => self.publish(question, publication, now, out),
-            After::Do(Task::Read(filter)) => self.read(question, filter, false, now, out),
+            After::Do(Task::Read(filter)) => self.read(question, filter, false, Instant::NEVER, now, out),
             After::Do(Task::Register(registration)) => self.register(question, registration, now, out),
             After::Do(Task::Errand(errand)) => self.run(question, errand, now, out),
         }

@@ -333,6 +333,7 @@ impl Gateway {
         subscription: Result<Subscription, SubscribeRefusal>,
     ) -> Result<Qos, SubscribeRefusal> {
         let subscription = subscription?;
+        assert!(subscription.options.id < 1 << 28, "a subscription identifier has 28 bits");
         if self.bus.forbidden.contains(&subscription.filter.to_string()) {
             return Err(SubscribeRefusal::NotAuthorized);
         }

@@ -40,7 +40,6 @@ use self::{
 use crate::{
     CoapFault, Config,
     blockwise::Transfers,
-    codec::Code,
     message::{Endpoint, Incoming, Lost, PACKET_NAMES, UNTAGGED},
     observe::Observations,
     resources::address_key,
@@ -118,7 +117,7 @@ enum Step {
 /// Tag of the ping that asks observers whether they are still there.
 const CHECK: u32 = UNTAGGED - 1;
 
-/// Most requests of a peer that wait for the gateway; further ones get 5.03.
+/// Most requests of a peer that wait for the gateway; further ones get 4.29.
 const PENDING_MAX: usize = 64;
 
 impl Protocol for Conversation {
@@ -338,7 +337,7 @@ impl Conversation {
     /// Keeps a request until the gateway's reply to `token` comes. The gateway is not asked when too many wait already.
     fn wait(&mut self, question: Question, step: Step, now: Instant, out: &mut Outbox) -> Option<Token> {
         if self.pending.as_ref().is_some_and(|pending| pending.list.len() >= PENDING_MAX) {
-            self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many requests wait"), now, out);
+            self.answer(&question, Answer::too_many("too many requests wait"), now, out);
             return None;
         }
         let pending = self.pending.get_or_insert_default();

@@ -130,7 +130,7 @@ impl Conversation {
         let answer = match outcome {
             PublishOutcome::Accepted | PublishOutcome::NoSubscribers => *success,
             PublishOutcome::NotAuthorized => Answer::text(Code::UNAUTHORIZED, "not authorized"),
-            PublishOutcome::QuotaExceeded => Answer::text(Code::SERVICE_UNAVAILABLE, "quota exceeded"),
+            PublishOutcome::QuotaExceeded => Answer::too_many("quota exceeded"),
             PublishOutcome::TopicInvalid => Answer::text(Code::BAD_REQUEST, "bad topic"),
             PublishOutcome::RetainNotSupported => Answer::text(Code::NOT_IMPLEMENTED, "retain is off"),
             _ => Answer::code(Code::INTERNAL_SERVER_ERROR),

@@ -300,6 +300,7 @@ impl Conversation {
                 Refusal::BadCredentials | Refusal::NotAuthorized | Refusal::Banned | Refusal::BadAuthenticationMethod,
                 _,
             ) => Answer::text(Code::UNAUTHORIZED, "not authorized"),
+            (Refusal::ConnectionRateExceeded, _) => Answer::too_many("too many connections"),
             _ => Answer::code(Code::SERVICE_UNAVAILABLE),
         };
         self.answer(&deciding.question, answer, now, out);

@@ -66,6 +66,7 @@ fn emqx_errors_of_connections() {
         (Refusal::NotAuthorized, Code::UNAUTHORIZED),
         (Refusal::ClientIdRejected, Code::BAD_REQUEST),
         (Refusal::Busy, Code::SERVICE_UNAVAILABLE),
+        (Refusal::ConnectionRateExceeded, Code::TOO_MANY_REQUESTS),
     ] {
         gateway.bus.refusal = Some(refusal);
         assert_eq!(client.send(&mut gateway, post("mqtt/connection?c=c1&u=u&p=p", b"")).code(), expected);

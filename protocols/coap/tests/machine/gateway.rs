@@ -34,6 +34,8 @@ pub struct Bus {
     pub connects: usize,
     /// What the next Connects get.
     pub refusal: Option<Refusal>,
+    /// Nothing more may be published.
+    pub is_full: bool,
     /// Topics and filters that nobody may use.
     pub forbidden: Vec<String>,
     sessions: BTreeMap<String, Session>,
@@ -235,13 +237,17 @@ impl Gateway {
                 let key = session.and_then(|name| self.bus.sessions.get(&name)).map(|session| session.key);
                 let key = key.expect("nothing is asked without a session");
                 let forbidden = self.bus.forbidden.contains(&message.topic().to_owned());
-                if !forbidden {
+                if !forbidden && !self.bus.is_full {
                     self.route(message, key);
                 }
                 if token == Token::NONE {
                     return;
                 }
-                let outcome = if forbidden { PublishOutcome::NotAuthorized } else { PublishOutcome::Accepted };
+                let outcome = match (forbidden, self.bus.is_full) {
+                    (true, _) => PublishOutcome::NotAuthorized,
+                    (false, true) => PublishOutcome::QuotaExceeded,
+                    (false, false) => PublishOutcome::Accepted,
+                };
                 Reply::Published { token, outcome }
             }
             Request::Subscribe { token, subscriptions } => {

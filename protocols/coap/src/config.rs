@@ -24,9 +24,9 @@ pub enum QosRule {
     Fixed(Qos),
 }
 
-/// How much is sent to an address before it has shown that it can receive (RFC 9175, section 2.4; RFC 7252, section 11.3).
+/// How much is sent to an address before it has shown that it can receive (RFC 9175, section 2.4, item 3, and section 2.6; RFC 7252, section 11.3).
 ///
-/// The bound is three times the request, and 136 bytes at least. It has shown it when it acknowledged something, used the token of its connection, or sent
+/// The bound is three times the request, and 136 bytes at least, both without the headers of IP and UDP. It has shown it when it acknowledged something, used the token of its connection, or sent
 /// an Echo option back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Amplification {

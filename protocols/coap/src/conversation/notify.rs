@@ -10,7 +10,7 @@ use crate::{
     codec::{Code, Kind, Packet, option},
     message::UNTAGGED,
     observe::{Observation, RECORD, next_sequence},
-    resources::{TopicConfig, age_secs, echo_value, entity_tag, format_of},
+    resources::{TopicConfig, age_secs, entity_tag, format_of},
 };
 
 /// Messages on their way to observers. Where RFC 7641, section 4.5.2, lets a newer state take the place of one that is not acknowledged, all are sent here,
@@ -177,8 +177,9 @@ impl Conversation {
         let head_bytes = packet.to_bytes().len() + 1;
         let needs_less = is_bounded && head_bytes + payload.len().min(16 << exponent) > UNVALIDATED_BYTES;
         if needs_less {
-            // Two or three bytes of Block2, nine of ETag, eleven of Echo.
-            exponent = exponent.min(exponent_for(UNVALIDATED_BYTES.saturating_sub(head_bytes + 23)));
+            // Two or three bytes of Block2, nine of ETag. No Echo: it must not be in what is sent again (RFC 9175, section 2.4, item 3), and the
+            // acknowledgement proves as much.
+            exponent = exponent.min(exponent_for(UNVALIDATED_BYTES.saturating_sub(head_bytes + 12)));
         }
         let first = Block { number: 0, more: false, exponent };
         if let Some((block, part)) = first.slice(payload) {
@@ -190,9 +191,6 @@ impl Conversation {
                 let body = Body::Message(message.clone());
                 let download = Download { key, body, etag, format, max_age_secs, expires, holds: true };
                 self.transfers.get_or_insert_default().keep(download, self.config.downloads_max);
-            }
-            if needs_less {
-                packet.push(option::ECHO, &echo_value(&self.config.secret, self.address, now));
             }
             packet.set_payload(part.to_vec());
         }

@@ -1,10 +1,10 @@
 //! The registry: the one place that names concrete protocols. From a listener's settings to a running listener that speaks
 //! its protocol.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use thingway_coap as coap;
-use thingway_contract::{Peer, Protocol, Qos, TopicLimits, Transport};
+use thingway_contract::{Instant, Peer, Protocol, Qos, TopicLimits, Transport};
 use thingway_mqtt as mqtt;
 use thingway_mqtt_sn as mqttsn;
 
@@ -62,7 +62,7 @@ pub fn start(
             datagram::start(options, cores, &service)
         }
         ListenerProtocol::Coap => {
-            let config = coap_config(&common.config, &common.secret);
+            let config = coap_config(&common.config, &common.secret, clock_unix_ms(cores.clock().now()));
             let service = service::<coap::Conversation>(listener, config, rates, common, cores);
             datagram::start(options, cores, &service)
         }
@@ -299,7 +299,13 @@ fn mqttsn_config(config: &Config, listener: &config::Listener) -> mqttsn::Config
     }
 }
 
-fn coap_config(config: &Config, secret: &[u8; 16]) -> coap::Config {
+/// Milliseconds from the beginning of 1970 to that of the clock which says `now`.
+fn clock_unix_ms(now: Instant) -> u64 {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(unix.as_millis()).unwrap_or(u64::MAX).saturating_sub(now.as_millis())
+}
+
+fn coap_config(config: &Config, secret: &[u8; 16], clock_unix_ms: u64) -> coap::Config {
     let settings = &config.coap;
     let qos = |rule| match rule {
         config::CoapQos::Coap => coap::QosRule::Coap,
@@ -309,6 +315,7 @@ fn coap_config(config: &Config, secret: &[u8; 16]) -> coap::Config {
     };
     coap::Config {
         secret: *secret,
+        clock_unix_ms,
         connection_required: settings.connection_required,
         heartbeat_secs: u16::try_from(settings.heartbeat.as_secs_u32()).unwrap_or(u16::MAX),
         session_expiry_secs: settings.session_expiry.as_secs_u32(),

@@ -27,8 +27,11 @@ pub struct SessionRequest {
     pub client_id: Option<ClientId>,
     /// Discard an existing session first.
     pub clean_start: bool,
-    /// Refuse when there is no such session, or one with a connection of another protocol or one that does not let it move.
+    /// Refuse when there is no such session, or one with a connection of another protocol or one that does not let it move, or one that was left with
+    /// another key.
     pub must_exist: bool,
+    /// What such a session must have been left with.
+    pub resume_key: Option<u64>,
     /// Without a will here, a will that was kept counts again.
     pub keep_will: bool,
     /// Seconds that the session outlives the connection.
@@ -106,6 +109,16 @@ impl Bus {
                 drop(state);
                 session.signal(CloseReason::TakenOver);
                 return ConnectOutcome::Occupied;
+            }
+            // What a kept session was left with is known when it is granted.
+            if request.must_exist && !session.is_kept() {
+                // Before anything is granted, for a grant changes the session.
+                let left = state.known_rare().and_then(|rare| rare.parked.as_deref());
+                let resumed =
+                    left.map_or(request.resume_key.is_none(), |left| left.is_resumed_by(request.resume_key, now));
+                if !resumed {
+                    return ConnectOutcome::Refused(Refusal::NoSession);
+                }
             }
             if state.started && request.clean_start {
                 let rest = self.end(&session, &mut state);
@@ -400,6 +413,7 @@ mod tests {
             client_id: ClientId::new("node", 10).ok(),
             clean_start: false,
             must_exist,
+            resume_key: None,
             keep_will: true,
             session_expiry_secs: 60,
             will: None,

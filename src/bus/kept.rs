@@ -133,6 +133,9 @@ impl Bus {
             // Another connection has it by now.
             return Some(Err(Refusal::Unavailable));
         };
+        if request.must_exist && !is_resumed_by(&found, request.resume_key, now) {
+            return Some(Err(Refusal::NoSession));
+        }
         state.started = true;
         state.will = found.will.clone();
         let session_expiry_secs = state.session_expiry_secs;
@@ -405,6 +408,12 @@ pub(super) fn target(session: Number, delivery: &Delivery) -> Target {
         subscription_id: delivery.subscription_id,
         rare: delivery.rare.clone(),
     }
+}
+
+/// See [`Parked::is_resumed_by`].
+fn is_resumed_by(found: &Attached, key: Option<u64>, now: Instant) -> bool {
+    let resumption = found.extras.as_ref().and_then(|extras| extras.resumption);
+    Parked { resumption, ..Parked::default() }.is_resumed_by(key, now)
 }
 
 fn parked(found: Attached, keep_will: bool) -> Option<Box<Parked>> {

@@ -267,6 +267,7 @@ impl<P: Protocol> Conversation<P> {
             client_id: connect.client_id,
             clean_start: connect.clean_start,
             must_exist: connect.must_exist,
+            resume_key: connect.resume_key,
             keep_will: connect.keep_will,
             session_expiry_secs: connect.session_expiry_secs,
             will: connect.will,

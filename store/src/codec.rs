@@ -4,8 +4,8 @@ use std::{ops::Range, sync::Arc};
 
 use smallvec::SmallVec;
 use thingway_contract::{
-    ClientId, Instant, Message, MessageHead, Observation, Properties, PublisherKey, Qos, Rare, RetainHandling,
-    ShareName, SubscriptionOptions, TopicFilter, TopicId, TopicLimits, Will, WillFate,
+    ClientId, Instant, Message, MessageHead, Observation, Properties, PublisherKey, Qos, Rare, Resumption,
+    RetainHandling, ShareName, SubscriptionOptions, TopicFilter, TopicId, TopicLimits, Will, WillFate,
 };
 
 use crate::{
@@ -90,7 +90,7 @@ impl Record {
             Self::Keep { session, extras } => {
                 out.push(kind::KEEP);
                 out.number(*session);
-                put_extras(extras, out);
+                put_extras(extras, epoch, out);
             }
             Self::Subscribe { session, filter, options } => {
                 out.push(kind::SUBSCRIBE);
@@ -156,7 +156,7 @@ impl Record {
             },
             kind::END => Self::End { session: take.number()? },
             kind::SET_WILL => Self::SetWill { session: take.number()?, will: take_will(take, epoch)? },
-            kind::KEEP => Self::Keep { session: take.number()?, extras: Box::new(take_extras(take)?) },
+            kind::KEEP => Self::Keep { session: take.number()?, extras: Box::new(take_extras(take, epoch)?) },
             kind::SUBSCRIBE => {
                 Self::Subscribe { session: take.number()?, filter: take_filter(take)?, options: take_options(take)? }
             }
@@ -399,8 +399,13 @@ pub(crate) fn parse_filter(text: &[u8]) -> Option<TopicFilter> {
     TopicFilter::parse(std::str::from_utf8(text).ok()?, LIMITS).ok()
 }
 
-pub(crate) fn put_extras(extras: &Extras, out: &mut Vec<u8>) {
+pub(crate) fn put_extras(extras: &Extras, epoch: Epoch, out: &mut Vec<u8>) {
     out.number(extras.sleep_secs.into());
+    out.push(extras.resumption.is_some().into());
+    if let Some(Resumption { key, until }) = extras.resumption {
+        out.number(key);
+        out.number(epoch.wall(until));
+    }
     out.number(extras.topic_ids.len() as u64);
     for TopicId { id, name, known } in &extras.topic_ids {
         out.number(u64::from(*id) << 1 | u64::from(*known));
@@ -417,11 +422,15 @@ pub(crate) fn put_extras(extras: &Extras, out: &mut Vec<u8>) {
         out.push(observation.block_exponent);
         out.number(observation.check_secs.into());
         out.push(observation.ends_when_empty.into());
+        out.number(epoch.wall(observation.ends_at));
     }
 }
 
-pub(crate) fn take_extras(take: &mut Take<'_>) -> Option<Extras> {
+pub(crate) fn take_extras(take: &mut Take<'_>, epoch: Epoch) -> Option<Extras> {
     let mut extras = Extras { sleep_secs: take.short()?, ..Extras::default() };
+    if take.byte()? != 0 {
+        extras.resumption = Some(Resumption { key: take.number()?, until: epoch.instant(take.number()?) });
+    }
     for _ in 0..take.number()? {
         let number = take.number()?;
         let name = take.text()?.into();
@@ -441,6 +450,7 @@ pub(crate) fn take_extras(take: &mut Take<'_>) -> Option<Extras> {
             block_exponent: take.byte()?,
             check_secs: take.int()?,
             ends_when_empty: take.byte()? != 0,
+            ends_at: epoch.instant(take.number()?),
         });
     }
     Some(extras)

@@ -1,4 +1,4 @@
-use thingway_contract::{Observation, Parked, TopicId};
+use thingway_contract::{Observation, Parked, Resumption, TopicId};
 
 /// What a conversation leaves to the next one beside messages and exchanges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Extras {
     pub observations: Vec<Observation>,
     /// Seconds between signs of life that the peer promised when it went to sleep (MQTT-SN 1.2, section 6.14), 0 when it was awake.
     pub sleep_secs: u16,
+    /// What the next conversation must show.
+    pub resumption: Option<Resumption>,
 }
 
 impl Extras {
@@ -18,6 +20,7 @@ impl Extras {
             topic_ids: std::mem::take(&mut parked.topic_ids),
             observations: std::mem::take(&mut parked.observations),
             sleep_secs: std::mem::take(&mut parked.sleep_secs),
+            resumption: parked.resumption.take(),
         };
         (!extras.is_empty()).then(|| Box::new(extras))
     }
@@ -27,10 +30,11 @@ impl Extras {
         parked.topic_ids = self.topic_ids;
         parked.observations = self.observations;
         parked.sleep_secs = self.sleep_secs;
+        parked.resumption = self.resumption;
     }
 
     /// True when there is nothing to keep.
     pub fn is_empty(&self) -> bool {
-        self.topic_ids.is_empty() && self.observations.is_empty() && self.sleep_secs == 0
+        self.topic_ids.is_empty() && self.observations.is_empty() && self.sleep_secs == 0 && self.resumption.is_none()
     }
 }

@@ -81,6 +81,7 @@ impl World {
             client_id: Some(ClientId::new(client, 10).unwrap()),
             clean_start: clean,
             must_exist: false,
+            resume_key: None,
             keep_will: false,
             session_expiry_secs: if persistent { u32::MAX } else { 0 },
             will: None,

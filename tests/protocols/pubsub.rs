@@ -1,5 +1,7 @@
 //! The IETF's face of CoAP publish/subscribe: its topics are the topics of everybody else.
 
+use std::time::{Duration, SystemTime};
+
 use coap_lite::{CoapOption, RequestType};
 
 use crate::{
@@ -80,4 +82,29 @@ async fn a_topic_of_the_ietfs_face_is_a_topic_of_all() {
     assert_eq!(coap.take("the end of the observation", of_observation).await.code, 404);
     assert_eq!(coap.request(&Request::new(RequestType::Get, &data)).await.code, 404);
     assert_eq!(coap.get("room/one").await.code, 404);
+}
+
+/// A topic is gone at its expiration date, by the clock on the wall, and so are its data for everybody.
+#[tokio::test]
+async fn a_topic_ends_at_its_expiration_date() {
+    let gateway = gateway().await;
+    let mut coap = Coap::connect(&gateway, "coap").await;
+    let date = humantime::format_rfc3339_seconds(SystemTime::now() + Duration::from_secs(3)).to_string();
+    let mut configuration = b"\xa4\x00\x68room/two\x02\x6ccore.ps.data\x09\xf5\x05\x74".to_vec();
+    configuration.extend_from_slice(date.as_bytes());
+    let create = Request::new(RequestType::Post, "pubsub").number(CoapOption::ContentFormat, FORMAT);
+    let created = coap.request(&create.payload(&configuration)).await;
+    assert_eq!(created.code, 201, "{created:?}");
+    let topic = path(&created);
+    let data = topic.replace('/', "/data/");
+    let token = coap.send(&Request::new(RequestType::Get, &data).number(CoapOption::Observe, 0)).await;
+    let of_observation = |response: &Response| response.packet.get_token() == token;
+    assert_eq!(coap.take("the first representation", of_observation).await.code, 205);
+    assert_eq!(coap.request(&Request::new(RequestType::Put, &data).payload(b"x")).await.code, 204);
+    assert_eq!(coap.take("a notification", of_observation).await.text(), "x");
+
+    assert_eq!(coap.take("the end of the observation", of_observation).await.code, 404);
+    for gone in [&topic, &data, "ps/room/two"] {
+        assert_eq!(coap.request(&Request::new(RequestType::Get, gone)).await.code, 404, "{gone}");
+    }
 }

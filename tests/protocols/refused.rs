@@ -1,7 +1,7 @@
 //! What is refused, in each protocol's words.
 
 use coap_lite::{CoapOption, RequestType};
-use thingway::config::OrInfinity;
+use thingway::config::{OrInfinity, Rate};
 use thingway_mqtt_sn::packet::{Auth, Connect, Packet, Register, ReturnCode, TopicName, TopicRef};
 
 use crate::{
@@ -160,6 +160,29 @@ async fn mqtt5_says_what_the_others_cannot() {
     assert_eq!(mqtt.puback(9).await.code, 0x10);
     let early: Vec<MqttPacket> = mqtt.early();
     assert!(early.is_empty(), "{early:?}");
+}
+
+/// Who publishes faster than the operator allows over CoAP is told so, and when to try again.
+#[tokio::test]
+async fn coap_publishers_can_be_too_fast() {
+    let gateway = gateway_with(|config| {
+        for listener in config.listeners.udp.values_mut() {
+            listener.client_rate.messages = OrInfinity::Finite(Rate::per_second(1));
+        }
+    })
+    .await;
+    let mut coap = Coap::connect(&gateway, "coap").await;
+    // No network is so slow that one of these is not within a second of the one before.
+    let mut refused = None;
+    for _ in 0..1000 {
+        let response = coap.put("refused/a", b"x", &[]).await;
+        if response.code != 204 {
+            refused = Some(response);
+            break;
+        }
+    }
+    let refused = refused.expect("one that was too fast");
+    assert_eq!((refused.code, refused.number(CoapOption::MaxAge)), (429, Some(1)));
 }
 
 /// What a limit of the operator refuses may be tried again later: "congestion" in MQTT-SN, 5.03 in CoAP, "quota exceeded" in MQTT 5.

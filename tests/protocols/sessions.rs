@@ -136,6 +136,25 @@ async fn a_conversation_of_another_protocol_is_not_gone_on_with() {
     }
 }
 
+/// The token of a closed connection goes on with no session that somebody left under its name, and leaves it as it was.
+#[tokio::test]
+async fn a_token_goes_on_with_nothing_but_its_connection() {
+    let gateway = gateway().await;
+    let mut publisher = Mqtt5::connect(&gateway, "publisher").await;
+    let mut coap = Coap::connect(&gateway, "node").await;
+    assert_eq!(coap.request(&Request::new(RequestType::Delete, "mqtt/connection")).await.code, 202);
+    let persistent = Connect::new(Version::V5, "node").persistent();
+    let (mut mqtt, _) = gateway.connect(&persistent).await;
+    mqtt.subscribe("sessions/a", 1).await;
+    mqtt.disconnect().await;
+    assert_eq!(coap.put("sessions/b", b"x", &[]).await.code, 401);
+    assert_eq!(coap.request(&Request::new(RequestType::Delete, "mqtt/connection")).await.code, 202, "as it is");
+    publisher.publish(X).await;
+    let (mut mqtt, connack) = gateway.connect(&persistent).await;
+    assert!(connack.session_present);
+    assert_eq!(mqtt.expect_message().await.payload, b"x");
+}
+
 /// Behind one address there is one client at a time: who shows another name begins anew, and observers of the one before are told.
 #[tokio::test]
 async fn a_coap_address_is_one_client_at_a_time() {

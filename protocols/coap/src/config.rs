@@ -24,9 +24,9 @@ pub enum QosRule {
     Fixed(Qos),
 }
 
-/// How much is sent to an address before it has shown that it can receive (RFC 9175, section 2.4; RFC 7252, section 11.3).
+/// How much is sent to an address before it has shown that it can receive (RFC 9175, section 2.4, item 3, and section 2.6; RFC 7252, section 11.3).
 ///
-/// The bound is three times the request, and 136 bytes at least. It has shown it when it acknowledged something, used the token of its connection, or sent
+/// The bound is three times the request, and 136 bytes at least, both without the headers of IP and UDP. It has shown it when it acknowledged something, used the token of its connection, or sent
 /// an Echo option back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Amplification {
@@ -44,8 +44,11 @@ pub enum Amplification {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Sixteen secret bytes: connection tokens, Echo values and message ids come from them. They must be the same in all listeners that a client may move
-    /// between, and unknown to everybody else. After a change clients cannot move with their old tokens any more.
+    /// between, and unknown to everybody else. After a change clients need new tokens to go on from another address.
     pub secret: [u8; 16],
+    /// Milliseconds from the beginning of 1970 to that of the clock which conversations are told the time by: what dates are compared with. A change of the
+    /// machine's clock while the gateway runs is not noticed.
+    pub clock_unix_ms: u64,
     /// Only serve topics to peers that have opened a connection (`POST mqtt/connection`): the others get 4.00.
     pub connection_required: bool,
     /// A connection from which no request comes for one and a half times so many seconds ends; 0 switches that off.
@@ -95,6 +98,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             secret: [0; 16],
+            clock_unix_ms: 0,
             connection_required: false,
             heartbeat_secs: 30,
             session_expiry_secs: 0,

@@ -137,7 +137,7 @@ impl Driven {
         }
         if more & 8 != 0 {
             packet.push(option::URI_QUERY, b"c=me");
-            let token = crate::resources::connection_token(&self.config.secret, "me", more);
+            let token = crate::resources::connection_token(&self.config.secret, "me", more.into());
             packet.push(option::URI_QUERY, format!("t={token}").as_bytes());
         }
         let block = Block { number: u32::from(more >> 5), more: more & 16 != 0, exponent: 0 };
@@ -221,9 +221,9 @@ impl Driven {
                 let outcome = if choice & 1 == 0 { PublishOutcome::Accepted } else { PublishOutcome::NotAuthorized };
                 Reply::Published { token, outcome }
             }
-            Request::Subscribe { token, .. } => {
+            Request::Subscribe { token, subscriptions } => {
                 let result = if choice & 1 == 0 { Ok(Qos::AtLeastOnce) } else { Err(SubscribeRefusal::NotAuthorized) };
-                Reply::Subscribed { token, results: vec![result] }
+                Reply::Subscribed { token, results: vec![result; subscriptions.len()] }
             }
             Request::Unsubscribe { token, .. } => {
                 Reply::Unsubscribed { token, results: vec![Err(UnsubscribeRefusal::NotSubscribed)] }

@@ -34,9 +34,12 @@ pub struct Connect {
     /// Discard an existing session first.
     pub clean_start: bool,
     /// Only go on with a session that is there: otherwise the answer is [`Refusal::NoSession`]. So it is when a conversation of another protocol has
-    /// the session, for what such a request knows of the session (a token, or no more than its identifier) was not learned there; and so it is when
-    /// the conversation that has it says that it does not move ([`crate::DatagramProtocol::may_move`]).
+    /// the session, for what such a request knows of the session (a token, or no more than its identifier) was not learned there; when the conversation
+    /// that has it says that it does not move ([`crate::DatagramProtocol::may_move`]); and when the session was left with another
+    /// [`crate::Parked::resumption`] than `resume_key` asks for.
     pub must_exist: bool,
+    /// With `must_exist`: what the session must have been left with. `None` goes on with what was left without.
+    pub resume_key: Option<u64>,
     /// Without a `will` here, the one that the session's last conversation kept ([`crate::WillFate::Keep`]) counts again.
     pub keep_will: bool,
     /// Seconds that the session outlives the connection; `u32::MAX` never expires.

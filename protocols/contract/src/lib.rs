@@ -31,7 +31,7 @@ pub use delivery::{Delivered, Delivery, DropCause, Rare, ShareName};
 pub use fault::{CloseReason, Culprit, Fault, FaultKind};
 pub use message::{Message, MessageBuilder, MessageHead, PublisherKey};
 pub use outbox::{Outbox, PACKET_KINDS, Splice, pieces};
-pub use parked::{Departure, Observation, Parked, TopicId, Unacknowledged, WillFate};
+pub use parked::{Departure, Observation, Parked, Resumption, TopicId, Unacknowledged, WillFate};
 pub use properties::{Properties, PropertiesBuilder, Property, PropertyError};
 pub use protocol::{Input, Peer, Protocol, Transport};
 pub use qos::Qos;

@@ -1,4 +1,4 @@
-use crate::{Delivery, SubscriptionOptions, TopicFilter, Will};
+use crate::{Delivery, Instant, SubscriptionOptions, TopicFilter, Will};
 
 /// An outgoing message that the peer has not fully acknowledged.
 #[derive(Clone, Debug)]
@@ -28,6 +28,17 @@ pub struct Parked {
     pub sleep_secs: u16,
     /// The session was to end with its connection, and is only kept for the moment because the sleeping peer may be going on from another address.
     pub transient: bool,
+    /// What a conversation must show that asks for no other session than this ([`crate::Connect::must_exist`]).
+    pub resumption: Option<Resumption>,
+}
+
+/// What only the peer of a connection knows, with which it goes on in another conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumption {
+    /// To be shown as [`crate::Connect::resume_key`].
+    pub key: u64,
+    /// When it is too late; [`Instant::NEVER`] as long as there is the session.
+    pub until: Instant,
 }
 
 /// A topic name and the number that stands for it in a conversation.
@@ -62,9 +73,19 @@ pub struct Observation {
     pub check_secs: u32,
     /// An empty message ends it.
     pub ends_when_empty: bool,
+    /// When it ends at the latest.
+    pub ends_at: Instant,
 }
 
 impl Parked {
+    /// True for a [`crate::Connect::resume_key`] that the session was left with, and for none when it was left without.
+    pub fn is_resumed_by(&self, key: Option<u64>, now: Instant) -> bool {
+        match (self.resumption, key) {
+            (Some(resumption), Some(key)) => resumption.key == key && now < resumption.until,
+            (left, shown) => left.is_none() && shown.is_none(),
+        }
+    }
+
     /// True when nothing is worth keeping.
     pub fn is_empty(&self) -> bool {
         self.outbound.is_empty()
@@ -74,6 +95,7 @@ impl Parked {
             && self.will.is_none()
             && self.sleep_secs == 0
             && !self.transient
+            && self.resumption.is_none()
     }
 }
 

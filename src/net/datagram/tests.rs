@@ -72,6 +72,7 @@ impl Machine for Letters {
                 client_id: ClientId::new(rest, 100).ok(),
                 clean_start: true,
                 must_exist: false,
+                resume_key: None,
                 keep_will: false,
                 session_expiry_secs: 0,
                 credentials: Credentials::default(),

@@ -136,7 +136,7 @@ fn encode_session<S>(kept: &Kept<S>, epoch: Epoch) -> Vec<u8> {
         row.number(id.into());
     }
     put_will(kept.will.as_deref(), epoch, &mut row);
-    put_extras(&kept.extras.as_deref().cloned().unwrap_or_default(), &mut row);
+    put_extras(&kept.extras.as_deref().cloned().unwrap_or_default(), epoch, &mut row);
     let drawn = kept.shares.as_ref().map(|shares| &shares.drawn);
     row.number(drawn.map_or(0, |drawn| drawn.len() as u64));
     for (&id, &group) in drawn.into_iter().flatten() {

@@ -34,7 +34,7 @@ impl<S> Machine<S> {
                     kept.inbound.push(take.short()?);
                 }
                 kept.will = take_will(&mut take, epoch)?;
-                kept.extras = Some(Box::new(take_extras(&mut take)?)).filter(|extras| !extras.is_empty());
+                kept.extras = Some(Box::new(take_extras(&mut take, epoch)?)).filter(|extras| !extras.is_empty());
                 for _ in 0..take.number()? {
                     let (id, group) = (take.short()?, take.number()?);
                     kept.shares.get_or_insert_default().drawn.insert(id, group);

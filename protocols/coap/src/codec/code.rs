@@ -65,6 +65,8 @@ codes! {
     REQUEST_ENTITY_TOO_LARGE = 4 . 13;
     /// 4.15 Unsupported Content-Format.
     UNSUPPORTED_CONTENT_FORMAT = 4 . 15;
+    /// 4.29 Too Many Requests (RFC 8516).
+    TOO_MANY_REQUESTS = 4 . 29;
     /// 5.00 Internal Server Error.
     INTERNAL_SERVER_ERROR = 5 . 0;
     /// 5.01 Not Implemented.

@@ -23,11 +23,22 @@ pub(super) struct Answer {
     pub(super) body: Body,
 }
 
-/// What may be sent for a request of whatever size to an address that may be forged: small enough not to pay for an attacker (RFC 9175, section 2.4).
+/// What may be sent for a request of whatever size to an address that may be forged: what RFC 9175, section 2.4, item 3, calls a safe default. It is what
+/// keeps to three times the smallest request in bytes on the wire: 3 * (62 + 4) - 62, with 14 + 40 + 8 bytes of headers of Ethernet, IPv6 and UDP, and a
+/// CoAP header of 4.
 pub(super) const UNVALIDATED_BYTES: usize = 136;
 
-/// Most bytes of the options that come with blocks: Block2, ETag and Echo.
-const BLOCK_OPTIONS_BYTES: usize = 5 + 9 + 11;
+/// Most bytes of the options that come with blocks, Block2 and ETag.
+const BLOCK_OPTIONS_BYTES: usize = 5 + 9;
+
+/// Most bytes of Size2, where it is asked for.
+const SIZE2_BYTES: usize = 5;
+
+/// Most bytes of the Echo option.
+const ECHO_BYTES: usize = 11;
+
+/// Seconds after which one who was too fast may try again (RFC 8516): rates are counted by the second.
+const RETRY_SECS: u32 = 1;
 
 impl Answer {
     pub(super) const fn code(code: Code) -> Self {
@@ -38,6 +49,11 @@ impl Answer {
     /// An error with a few words for people (RFC 7252, section 5.5.2).
     pub(super) fn text(code: Code, text: &'static str) -> Self {
         Self { body: Body::Bytes(text.into()), ..Self::code(code) }
+    }
+
+    /// Refused for coming too fast, or too many at a time (RFC 8516).
+    pub(super) fn too_many(text: &'static str) -> Self {
+        Self { max_age_secs: Some(RETRY_SECS), ..Self::text(Code::TOO_MANY_REQUESTS, text) }
     }
 
     fn head(&self, question: &Question) -> Packet {
@@ -78,6 +94,11 @@ impl Conversation {
     }
 
     fn write_answer(&mut self, question: &Question, packet: &mut Packet, now: Instant, out: &mut Outbox) {
+        if question.acknowledged && packet.has(option::ECHO) {
+            // To an address that may be forged it would be sent again and again if it had to be acknowledged (RFC 9175, section 2.4, item 3).
+            self.endpoint.send(packet, out);
+            return;
+        }
         self.endpoint.answer(question.exchange, packet, &self.config.transmission, now, out);
     }
 
@@ -109,8 +130,11 @@ impl Conversation {
         let mut bounded = false;
         if allowed != usize::MAX && body_bytes > 0 {
             let head_bytes = packet.to_bytes().len() + 1;
-            if head_bytes + body_bytes.min(block.bytes()) > allowed {
-                let room = allowed.saturating_sub(head_bytes + BLOCK_OPTIONS_BYTES);
+            let options_bytes = BLOCK_OPTIONS_BYTES + if question.wants_size { SIZE2_BYTES } else { 0 };
+            let in_blocks = block.number > 0 || question.block2.is_some() || body_bytes > block.bytes();
+            let needed = body_bytes.min(block.bytes()) + if in_blocks { options_bytes } else { 0 };
+            if head_bytes + needed > allowed {
+                let room = allowed.saturating_sub(head_bytes + options_bytes + ECHO_BYTES);
                 let challenge = self.config.amplification == Amplification::Echo && question.code.is_safe();
                 if challenge || room < 16 && question.code.is_safe() {
                     return self.challenge(question, now, out);
@@ -135,12 +159,15 @@ impl Conversation {
                 }
             }
             packet.push_uint(option::BLOCK2, block.value());
+            if question.wants_size {
+                packet.push_uint(option::SIZE2, u32::try_from(body_bytes).unwrap_or(u32::MAX));
+            }
             packet.set_payload(part);
         } else {
             packet.set_payload(answer.body.as_bytes().to_vec());
         }
         // The peer may show that it is there, and get larger blocks.
-        let has_room = in_blocks && packet.to_bytes().len() + 11 <= allowed;
+        let has_room = in_blocks && packet.to_bytes().len() + ECHO_BYTES <= allowed;
         if allowed != usize::MAX && (bounded || has_room) {
             packet.push(option::ECHO, &echo_value(&self.config.secret, self.address, now));
         }

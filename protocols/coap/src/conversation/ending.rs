@@ -19,10 +19,13 @@ impl Conversation {
         }
         if *reason == CloseReason::TakenOver {
             self.fate = Fate::TakenOver;
-        } else if self.validated {
-            let code =
-                if *reason == CloseReason::NotAuthorized { Code::UNAUTHORIZED } else { Code::SERVICE_UNAVAILABLE };
-            self.end_observations(code, now, out);
+        } else {
+            self.fate = Fate::Over;
+            if self.validated {
+                let code =
+                    if *reason == CloseReason::NotAuthorized { Code::UNAUTHORIZED } else { Code::SERVICE_UNAVAILABLE };
+                self.end_observations(code, now, out);
+            }
         }
         self.closed = true;
         out.close();
@@ -36,6 +39,7 @@ impl Conversation {
             self.endpoint.forget(observation.serial);
         }
         let is_connection = self.is_connected();
+        let resumption = self.resumption().filter(|_| matches!(self.fate, Fate::Default | Fate::TakenOver));
         self.session = None;
         if !is_connection {
             return Departure { will: WillFate::Discard, ..Departure::default() };
@@ -47,12 +51,13 @@ impl Conversation {
         let parked = Parked {
             outbound: outbound.collect(),
             observations: observations.iter().map(park).collect(),
+            resumption,
             ..Parked::default()
         };
         let session_expiry_secs = match self.fate {
             Fate::TakenOver => Some(self.config.session_expiry_secs.max(HANDOVER_SECS)),
             Fate::Left => Some(0),
-            Fate::Default => None,
+            Fate::Default | Fate::Over => None,
         };
         Departure { will: WillFate::Discard, session_expiry_secs, parked }
     }
@@ -81,6 +86,7 @@ fn park(observation: &Observation) -> ParkedObservation {
         block_exponent: observation.exponent,
         check_secs: observation.check_secs,
         ends_when_empty: observation.ends_when_empty,
+        ends_at: observation.ends_at,
     }
 }
 
@@ -100,5 +106,6 @@ fn unpark(parked: ParkedObservation, serial: u32, now: Instant) -> Observation {
         proven: false,
         check_secs: parked.check_secs,
         ends_when_empty: parked.ends_when_empty,
+        ends_at: parked.ends_at,
     }
 }

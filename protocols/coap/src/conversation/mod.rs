@@ -40,7 +40,6 @@ use self::{
 use crate::{
     CoapFault, Config,
     blockwise::Transfers,
-    codec::Code,
     message::{Endpoint, Incoming, Lost, PACKET_NAMES, UNTAGGED},
     observe::Observations,
     resources::address_key,
@@ -72,8 +71,10 @@ pub struct Conversation {
 /// What becomes of a connection's session when its conversation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is kept for as long as was agreed.
+    /// It is kept for as long as was agreed, and the connection's token goes on with it.
     Default,
+    /// It is kept, but the connection is over, and so is its token.
+    Over,
     /// Another conversation goes on with it.
     TakenOver,
     /// The peer closed it.
@@ -104,7 +105,7 @@ enum Step {
     /// Published: then this is the answer.
     Published(Box<Answer>),
     /// A retained message is the answer, or an empty body if there is none but may be.
-    Read { initialized: bool },
+    Read { initialized: bool, ends_at: Instant },
     /// Subscribed: then the observation counts.
     Subscribed(Box<Registration>),
     /// The observation's first representation.
@@ -116,7 +117,7 @@ enum Step {
 /// Tag of the ping that asks observers whether they are still there.
 const CHECK: u32 = UNTAGGED - 1;
 
-/// Most requests of a peer that wait for the gateway; further ones get 5.03.
+/// Most requests of a peer that wait for the gateway; further ones get 4.29.
 const PENDING_MAX: usize = 64;
 
 impl Protocol for Conversation {
@@ -228,9 +229,11 @@ impl Protocol for Conversation {
             self.on_silence(out)?;
         }
         if self.connection_deadline() <= now {
+            self.fate = Fate::Over;
             return Err(CoapFault::HeartbeatLost);
         }
         self.acknowledge_late(now, out);
+        self.end_expired(now, out);
         if self.check_deadline() <= now {
             self.endpoint.ping(CHECK, &self.config.transmission, now, out);
         }
@@ -255,7 +258,8 @@ impl Protocol for Conversation {
         let acknowledge = pending.map(|pending| pending.acknowledge_at).chain(deciding).min().unwrap_or(Instant::NEVER);
         let transfers = self.transfers.as_ref().map_or(Instant::NEVER, |transfers| transfers.deadline());
         let end = self.remember_until().unwrap_or(Instant::NEVER);
-        let ends = self.connection_deadline().min(self.check_deadline()).min(end);
+        let observed = self.observations.as_ref().map_or(Instant::NEVER, |observations| observations.ends_at());
+        let ends = self.connection_deadline().min(self.check_deadline()).min(observed).min(end);
         self.endpoint.deadline().min(acknowledge).min(transfers).min(ends)
     }
 
@@ -336,7 +340,7 @@ impl Conversation {
     /// Keeps a request until the gateway's reply to `token` comes. The gateway is not asked when too many wait already.
     fn wait(&mut self, question: Question, step: Step, now: Instant, out: &mut Outbox) -> Option<Token> {
         if self.pending.as_ref().is_some_and(|pending| pending.list.len() >= PENDING_MAX) {
-            self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many requests wait"), now, out);
+            self.answer(&question, Answer::too_many("too many requests wait"), now, out);
             return None;
         }
         let pending = self.pending.get_or_insert_default();

@@ -9,8 +9,8 @@ use crate::{
     blockwise::{Block, Body, Download, exponent_for},
     codec::{Code, Kind, Packet, option},
     message::UNTAGGED,
-    observe::next_sequence,
-    resources::{age_secs, echo_value, entity_tag, format_of},
+    observe::{Observation, RECORD, next_sequence},
+    resources::{TopicConfig, age_secs, entity_tag, format_of},
 };
 
 /// Messages on their way to observers. Where RFC 7641, section 4.5.2, lets a newer state take the place of one that is not acknowledged, all are sent here,
@@ -30,6 +30,14 @@ struct Spread {
     targets: SmallVec<[u32; 4]>,
 }
 
+fn ids_of(delivery: &Delivery) -> SmallVec<[u32; 4]> {
+    let mut ids = SmallVec::<[u32; 4]>::from_slice(&[delivery.subscription_id]);
+    if let Some(rare) = &delivery.rare {
+        ids.extend_from_slice(&rare.further_subscription_ids);
+    }
+    ids
+}
+
 impl Conversation {
     pub(super) fn on_delivery(&mut self, delivery: Delivery, now: Instant, out: &mut Outbox) -> Delivered {
         if delivery.message.is_expired(now) {
@@ -37,7 +45,8 @@ impl Conversation {
         }
         let targets = self.targets(&delivery);
         if self.closed || targets.is_empty() {
-            // The last observation of it ended while it was on its way.
+            // It is a topic's configuration, or the last observation of it ended while it was on its way.
+            self.on_record(&delivery, now, out);
             return Delivered::Sent;
         }
         let is_waiting = self.notifier.as_ref().is_some_and(|notifier| !notifier.queue.is_empty());
@@ -45,6 +54,7 @@ impl Conversation {
         if is_waiting || is_held || !self.endpoint.is_free(&self.config.transmission) {
             return Delivered::Later(delivery);
         }
+        self.on_record(&delivery, now, out);
         if let [only] = targets[..] {
             self.notify(only, delivery, now, out);
         } else {
@@ -55,11 +65,40 @@ impl Conversation {
     }
 
     fn targets(&self, delivery: &Delivery) -> SmallVec<[u32; 4]> {
-        let mut ids = SmallVec::<[u32; 4]>::from_slice(&[delivery.subscription_id]);
-        if let Some(rare) = &delivery.rare {
-            ids.extend_from_slice(&rare.further_subscription_ids);
+        self.observations.as_ref().map(|observations| observations.targets(&ids_of(delivery))).unwrap_or_default()
+    }
+
+    /// The configuration of a topic that is observed has changed, or is deleted: then so are its data.
+    fn on_record(&mut self, delivery: &Delivery, now: Instant, out: &mut Outbox) {
+        let ids = ids_of(delivery);
+        if ids.iter().all(|id| id & RECORD == 0) || self.closed {
+            return;
         }
-        self.observations.as_ref().map(|observations| observations.targets(&ids)).unwrap_or_default()
+        let config = TopicConfig::parse(delivery.message.payload()).ok();
+        let observations = self.observations.iter().flat_map(|observations| observations.iter());
+        let concerned = observations.filter(|one| one.ends_when_empty && ids.contains(&(one.options.id | RECORD)));
+        let concerned: SmallVec<[u32; 4]> = concerned.map(|observation| observation.serial).collect();
+        for serial in concerned {
+            let Some(config) = &config else {
+                self.end_observation(serial, Code::NOT_FOUND, now, out);
+                continue;
+            };
+            let check_secs = config.observer_check_secs().unwrap_or(self.config.confirm_secs);
+            if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) {
+                observation.ends_at = delivery.message.head().expires_at;
+                observation.check_secs = check_secs.min(86_400);
+            }
+        }
+    }
+
+    /// Ends the observations of topics that have expired.
+    pub(super) fn end_expired(&mut self, now: Instant, out: &mut Outbox) {
+        let expired = |one: &&Observation| one.ends_at <= now;
+        while let Some(serial) =
+            self.observations.as_ref().and_then(|all| all.iter().find(expired)).map(|one| one.serial)
+        {
+            self.end_observation(serial, Code::NOT_FOUND, now, out);
+        }
     }
 
     /// True while the observation's registration has no answer yet, or the rest of its last large notification is being fetched.
@@ -120,7 +159,7 @@ impl Conversation {
         if let Some(format) = format {
             packet.push_uint(option::CONTENT_FORMAT, format.into());
         }
-        let max_age_secs = age_secs(message, now);
+        let max_age_secs = age_secs(message, observation.ends_at, now);
         if let Some(secs) = max_age_secs {
             packet.push_uint(option::MAX_AGE, secs);
         }
@@ -138,8 +177,9 @@ impl Conversation {
         let head_bytes = packet.to_bytes().len() + 1;
         let needs_less = is_bounded && head_bytes + payload.len().min(16 << exponent) > UNVALIDATED_BYTES;
         if needs_less {
-            // Two or three bytes of Block2, nine of ETag, eleven of Echo.
-            exponent = exponent.min(exponent_for(UNVALIDATED_BYTES.saturating_sub(head_bytes + 23)));
+            // Two or three bytes of Block2, nine of ETag. No Echo: it must not be in what is sent again (RFC 9175, section 2.4, item 3), and the
+            // acknowledgement proves as much.
+            exponent = exponent.min(exponent_for(UNVALIDATED_BYTES.saturating_sub(head_bytes + 12)));
         }
         let first = Block { number: 0, more: false, exponent };
         if let Some((block, part)) = first.slice(payload) {
@@ -151,9 +191,6 @@ impl Conversation {
                 let body = Body::Message(message.clone());
                 let download = Download { key, body, etag, format, max_age_secs, expires, holds: true };
                 self.transfers.get_or_insert_default().keep(download, self.config.downloads_max);
-            }
-            if needs_less {
-                packet.push(option::ECHO, &echo_value(&self.config.secret, self.address, now));
             }
             packet.set_payload(part.to_vec());
         }

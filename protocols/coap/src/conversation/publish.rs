@@ -21,6 +21,8 @@ pub(super) struct Publication {
     pub(super) qos: Qos,
     pub(super) retain: bool,
     pub(super) expiry_secs: Option<u32>,
+    /// When it expires at the latest, for its topic does.
+    pub(super) ends_at: Instant,
     pub(super) format: Option<u16>,
     pub(super) payload: Vec<u8>,
     pub(super) condition: Option<Condition>,
@@ -73,6 +75,7 @@ impl Conversation {
             qos: query.qos.unwrap_or(self.config.publish_qos.of(question.exchange.confirmable)),
             retain: query.retain.unwrap_or(false),
             expiry_secs: query.expiry_secs,
+            ends_at: Instant::NEVER,
             format: packet.uint(option::CONTENT_FORMAT).and_then(|format| u16::try_from(format).ok()),
             payload: packet.payload().to_vec(),
             condition: Condition::of(packet),
@@ -113,7 +116,10 @@ impl Conversation {
             retain: publication.retain,
             publisher: self.session.as_ref().map(|session| session.publisher).unwrap_or_default(),
             received_at: now,
-            expires_at: publication.expiry_secs.map_or(Instant::NEVER, |secs| now.plus_secs(secs.into())),
+            expires_at: publication
+                .expiry_secs
+                .map_or(Instant::NEVER, |secs| now.plus_secs(secs.into()))
+                .min(publication.ends_at),
         };
         let properties = properties_of(publication.format, &publication.payload);
         Some(Message::new(head, topic, properties.as_properties(), &publication.payload))
@@ -124,7 +130,7 @@ impl Conversation {
         let answer = match outcome {
             PublishOutcome::Accepted | PublishOutcome::NoSubscribers => *success,
             PublishOutcome::NotAuthorized => Answer::text(Code::UNAUTHORIZED, "not authorized"),
-            PublishOutcome::QuotaExceeded => Answer::text(Code::SERVICE_UNAVAILABLE, "quota exceeded"),
+            PublishOutcome::QuotaExceeded => Answer::too_many("quota exceeded"),
             PublishOutcome::TopicInvalid => Answer::text(Code::BAD_REQUEST, "bad topic"),
             PublishOutcome::RetainNotSupported => Answer::text(Code::NOT_IMPLEMENTED, "retain is off"),
             _ => Answer::code(Code::INTERNAL_SERVER_ERROR),

@@ -4,7 +4,8 @@
 //! and `/ps/x` is EMQX's topic `x`). A topic's configuration is kept as a retained message under `$coap/topics/`, so all conversations see it. Its name is
 //! the topic on the bus, and its data the retained message there: the topic is fully created when there is one.
 //!
-//! `max-subscribers`, `expiration-date` and `topic-history` are kept, and have no effect.
+//! With `expiration-date` the configuration is a retained message that expires then, and so are the data; observers, who subscribe to the configuration as well,
+//! are told with 4.04. `max-subscribers` and `topic-history` are not served, and not in the configuration that is answered.
 
 use thingway_contract::{
     Instant, Message, Outbox, Qos, Request, RetainHandling, SubscriptionOptions, Token, TopicFilter,
@@ -21,7 +22,10 @@ use super::{
 use crate::{
     blockwise::Body,
     codec::{Code, Packet, option},
-    resources::{Link, Links, Query, Selection, TOPIC_CONFIG_FORMAT, TopicConfig, entity_tag, id_of, record_topic},
+    resources::{
+        ConfigError, Link, Links, Query, Selection, TOPIC_CONFIG_FORMAT, TopicConfig, entity_tag, id_of, record_topic,
+        short_age_secs,
+    },
 };
 
 /// What is done with the configuration of a topic, or with all.
@@ -133,6 +137,7 @@ impl Conversation {
                     qos: query.qos.unwrap_or(self.config.publish_qos.of(question.exchange.confirmable)),
                     retain: true,
                     expiry_secs: query.expiry_secs,
+                    ends_at: Instant::NEVER,
                     format: packet.uint(option::CONTENT_FORMAT).and_then(|format| u16::try_from(format).ok()),
                     payload: packet.payload().to_vec(),
                     condition: Condition::of(packet),
@@ -205,23 +210,27 @@ impl Conversation {
             }
             _ => {}
         }
-        let config = messages.first().and_then(|message| TopicConfig::parse(message.payload()).ok());
-        let Some(config) = config else { return self.answer(&question, Answer::code(Code::NOT_FOUND), now, out) };
+        let record = messages.first();
+        let ends_at = record.map_or(Instant::NEVER, |message| message.head().expires_at);
+        let Some(config) = record.and_then(|message| TopicConfig::parse(message.payload()).ok()) else {
+            return self.answer(&question, Answer::code(Code::NOT_FOUND), now, out);
+        };
         match errand {
             Errand::Show { selection, .. } => {
                 let answer = configuration(Code::CONTENT, &config, selection.as_ref());
+                let answer = Answer { max_age_secs: short_age_secs(ends_at, now), ..answer };
                 self.answer(&question, answer, now, out);
             }
             Errand::Update { id, changes, partial } => match config.update(changes, partial) {
                 Ok(config) => {
                     let answer = configuration(Code::CHANGED, &config, None);
-                    self.store(question, &id, config.to_bytes(None), answer, now, out);
+                    self.store(question, &id, Some(&config), answer, now, out);
                 }
                 Err(error) => self.answer(&question, bad(error), now, out),
             },
             Errand::Remove { id } => {
                 self.clear(config.topic_name(), now, out);
-                self.store(question, &id, Vec::new(), Answer::code(Code::DELETED), now, out);
+                self.store(question, &id, None, Answer::code(Code::DELETED), now, out);
             }
             Errand::Put { mut publication, .. } => {
                 if config.content_format().is_some_and(|format| publication.format != Some(format)) {
@@ -232,14 +241,15 @@ impl Conversation {
                     return self.answer(&question, Answer::text(Code::BAD_REQUEST, "empty"), now, out);
                 }
                 config.topic_name().clone_into(&mut publication.topic);
+                publication.ends_at = ends_at;
                 let errand = Errand::PutFirst { publication, initialized: config.is_initialized() };
                 self.run(question, Box::new(errand), now, out);
             }
             Errand::Get { .. } => match TopicFilter::parse(config.topic_name(), self.config.topic_limits) {
-                Ok(filter) => self.read(question, filter, config.is_initialized(), now, out),
+                Ok(filter) => self.read(question, filter, config.is_initialized(), ends_at, now, out),
                 Err(_) => self.answer(&question, Answer::code(Code::NOT_FOUND), now, out),
             },
-            Errand::Observe { options, .. } => self.observe_data(question, &config, options, now, out),
+            Errand::Observe { options, .. } => self.observe_data(question, &config, ends_at, options, now, out),
             Errand::Clear { id } => {
                 let answer = Answer::code(Code::DELETED);
                 if config.is_initialized() {
@@ -247,7 +257,7 @@ impl Conversation {
                     let config = TopicConfig::parse(b"\xa1\x09\xf4").and_then(|changes| config.update(changes, true));
                     if let Ok(config) = config {
                         self.clear(config.topic_name(), now, out);
-                        return self.store(question, &id, config.to_bytes(None), answer, now, out);
+                        return self.store(question, &id, Some(&config), answer, now, out);
                     }
                 }
                 let publication =
@@ -294,20 +304,26 @@ impl Conversation {
         let id = id_of(config.topic_name());
         let location = vec![self.pubsub_path().to_owned(), id.clone()];
         let answer = Answer { location, ..configuration(Code::CREATED, config, None) };
-        self.store(question, &id, config.to_bytes(None), answer, now, out);
+        self.store(question, &id, Some(config), answer, now, out);
     }
 
-    /// Keeps a configuration, or none, and then answers.
+    /// Keeps a configuration until it expires, or none, and then answers.
     fn store(
         &mut self,
         question: Question,
         id: &str,
-        payload: Vec<u8>,
+        config: Option<&TopicConfig>,
         answer: Answer,
         now: Instant,
         out: &mut Outbox,
     ) {
-        let publication = retained(record_topic(id), (!payload.is_empty()).then_some(TOPIC_CONFIG_FORMAT), payload);
+        let ends_at = config.map_or(Instant::NEVER, |config| config.ends_at(self.config.clock_unix_ms));
+        if ends_at <= now {
+            return self.answer(&question, bad(ConfigError::Past), now, out);
+        }
+        let payload = config.map(|config| config.to_bytes(None)).unwrap_or_default();
+        let record = retained(record_topic(id), config.map(|_| TOPIC_CONFIG_FORMAT), payload);
+        let publication = Publication { ends_at, ..record };
         let Some(message) = self.message(&publication, now) else {
             return self.answer(&question, Answer::code(Code::INTERNAL_SERVER_ERROR), now, out);
         };
@@ -327,6 +343,7 @@ impl Conversation {
         &mut self,
         question: Question,
         config: &TopicConfig,
+        ends_at: Instant,
         options: SubscriptionOptions,
         now: Instant,
         out: &mut Outbox,
@@ -341,6 +358,7 @@ impl Conversation {
             check_secs: config.observer_check_secs().unwrap_or(self.config.confirm_secs),
             is_topic_data: true,
             initialized: config.is_initialized(),
+            ends_at,
         };
         self.register(question, Box::new(registration), now, out);
     }
@@ -352,6 +370,7 @@ fn retained(topic: String, format: Option<u16>, payload: Vec<u8>) -> Publication
         qos: Qos::AtLeastOnce,
         retain: true,
         expiry_secs: None,
+        ends_at: Instant::NEVER,
         format,
         payload,
         condition: None,
@@ -359,7 +378,7 @@ fn retained(topic: String, format: Option<u16>, payload: Vec<u8>) -> Publication
     }
 }
 
-fn bad(error: crate::resources::ConfigError) -> Answer {
+fn bad(error: ConfigError) -> Answer {
     Answer::text(Code::BAD_REQUEST, error.text())
 }
 

@@ -27,10 +27,11 @@ impl Conversation {
         question: Question,
         filter: TopicFilter,
         initialized: bool,
+        ends_at: Instant,
         now: Instant,
         out: &mut Outbox,
     ) {
-        if let Some(token) = self.wait(question, Step::Read { initialized }, now, out) {
+        if let Some(token) = self.wait(question, Step::Read { initialized, ends_at }, now, out) {
             out.request(Request::ReadRetained { token, filter, count_max: 1 });
         }
     }
@@ -61,9 +62,9 @@ impl Conversation {
                 }
                 self.publish(question, publication, now, out);
             }
-            Step::Read { initialized } => {
+            Step::Read { initialized, ends_at } => {
                 let answer = match messages.pop() {
-                    Some(message) => representation(&question, message, now),
+                    Some(message) => representation(&question, message, ends_at, now),
                     None if initialized => Answer::code(Code::CONTENT),
                     None => Answer::code(Code::NOT_FOUND),
                 };
@@ -78,8 +79,8 @@ impl Conversation {
     }
 }
 
-/// A retained message as a representation of its topic, or 2.03 for one that the peer has, or 4.06 for one that it does not take.
-pub(super) fn representation(question: &Question, message: Message, now: Instant) -> Answer {
+/// A retained message as a representation of its topic, which ends at `ends_at`, or 2.03 for one that the peer has, or 4.06 for one that it does not take.
+pub(super) fn representation(question: &Question, message: Message, ends_at: Instant, now: Instant) -> Answer {
     let format = format_of(&message);
     if let (Some(accept), Some(format)) = (question.accept, format)
         && accept != format
@@ -87,7 +88,7 @@ pub(super) fn representation(question: &Question, message: Message, now: Instant
         return Answer::code(Code::NOT_ACCEPTABLE);
     }
     let etag = Some(entity_tag(format, message.payload()));
-    let max_age_secs = age_secs(&message, now);
+    let max_age_secs = age_secs(&message, ends_at, now);
     if etag.is_some_and(|etag| question.etags.contains(&etag)) {
         return Answer { etag, max_age_secs, ..Answer::code(Code::VALID) };
     }

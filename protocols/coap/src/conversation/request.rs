@@ -32,6 +32,8 @@ pub(super) struct Question {
     pub(super) accept: Option<u16>,
     /// Representations that the peer has.
     pub(super) etags: SmallVec<[[u8; 8]; 1]>,
+    /// The size of the whole answer is asked for (RFC 7959, section 4).
+    pub(super) wants_size: bool,
     /// Classes of answers that are not wanted (RFC 7967).
     pub(super) no_response: u8,
     /// The request was acknowledged alone.
@@ -72,6 +74,7 @@ impl Question {
             block2: None,
             accept: packet.uint(option::ACCEPT).and_then(|format| u16::try_from(format).ok()),
             etags: etags.collect(),
+            wants_size: packet.has(option::SIZE2),
             no_response: packet.uint(option::NO_RESPONSE).unwrap_or(0) as u8,
             acknowledged: false,
         }

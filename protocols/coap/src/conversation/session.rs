@@ -1,5 +1,5 @@
 use thingway_contract::{
-    ClientId, Connect, Connected, Credentials, Instant, Outbox, PublisherKey, Refusal, Request, TopicFilter,
+    ClientId, Connect, Connected, Credentials, Instant, Outbox, PublisherKey, Refusal, Request, Resumption, TopicFilter,
 };
 
 use super::{
@@ -38,7 +38,7 @@ struct Identity {
 #[derive(Debug)]
 struct Connection {
     client_id: ClientId,
-    token: u32,
+    token: u64,
     /// The token was sent to this peer's address, so its use shows that the peer receives there.
     given_here: bool,
 }
@@ -83,6 +83,12 @@ impl Conversation {
         self.connection().is_some()
     }
 
+    /// What the session is left with: the token goes on with it until the heartbeat would be missing.
+    pub(super) fn resumption(&self) -> Option<Resumption> {
+        let key = self.connection()?.token;
+        Some(Resumption { key, until: self.connection_deadline() })
+    }
+
     fn connection(&self) -> Option<&Connection> {
         match self.session.as_deref() {
             Some(Session { who: Who::Connection(connection), .. }) => Some(connection),
@@ -108,7 +114,7 @@ impl Conversation {
         if let Some(token) = query.token {
             let id = query.client_id.ok_or_else(|| Answer::text(Code::BAD_REQUEST, "missing clientid"))?;
             let bad = || Answer::text(Code::UNAUTHORIZED, "invalid token");
-            let token: u32 = token.parse().map_err(|_| bad())?;
+            let token: u64 = token.parse().map_err(|_| bad())?;
             return match self.connection().filter(|connection| &*connection.client_id == id) {
                 Some(known) if known.token == token => Ok(Who::Connection(Connection {
                     client_id: known.client_id.clone(),
@@ -157,7 +163,6 @@ impl Conversation {
             let Ok(client_id) = ClientId::new(client_id, self.config.client_id_bytes_max) else {
                 return self.answer(&question, Answer::text(Code::BAD_REQUEST, "bad clientid"), now, out);
             };
-            let token = connection_token(&self.config.secret, &client_id, self.endpoint.random() as u8);
             let credentials = Credentials {
                 username: query.username.map(Into::into),
                 password: query.password.map(bytes::Bytes::copy_from_slice),
@@ -168,7 +173,8 @@ impl Conversation {
                 credentials,
                 ..self.connect_as(Some(client_id.clone()))
             };
-            let who = Who::Connection(Connection { client_id, token, given_here: true });
+            // The token is made when the session is granted.
+            let who = Who::Connection(Connection { client_id, token: 0, given_here: true });
             return self.ask_for_session(question, who, connect, After::Opened, now, out);
         }
         if query.client_id.is_none() || query.token.is_none() {
@@ -202,9 +208,12 @@ impl Conversation {
                 ..self.connect_as(identity.client_id.clone())
             },
             // The token says that the session was granted before; it may only be gone.
-            Who::Connection(connection) => {
-                Connect { must_exist: true, keep_will: true, ..self.connect_as(Some(connection.client_id.clone())) }
-            }
+            Who::Connection(connection) => Connect {
+                must_exist: true,
+                resume_key: Some(connection.token),
+                keep_will: true,
+                ..self.connect_as(Some(connection.client_id.clone()))
+            },
         };
         self.ask_for_session(question, who, connect, after, now, out);
     }
@@ -214,6 +223,7 @@ impl Conversation {
             client_id,
             clean_start: false,
             must_exist: false,
+            resume_key: None,
             keep_will: false,
             session_expiry_secs: self.config.session_expiry_secs,
             credentials: Credentials::default(),
@@ -244,7 +254,12 @@ impl Conversation {
 
     pub(super) fn on_connected(&mut self, connected: Connected, now: Instant, out: &mut Outbox) {
         let Some(deciding) = self.deciding.take() else { return };
-        let Deciding { question, who, after, .. } = *deciding;
+        let Deciding { question, mut who, after, .. } = *deciding;
+        if let (Who::Connection(connection), After::Opened) = (&mut who, &after) {
+            // The random number depends on address and time alone, and connections may follow each other faster than the clock moves.
+            let nonce = self.endpoint.random() ^ connected.publisher.0;
+            connection.token = connection_token(&self.config.secret, &connection.client_id, nonce);
+        }
         self.session = Some(Box::new(Session { who, publisher: connected.publisher }));
         self.fate = Fate::Default;
         if let Some(parked) = connected.parked {
@@ -268,7 +283,7 @@ impl Conversation {
                 out.close();
             }
             After::Do(Task::Publish(publication)) => self.publish(question, publication, now, out),
-            After::Do(Task::Read(filter)) => self.read(question, filter, false, now, out),
+            After::Do(Task::Read(filter)) => self.read(question, filter, false, Instant::NEVER, now, out),
             After::Do(Task::Register(registration)) => self.register(question, registration, now, out),
             After::Do(Task::Errand(errand)) => self.run(question, errand, now, out),
         }
@@ -285,6 +300,7 @@ impl Conversation {
                 Refusal::BadCredentials | Refusal::NotAuthorized | Refusal::Banned | Refusal::BadAuthenticationMethod,
                 _,
             ) => Answer::text(Code::UNAUTHORIZED, "not authorized"),
+            (Refusal::ConnectionRateExceeded, _) => Answer::too_many("too many connections"),
             _ => Answer::code(Code::SERVICE_UNAVAILABLE),
         };
         self.answer(&deciding.question, answer, now, out);

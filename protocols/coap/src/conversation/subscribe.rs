@@ -13,8 +13,8 @@ use super::{
 use crate::{
     blockwise::Block,
     codec::Code,
-    observe::{Observation, next_sequence},
-    resources::Query,
+    observe::{Observation, RECORD, next_sequence},
+    resources::{Query, id_of, record_topic},
 };
 
 /// An observation to be registered.
@@ -29,6 +29,8 @@ pub(super) struct Registration {
     pub(super) is_topic_data: bool,
     /// An empty representation will do.
     pub(super) initialized: bool,
+    /// When the topic expires.
+    pub(super) ends_at: Instant,
 }
 
 impl Conversation {
@@ -62,6 +64,7 @@ impl Conversation {
             check_secs: self.config.confirm_secs,
             is_topic_data: false,
             initialized: false,
+            ends_at: Instant::NEVER,
         })))
     }
 
@@ -95,9 +98,18 @@ impl Conversation {
         if is_single {
             registration.options.retain_handling = RetainHandling::DoNotSend;
         }
-        let subscription = Subscription { filter: registration.filter.clone(), options: registration.options };
+        let mut subscriptions =
+            vec![Ok(Subscription { filter: registration.filter.clone(), options: registration.options })];
+        if registration.is_topic_data
+            && let Some(filter) = self.record_of(&registration.filter)
+        {
+            // What becomes of the configuration is told as well, beginning with the present one: it may have changed since it was read.
+            let id = registration.options.id | RECORD;
+            let options = SubscriptionOptions { qos: Qos::AtLeastOnce, id, ..SubscriptionOptions::default() };
+            subscriptions.push(Ok(Subscription { filter, options }));
+        }
         if let Some(token) = self.wait(question, Step::Subscribed(registration), now, out) {
-            out.request(Request::Subscribe { token, subscriptions: vec![Ok(subscription)] });
+            out.request(Request::Subscribe { token, subscriptions });
         }
     }
 
@@ -109,12 +121,11 @@ impl Conversation {
         out: &mut Outbox,
     ) {
         let Pending { question, step: Step::Subscribed(registration), .. } = pending else { return };
-        let refusal = match results.first() {
-            Some(Ok(_)) => None,
-            Some(Err(refusal)) => Some(*refusal),
-            None => Some(SubscribeRefusal::Failed),
-        };
-        if let Some(refusal) = refusal {
+        let refused = results.iter().find_map(|result| result.as_ref().err().copied());
+        if let Some(refusal) = refused.or(results.is_empty().then_some(SubscribeRefusal::Failed)) {
+            if results.first().is_some_and(Result::is_ok) {
+                self.unsubscribe_if_last(&registration.filter, registration.is_topic_data, out);
+            }
             return self.answer(&question, refusal_answer(refusal), now, out);
         }
         let observations = self.observations.get_or_insert_default();
@@ -136,10 +147,11 @@ impl Conversation {
             proven: self.validated,
             check_secs: registration.check_secs.min(86_400),
             ends_when_empty: registration.is_topic_data,
+            ends_at: registration.ends_at,
         });
         if let Some(replaced) = replaced {
             self.drop_notifications(replaced.serial);
-            self.unsubscribe_if_last(&replaced, out);
+            self.unsubscribe_if_last(&replaced.filter, replaced.ends_when_empty, out);
         }
         if registration.reads_first || registration.is_topic_data {
             let step = Step::FirstRead { serial, initialized: registration.initialized || !registration.is_topic_data };
@@ -162,10 +174,11 @@ impl Conversation {
         out: &mut Outbox,
     ) {
         let observation = self.observations.as_mut().and_then(|observations| observations.get_mut(serial));
+        let ends_at = observation.as_ref().map_or(Instant::NEVER, |observation| observation.ends_at);
         let observe = observation.map(|observation| observation.sequence);
         let answer = match message {
             Some(message) => {
-                let mut answer = representation(&question, message, now);
+                let mut answer = representation(&question, message, ends_at, now);
                 answer.observe = observe;
                 answer
             }
@@ -185,7 +198,7 @@ impl Conversation {
         let removed = self.observations.as_mut().and_then(|observations| observations.remove_token(token));
         if let Some(removed) = removed {
             self.drop_notifications(removed.serial);
-            self.unsubscribe_if_last(&removed, out);
+            self.unsubscribe_if_last(&removed.filter, removed.ends_when_empty, out);
         }
     }
 
@@ -194,15 +207,27 @@ impl Conversation {
         let removed = self.observations.as_mut().and_then(|observations| observations.remove(serial));
         if let Some(removed) = removed {
             self.drop_notifications(removed.serial);
-            self.unsubscribe_if_last(&removed, out);
+            self.unsubscribe_if_last(&removed.filter, removed.ends_when_empty, out);
         }
     }
 
-    fn unsubscribe_if_last(&mut self, removed: &Observation, out: &mut Outbox) {
-        let mut others = self.observations.iter().flat_map(|observations| observations.iter());
-        if others.any(|other| other.filter == removed.filter) {
-            return;
+    /// Ends the subscriptions to a filter, and to the configuration behind a topic-data resource, unless another observation has them.
+    fn unsubscribe_if_last(&mut self, filter: &TopicFilter, is_topic_data: bool, out: &mut Outbox) {
+        let others = || self.observations.iter().flat_map(|all| all.iter()).filter(|other| other.filter == *filter);
+        let mut filters = Vec::new();
+        if others().next().is_none() {
+            filters.push(Ok(filter.clone()));
         }
-        out.request(Request::Unsubscribe { token: Token::NONE, filters: vec![Ok(removed.filter.clone())] });
+        if is_topic_data && !others().any(|other| other.ends_when_empty) {
+            filters.extend(self.record_of(filter).map(Ok));
+        }
+        if !filters.is_empty() {
+            out.request(Request::Unsubscribe { token: Token::NONE, filters });
+        }
+    }
+
+    /// Where the configuration of a topic is kept.
+    fn record_of(&self, topic: &TopicFilter) -> Option<TopicFilter> {
+        TopicFilter::parse(&record_topic(&id_of(topic.filter())), self.config.topic_limits).ok()
     }
 }

@@ -41,7 +41,13 @@ pub struct Observation {
     pub check_secs: u32,
     /// An empty payload ends it with 4.04, as the topic-data resources of the publish/subscribe draft have it.
     pub ends_when_empty: bool,
+    /// When it ends with 4.04, because the topic expires.
+    pub ends_at: Instant,
 }
+
+/// Added to the identifier of a topic-data resource's subscription in that of the subscription to its configuration. Identifiers have 28 bits (MQTT 5.0,
+/// section 3.8.2.1.2), of which this is the highest.
+pub const RECORD: u32 = 1 << 27;
 
 impl Observation {
     /// True when the next notification must be acknowledged (RFC 7641, section 4.5): the last such is too long ago, or too many went out since.
@@ -73,13 +79,17 @@ impl Observations {
         self.last_serial
     }
 
-    /// The subscription identifier for a filter: that of the others with the same filter, or one that was never used.
+    /// The subscription identifier for a filter: that of the others with the same filter, or one that was not used for long.
     pub fn id_for(&mut self, filter: &TopicFilter) -> u32 {
         if let Some(same) = self.list.iter().find(|other| other.filter == *filter) {
             return same.options.id;
         }
-        self.last_id = self.last_id % (u32::MAX / 2) + 1;
-        self.last_id
+        loop {
+            self.last_id = self.last_id % (RECORD - 1) + 1;
+            if self.list.iter().all(|other| other.options.id != self.last_id) {
+                return self.last_id;
+            }
+        }
     }
 
     /// Adds an observation; one with the same token makes room and is given back (RFC 7641, section 4.1).
@@ -97,6 +107,11 @@ impl Observations {
     /// The serial numbers of those that a delivery with these identifiers is for.
     pub fn targets(&self, ids: &[u32]) -> SmallVec<[u32; 4]> {
         self.list.iter().filter(|entry| ids.contains(&entry.options.id)).map(|entry| entry.serial).collect()
+    }
+
+    /// When the first of them ends.
+    pub fn ends_at(&self) -> Instant {
+        self.list.iter().map(|observation| observation.ends_at).min().unwrap_or(Instant::NEVER)
     }
 
     /// The observation with a token.

@@ -36,10 +36,23 @@ pub(crate) fn entity_tag(format: Option<u16>, body: &[u8]) -> [u8; 8] {
     keyed(&PUBLIC_KEY, &[&format, body]).to_be_bytes()
 }
 
-/// Max-Age (RFC 7252, section 5.10.5): the seconds that are left until a message expires. One that does not gets no option, which is 60 s to caches.
-pub(crate) fn age_secs(message: &Message, now: Instant) -> Option<u32> {
+/// What Max-Age is to caches when it is not there (RFC 7252, section 5.10.5).
+const DEFAULT_AGE_SECS: u32 = 60;
+
+/// Max-Age (RFC 7252, section 5.10.5): the seconds that are left until a message expires. One that does not get older than its topic, which ends at
+/// `ends_at`, gets no option unless there is less left than that means.
+pub(crate) fn age_secs(message: &Message, ends_at: Instant, now: Instant) -> Option<u32> {
     let expires_at = message.head().expires_at;
-    (!expires_at.is_never()).then(|| u32::try_from(expires_at.since(now).as_secs()).unwrap_or(u32::MAX))
+    if expires_at < ends_at { Some(secs_until(expires_at, now)) } else { short_age_secs(ends_at, now) }
+}
+
+/// Max-Age of what ends at `ends_at`, and may change before: nothing if there is more left than no option means.
+pub(crate) fn short_age_secs(ends_at: Instant, now: Instant) -> Option<u32> {
+    Some(secs_until(ends_at, now)).filter(|secs| *secs < DEFAULT_AGE_SECS)
+}
+
+fn secs_until(at: Instant, now: Instant) -> u32 {
+    u32::try_from(at.since(now).as_secs()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -67,9 +80,12 @@ mod tests {
         properties.push(Property::PayloadFormatIndicator(true));
         let message = Message::new(MessageHead::default(), topic, properties.as_properties(), b"x");
         assert_eq!(format_of(&message), Some(0));
-        assert_eq!(age_secs(&message, Instant::ZERO), None);
+        assert_eq!(age_secs(&message, Instant::NEVER, Instant::ZERO), None);
         let head = MessageHead { expires_at: Instant::ZERO.plus_secs(9), ..MessageHead::default() };
-        assert_eq!(age_secs(&message.with_head(head), Instant::from_millis(1500)), Some(7));
+        let message = message.with_head(head);
+        assert_eq!(age_secs(&message, Instant::NEVER, Instant::from_millis(1500)), Some(7));
+        assert_eq!(age_secs(&message, Instant::ZERO.plus_secs(8), Instant::from_millis(1500)), Some(6));
+        assert_eq!(short_age_secs(Instant::ZERO.plus_secs(60), Instant::ZERO), None);
         assert_ne!(entity_tag(None, b"x"), entity_tag(Some(0), b"x"));
     }
 }

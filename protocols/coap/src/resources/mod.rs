@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `path` | which resource a path names, and which topic |
 //! | `query` | parameters in the query |
+//! | `date` | dates as texts |
 //! | `content` | messages as representations: format, entity tag, age |
 //! | `links` | link format and its filters (RFC 6690) |
 //! | `cbor` | the little CBOR that topic configurations need |
@@ -12,13 +13,14 @@
 
 mod cbor;
 mod content;
+mod date;
 mod links;
 mod path;
 mod query;
 mod secret;
 mod topic_config;
 
-pub(crate) use content::{age_secs, entity_tag, format_of, properties_of};
+pub(crate) use content::{age_secs, entity_tag, format_of, properties_of, short_age_secs};
 pub(crate) use links::{Link, Links};
 pub(crate) use path::Resource;
 pub(crate) use query::Query;

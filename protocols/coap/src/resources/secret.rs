@@ -2,19 +2,23 @@ use thingway_contract::{Instant, Peer};
 
 use crate::hash::keyed;
 
-/// The token of a connection: a number of 32 bits, of which four tell connections of the same client apart and 28 prove, to any conversation of a
-/// gateway with the same secret, that the gateway gave it to this client.
+/// Bits of a token that tell connections of the same client apart.
+const NONCE_BITS: u32 = 21;
+
+/// The token of a connection: a number below 2^53, so that clients which take it for a number keep it whole. EMQX's has 32 bits, too few to withstand
+/// guessing.
 ///
-/// That is what EMQX's form has room for. Whoever must withstand guessing at line rate needs DTLS.
-pub(crate) fn connection_token(secret: &[u8; 16], client_id: &str, nonce: u8) -> u32 {
-    let nonce = nonce & 0x0f;
-    let proof = keyed(secret, &[b"connection", client_id.as_bytes(), &[nonce]]) as u32;
-    u32::from(nonce) << 28 | proof & 0x0fff_ffff
+/// The low 32 bits prove, to any conversation of a gateway with the same secret, that the gateway gave it to this client: whoever only guesses takes nobody's
+/// session away. Whether it is that of the connection which the session was left by, the session knows ([`thingway_contract::Resumption`]).
+pub(crate) fn connection_token(secret: &[u8; 16], client_id: &str, nonce: u64) -> u64 {
+    let nonce = nonce & ((1 << NONCE_BITS) - 1);
+    let proof = keyed(secret, &[b"connection", client_id.as_bytes(), &nonce.to_be_bytes()]) as u32;
+    nonce << 32 | u64::from(proof)
 }
 
 /// True when the gateway gave this token to this client.
-pub(crate) fn is_token_valid(secret: &[u8; 16], client_id: &str, token: u32) -> bool {
-    connection_token(secret, client_id, (token >> 28) as u8) == token
+pub(crate) fn is_token_valid(secret: &[u8; 16], client_id: &str, token: u64) -> bool {
+    connection_token(secret, client_id, token >> 32) == token
 }
 
 /// What stands for a peer's address in Echo values and seeds.
@@ -48,11 +52,12 @@ mod tests {
     #[test]
     fn tokens_are_the_clients_and_the_secrets() {
         let (secret, other) = ([1; 16], [2; 16]);
-        let token = connection_token(&secret, "c", 0xf7);
-        assert_eq!(token >> 28, 7);
+        let token = connection_token(&secret, "c", u64::MAX);
+        assert!(token < 1 << 53 && token >> 32 == 0x1f_ffff);
         assert!(is_token_valid(&secret, "c", token));
         assert!(!is_token_valid(&secret, "d", token) && !is_token_valid(&other, "c", token));
-        assert!((0..32).all(|bit| !is_token_valid(&secret, "c", token ^ 1 << bit)));
+        assert!((0..64).all(|bit| !is_token_valid(&secret, "c", token ^ 1 << bit)));
+        assert_ne!(connection_token(&secret, "c", 1), connection_token(&secret, "c", 2));
     }
 
     #[test]

@@ -1,6 +1,9 @@
-use thingway_contract::{Topic, TopicLimits};
+use thingway_contract::{Instant, Topic, TopicLimits};
 
-use super::cbor::{self, Value};
+use super::{
+    cbor::{self, Value},
+    date::unix_ms,
+};
 use crate::hash::{PUBLIC_KEY, keyed};
 
 /// The Content-Format of configurations, `application/core-pubsub+cbor`: the number that the draft asks for.
@@ -10,7 +13,11 @@ const TOPIC_NAME: u8 = 0;
 const TOPIC_DATA: u8 = 1;
 const RESOURCE_TYPE: u8 = 2;
 const TOPIC_CONTENT_FORMAT: u8 = 3;
+const TOPIC_TYPE: u8 = 4;
+const EXPIRATION_DATE: u8 = 5;
+const MAX_SUBSCRIBERS: u8 = 6;
 const OBSERVER_CHECK: u8 = 7;
+const TOPIC_HISTORY: u8 = 8;
 const INITIALIZE: u8 = 9;
 const CONF_FILTER: u8 = 10;
 
@@ -40,6 +47,8 @@ pub(crate) enum ConfigError {
     Missing,
     /// A parameter that may not change would.
     Immutable,
+    /// The expiration date has passed.
+    Past,
 }
 
 impl ConfigError {
@@ -49,14 +58,16 @@ impl ConfigError {
             Self::Parameter => "bad parameter",
             Self::Missing => "topic-name and resource-type are needed",
             Self::Immutable => "topic-name, topic-data and resource-type cannot change",
+            Self::Past => "expiration-date has passed",
         }
     }
 }
 
 /// The configuration of a topic, which is also what is stored of it: parameters in the order of their numbers.
 ///
-/// `topic-name` is the topic on the bus, a `/` in it separating levels. `topic-content-format`, `observer-check` and `initialize` have an effect here;
-/// the others are kept for whoever reads them.
+/// `topic-name` is the topic on the bus, a `/` in it separating levels. `topic-content-format`, `expiration-date`, `observer-check` and `initialize` have an
+/// effect here, and `topic-type` is kept for whoever reads it. `max-subscribers` and `topic-history` are not served: they are left out of what is created,
+/// so that the answer tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicConfig(Vec<(u8, Value)>);
 
@@ -68,10 +79,12 @@ impl TopicConfig {
         for (key, value) in entries {
             let key = number_of(&key).ok_or(ConfigError::Parameter)?;
             let is_valid = match (key, &value) {
-                (TOPIC_NAME | TOPIC_DATA | RESOURCE_TYPE, Value::Text(_)) | (4 | 5, Value::Text(_)) => true,
+                (TOPIC_NAME | TOPIC_DATA | RESOURCE_TYPE | TOPIC_TYPE, Value::Text(_)) => true,
+                (EXPIRATION_DATE, Value::Text(date)) => unix_ms(date).is_some(),
                 (TOPIC_CONTENT_FORMAT, Value::Uint(number)) => *number <= u64::from(u16::MAX),
                 (OBSERVER_CHECK, Value::Uint(secs)) => *secs > 0,
-                (6 | 8, Value::Uint(_)) | (INITIALIZE, Value::Bool(_)) | (CONF_FILTER, Value::List(_)) => true,
+                (MAX_SUBSCRIBERS | TOPIC_HISTORY, Value::Uint(_)) => true,
+                (INITIALIZE, Value::Bool(_)) | (CONF_FILTER, Value::List(_)) => true,
                 _ => false,
             };
             if !is_valid || parameters.iter().any(|(other, _)| *other == key) {
@@ -97,6 +110,7 @@ impl TopicConfig {
             return Err(ConfigError::Parameter);
         }
         config.set(TOPIC_DATA, Value::Text(data));
+        config.0.retain(|(key, _)| is_served(*key));
         Ok(config)
     }
 
@@ -115,7 +129,9 @@ impl TopicConfig {
                 }
                 continue;
             }
-            config.set(key, value);
+            if is_served(key) {
+                config.set(key, value);
+            }
         }
         Ok(config)
     }
@@ -160,6 +176,14 @@ impl TopicConfig {
         }
     }
 
+    /// When the topic expires, on a clock whose beginning was so many milliseconds after that of 1970.
+    pub(crate) fn ends_at(&self, clock_unix_ms: u64) -> Instant {
+        let date = self.text(EXPIRATION_DATE).and_then(unix_ms);
+        date.map_or(Instant::NEVER, |date| {
+            Instant::from_millis(u64::try_from(date).unwrap_or(0).saturating_sub(clock_unix_ms))
+        })
+    }
+
     /// Seconds after which a notification must be acknowledged.
     pub(crate) fn observer_check_secs(&self) -> Option<u32> {
         match self.get(OBSERVER_CHECK) {
@@ -198,6 +222,11 @@ impl Selection {
             _ => Err(ConfigError::Parameter),
         }
     }
+}
+
+/// Parameters that no gateway can promise: subscribers are counted by no one place, and past representations are kept nowhere.
+const fn is_served(key: u8) -> bool {
+    !matches!(key, MAX_SUBSCRIBERS | TOPIC_HISTORY)
 }
 
 fn number_of(key: &Value) -> Option<u8> {
@@ -259,9 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_served_is_left_out() {
+        let limits = TopicLimits::default();
+        let all = b"\xa5\0\x61a\x02\x6ccore.ps.data\x05\x741970-01-01T00:00:10Z\x06\x05\x08\x05";
+        let config = TopicConfig::create(all, "pubsub", limits).expect("valid");
+        assert_eq!(config.0.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [0, 1, 2, 5]);
+        assert_eq!(config.ends_at(4000), Instant::from_millis(6000));
+        assert_eq!((config.ends_at(10_001), created().ends_at(0)), (Instant::ZERO, Instant::NEVER));
+        let changes = TopicConfig::parse(b"\xa2\x06\x05\x08\x05").expect("valid");
+        assert_eq!(config.update(changes, true), Ok(config));
+        assert_eq!(TopicConfig::parse(b"\xa1\x05\x64soon"), Err(ConfigError::Parameter));
+    }
+
+    #[test]
     fn put_overwrites_and_ipatch_merges() {
         let config = created();
-        let changes = TopicConfig::parse(b"\xa1\x06\x05").expect("valid");
+        let changes = TopicConfig::parse(b"\xa1\x07\x05").expect("valid");
         assert_eq!(config.update(changes.clone(), true).expect("valid").content_format(), Some(50));
         let put = config.update(changes, false).expect("valid");
         assert_eq!((put.content_format(), put.topic_name()), (None, "a/b"));

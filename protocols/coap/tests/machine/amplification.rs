@@ -1,13 +1,13 @@
 use thingway_coap::{
     Amplification, Config,
     blockwise::Block,
-    codec::{Code, Kind, option},
+    codec::{Code, Kind, Packet, option},
 };
 use thingway_contract::Qos;
 
 use crate::{
     gateway::Gateway,
-    support::{Client, get, last_to, message, retained, with, with_uint},
+    support::{Client, drain_to, get, last_to, message, retained, with, with_uint},
 };
 
 fn gateway(amplification: Amplification) -> Gateway {
@@ -78,8 +78,27 @@ fn rfc7641_7_one_small_notification_goes_to_an_observer_that_was_never_heard_of(
     assert_eq!(gateway.sent.len(), 1);
     assert!(gateway.sent[0].1.len() <= 136);
     let notification = last_to(&mut gateway, 1);
-    assert_eq!(notification.kind(), Kind::Confirmable);
+    assert_eq!((notification.kind(), notification.has(option::ECHO)), (Kind::Confirmable, false));
     client.reset(&mut gateway, &notification);
     gateway.pass_ms(1000);
     assert!(gateway.sent.is_empty() && gateway.filters().is_empty());
+}
+
+#[test]
+fn rfc9175_2_4_an_echo_option_is_never_in_a_message_that_is_sent_again() {
+    for amplification in [Amplification::Blocks, Amplification::Echo] {
+        let mut gateway = gateway(amplification);
+        let mut client = Client::new(1);
+        client.send(&mut gateway, get("ps/nothing"));
+        gateway.delaying = true;
+        assert!(client.send_all(&mut gateway, get("ps/a")).is_empty());
+        gateway.pass_ms(1000);
+        assert_eq!(last_to(&mut gateway, 1).code(), Code::EMPTY, "acknowledged alone");
+        gateway.answer_delayed();
+        gateway.pass_ms(100_000);
+        let sent = drain_to(&mut gateway, 1);
+        let kinds: Vec<Kind> = sent.iter().map(Packet::kind).collect();
+        assert_eq!(kinds, [Kind::NonConfirmable]);
+        assert!(sent[0].has(option::ECHO));
+    }
 }

@@ -7,7 +7,7 @@ use thingway_contract::Qos;
 
 use crate::{
     gateway::Gateway,
-    support::{Client, drain_to, get, last_to, message, put, request, retained, with, with_uint},
+    support::{Client, drain_to, get, last_to, message, put, request, retained, with, with_token, with_uint},
 };
 
 fn body(bytes: usize) -> Vec<u8> {
@@ -205,4 +205,41 @@ fn after_an_upload_nothing_is_left_behind() {
     assert_eq!(client.send(&mut gateway, upload("ps/a", 1, false, &[1; 16])).code(), Code::CHANGED);
     gateway.pass_ms(247_000);
     assert!(gateway.machine(1).is_none());
+}
+
+#[test]
+fn rfc7959_4_the_size_is_told_to_who_asks() {
+    let (mut gateway, mut client) = pair(Config::default());
+    gateway.publish(retained("a", &body(3000), None));
+    let ask = |packet: Packet| with_uint(packet, option::SIZE2, 0);
+    let first = client.send(&mut gateway, ask(get("ps/a")));
+    assert_eq!((first.uint(option::SIZE2), first.payload().len()), (Some(3000), 1024));
+    assert_eq!(client.send(&mut gateway, get("ps/a")).uint(option::SIZE2), None);
+    let second = ask(with_uint(get("ps/a"), option::BLOCK2, block(1, false, 6)));
+    assert_eq!(client.send(&mut gateway, second).uint(option::SIZE2), Some(3000));
+    gateway.publish(retained("a", b"small", None));
+    let whole = client.send(&mut gateway, ask(get("ps/a")));
+    assert_eq!((whole.uint(option::SIZE2), whole.payload()), (None, &b"small"[..]), "what comes whole needs no size");
+}
+
+#[test]
+fn rfc7959_4_the_size_has_room_within_the_bound_of_unproven_addresses() {
+    for size in [65_536, 200, 100] {
+        let mut gateway = Gateway::new(Config::default());
+        gateway.publish(retained("a", &vec![1; size], Some("application/octet-stream")));
+        for exponent in 0..=6 {
+            let asked = with_uint(get("ps/a"), option::BLOCK2, block(0, false, exponent));
+            let asked = with_token(with_uint(asked, option::SIZE2, 0), b"12345678");
+            let answer = Client::new(1).send(&mut gateway, asked);
+            assert_eq!((answer.code(), answer.uint(option::SIZE2)), (Code::CONTENT, Some(size as u32)));
+        }
+        for padding in 20..400 {
+            let asked = with(with_uint(get("ps/a"), option::SIZE2, 0), 65_000, &vec![0; padding]);
+            let bytes = asked.to_bytes().len();
+            gateway.sent.clear();
+            Client::new(2).send(&mut gateway, asked);
+            let sent = gateway.sent[0].1.len();
+            assert!(sent <= 136.max(3 * bytes), "{sent} bytes for {bytes}");
+        }
+    }
 }

@@ -2,7 +2,7 @@ use thingway_coap::{
     CoapFault, Config,
     codec::{Code, Packet, option},
 };
-use thingway_contract::{Qos, Refusal, Standing};
+use thingway_contract::{CloseReason, Qos, Refusal, Standing};
 
 use crate::{
     gateway::Gateway,
@@ -17,7 +17,7 @@ fn open(gateway: &mut Gateway, client: &mut Client, id: &str) -> String {
     let answer = client.send(gateway, post(&format!("mqtt/connection?clientid={id}&username=u&password=p"), b""));
     assert_eq!(answer.code(), Code::CREATED);
     let token = String::from_utf8(answer.payload().to_vec()).expect("text");
-    token.parse::<u32>().expect("a number of 32 bits");
+    assert!(token.parse::<u64>().expect("a number") < 1 << 53);
     token
 }
 
@@ -66,6 +66,7 @@ fn emqx_errors_of_connections() {
         (Refusal::NotAuthorized, Code::UNAUTHORIZED),
         (Refusal::ClientIdRejected, Code::BAD_REQUEST),
         (Refusal::Busy, Code::SERVICE_UNAVAILABLE),
+        (Refusal::ConnectionRateExceeded, Code::TOO_MANY_REQUESTS),
     ] {
         gateway.bus.refusal = Some(refusal);
         assert_eq!(client.send(&mut gateway, post("mqtt/connection?c=c1&u=u&p=p", b"")).code(), expected);
@@ -121,8 +122,8 @@ fn a_wrong_token_takes_nothing_over() {
     let (mut home, mut away) = (Client::new(1), Client::new(2));
     let token = open(&mut gateway, &mut home, "c1");
     let other = open(&mut gateway, &mut Client::new(3), "c2");
-    let wrong = (token.parse::<u32>().expect("a number") ^ 1).to_string();
-    for token in [&other, &wrong, &String::from("4294967296")] {
+    let wrong = (token.parse::<u64>().expect("a number") ^ 1).to_string();
+    for token in [&other, &wrong, &String::from("9007199254740992")] {
         let answer = away.send(&mut gateway, put(&format!("ps/b?c=c1&t={token}"), b"x"));
         assert_eq!(answer.code(), Code::UNAUTHORIZED);
     }
@@ -182,4 +183,81 @@ fn an_open_connection_is_not_lost_by_a_request_without_its_token() {
     assert_eq!(client.send(&mut gateway, put(&format!("ps/a?c=c1&t={token}"), b"x")).code(), Code::CHANGED);
     let cancel = with_uint(with_token(get("ps/a"), b"zz"), option::OBSERVE, 1);
     assert_eq!(client.send(&mut gateway, cancel).code(), Code::NO_CONTENT);
+}
+
+fn kept_gateway() -> Gateway {
+    Gateway::new(Config { connection_required: true, session_expiry_secs: 600, ..Config::default() })
+}
+
+fn heartbeat(id: &str, token: &str) -> Packet {
+    request(Code::PUT, &format!("mqtt/connection?c={id}&t={token}"))
+}
+
+#[test]
+fn a_token_ends_with_its_connection_though_the_session_stays() {
+    let mut gateway = kept_gateway();
+    let (mut home, mut away) = (Client::new(1), Client::new(2));
+    let first = open(&mut gateway, &mut home, "c1");
+    home.observe(&mut gateway, &format!("ps/a?c=c1&t={first}"), b"obs");
+    gateway.pass_ms(45_000);
+    assert_eq!(gateway.faults, [CoapFault::HeartbeatLost]);
+    assert!(gateway.has_session("c1") && gateway.filters() == ["a"]);
+    for client in [&mut home, &mut away] {
+        assert_eq!(client.send(&mut gateway, heartbeat("c1", &first)).code(), Code::UNAUTHORIZED);
+    }
+    let second = open(&mut gateway, &mut home, "c1");
+    assert!(first != second && gateway.filters() == ["a"], "the session goes on with the credentials");
+    assert_eq!(away.send(&mut gateway, heartbeat("c1", &first)).code(), Code::UNAUTHORIZED);
+    assert_eq!(home.send(&mut gateway, heartbeat("c1", &second)).code(), Code::CHANGED);
+    assert_eq!(away.send(&mut gateway, heartbeat("c1", &second)).code(), Code::CHANGED, "to another address");
+    gateway.close(2, &CloseReason::Administrative);
+    assert!(gateway.has_session("c1"));
+    assert_eq!(home.send(&mut gateway, heartbeat("c1", &second)).code(), Code::UNAUTHORIZED);
+}
+
+#[test]
+fn the_token_of_a_closed_connection_resumes_no_other_of_its_name() {
+    let mut gateway = kept_gateway();
+    let (mut home, mut away) = (Client::new(1), Client::new(2));
+    let close = |token: &str| request(Code::DELETE, &format!("mqtt/connection?c=c1&t={token}"));
+    let first = open(&mut gateway, &mut home, "c1");
+    assert_eq!(home.send(&mut gateway, close(&first)).code(), Code::DELETED);
+    let second = open(&mut gateway, &mut home, "c1");
+    home.observe(&mut gateway, &format!("ps/a?c=c1&t={second}"), b"obs");
+    gateway.publish(message("a", b"kept", Qos::AtLeastOnce));
+    // Nobody acknowledges, nobody sends: the session is left.
+    gateway.pass_ms(44_000);
+    assert_eq!(away.send(&mut gateway, heartbeat("c1", &first)).code(), Code::UNAUTHORIZED);
+    assert_eq!(away.send(&mut gateway, close(&first)).code(), Code::DELETED, "as it is");
+    assert!(gateway.has_session("c1") && gateway.filters() == ["a"]);
+    let answers = away.send_all(&mut gateway, heartbeat("c1", &second));
+    let codes: Vec<Code> = answers.iter().map(Packet::code).collect();
+    assert!(codes.contains(&Code::CHANGED), "{codes:?}");
+    assert!(answers.iter().any(|packet| packet.payload() == b"kept"));
+}
+
+#[test]
+fn a_token_cannot_outlive_the_heartbeat_without_a_conversation() {
+    let mut gateway = kept_gateway();
+    let (mut client, mut other) = (Client::new(1), Client::new(2));
+    let token = open(&mut gateway, &mut client, "c1");
+    // Another connection is opened from the address; the first is left with its session.
+    open(&mut gateway, &mut client, "c2");
+    gateway.pass_ms(44_000);
+    assert_eq!(other.send(&mut gateway, heartbeat("c1", &token)).code(), Code::CHANGED);
+    open(&mut gateway, &mut other, "c3");
+    gateway.pass_ms(45_000);
+    assert_eq!(other.send(&mut gateway, heartbeat("c1", &token)).code(), Code::UNAUTHORIZED);
+    assert!(gateway.has_session("c1"));
+}
+
+#[test]
+fn a_token_takes_no_session_that_was_left_without_one() {
+    let mut gateway = kept_gateway();
+    let (mut client, mut other) = (Client::new(1), Client::new(2));
+    let token = open(&mut gateway, &mut client, "c1");
+    client.send(&mut gateway, request(Code::DELETE, &format!("mqtt/connection?c=c1&t={token}")));
+    gateway.leave_session("c1", 77);
+    assert_eq!(other.send(&mut gateway, heartbeat("c1", &token)).code(), Code::UNAUTHORIZED);
+    assert_eq!(gateway.session_expiry_secs("c1"), Some(77), "as another protocol left it");
 }

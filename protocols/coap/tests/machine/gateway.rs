@@ -34,6 +34,8 @@ pub struct Bus {
     pub connects: usize,
     /// What the next Connects get.
     pub refusal: Option<Refusal>,
+    /// Nothing more may be published.
+    pub is_full: bool,
     /// Topics and filters that nobody may use.
     pub forbidden: Vec<String>,
     sessions: BTreeMap<String, Session>,
@@ -87,6 +89,15 @@ impl Gateway {
 
     pub fn has_session(&self, client_id: &str) -> bool {
         self.bus.sessions.contains_key(client_id)
+    }
+
+    /// A session as a conversation of another protocol leaves it.
+    pub fn leave_session(&mut self, client_id: &str, expiry_secs: u32) {
+        self.bus.sessions.insert(client_id.into(), Session { expiry_secs, ..Session::default() });
+    }
+
+    pub fn session_expiry_secs(&self, client_id: &str) -> Option<u32> {
+        self.bus.sessions.get(client_id).map(|session| session.expiry_secs)
     }
 
     /// Filters that all sessions together subscribe to.
@@ -226,13 +237,17 @@ impl Gateway {
                 let key = session.and_then(|name| self.bus.sessions.get(&name)).map(|session| session.key);
                 let key = key.expect("nothing is asked without a session");
                 let forbidden = self.bus.forbidden.contains(&message.topic().to_owned());
-                if !forbidden {
+                if !forbidden && !self.bus.is_full {
                     self.route(message, key);
                 }
                 if token == Token::NONE {
                     return;
                 }
-                let outcome = if forbidden { PublishOutcome::NotAuthorized } else { PublishOutcome::Accepted };
+                let outcome = match (forbidden, self.bus.is_full) {
+                    (true, _) => PublishOutcome::NotAuthorized,
+                    (false, true) => PublishOutcome::QuotaExceeded,
+                    (false, false) => PublishOutcome::Accepted,
+                };
                 Reply::Published { token, outcome }
             }
             Request::Subscribe { token, subscriptions } => {
@@ -277,6 +292,7 @@ impl Gateway {
         let name =
             connect.client_id.as_ref().map_or_else(|| format!("assigned-{}", self.bus.connects), ToString::to_string);
         let (clean, must_exist, expiry_secs) = (connect.clean_start, connect.must_exist, connect.session_expiry_secs);
+        let resume_key = connect.resume_key;
         self.bus.connect = Some(connect);
         if let Some(refusal) = self.bus.refusal.clone() {
             return Reply::Refused(refusal);
@@ -289,6 +305,10 @@ impl Gateway {
                 machine.close(&CloseReason::TakenOver, now, out);
                 Ok(())
             });
+        }
+        let left = self.bus.sessions.get(&name).and_then(|session| session.parked.as_ref());
+        if must_exist && !left.map_or(resume_key.is_none(), |left| left.is_resumed_by(resume_key, self.now)) {
+            return Reply::Refused(Refusal::NoSession);
         }
         if clean {
             self.bus.sessions.remove(&name);
@@ -321,6 +341,7 @@ impl Gateway {
         subscription: Result<Subscription, SubscribeRefusal>,
     ) -> Result<Qos, SubscribeRefusal> {
         let subscription = subscription?;
+        assert!(subscription.options.id < 1 << 28, "a subscription identifier has 28 bits");
         if self.bus.forbidden.contains(&subscription.filter.to_string()) {
             return Err(SubscribeRefusal::NotAuthorized);
         }

@@ -112,3 +112,34 @@ fn rfc7252_5_10_8_1_if_match_publishes_only_over_what_the_peer_knows() {
     assert_eq!(client.send(&mut gateway, known).code(), Code::PRECONDITION_FAILED);
     assert_eq!(client.send(&mut gateway, any).code(), Code::CHANGED);
 }
+
+#[test]
+fn rfc8516_who_is_too_fast_is_told_when_to_try_again() {
+    let mut gateway = gateway();
+    let mut client = Client::new(1);
+    let created = client.send(&mut gateway, post("pubsub", b"\xa2\0\x61a\x02\x6ccore.ps.data"));
+    let id = created.options(option::LOCATION_PATH).nth(1).expect("an identifier");
+    let data = format!("pubsub/data/{}", std::str::from_utf8(id).expect("text"));
+    gateway.bus.is_full = true;
+    for packet in [put("ps/a", b"x"), post("ps/a", b"x"), put(&data, b"x")] {
+        let answer = client.send(&mut gateway, packet);
+        assert_eq!((answer.code(), answer.uint(option::MAX_AGE)), (Code::TOO_MANY_REQUESTS, Some(1)));
+    }
+    gateway.bus.is_full = false;
+    assert_eq!(client.send(&mut gateway, put("ps/a", b"x")).code(), Code::CHANGED);
+}
+
+#[test]
+fn rfc8516_no_more_requests_wait_than_the_gateway_can_remember() {
+    let mut gateway = gateway();
+    let mut client = Client::new(1);
+    client.send(&mut gateway, put("ps/a", b"x"));
+    gateway.delaying = true;
+    for _ in 0..64 {
+        assert!(client.send_all(&mut gateway, put("ps/a", b"x")).is_empty());
+    }
+    let answer = client.send(&mut gateway, put("ps/a", b"x"));
+    assert_eq!((answer.code(), answer.uint(option::MAX_AGE)), (Code::TOO_MANY_REQUESTS, Some(1)));
+    gateway.answer_delayed();
+    assert_eq!(gateway.bus.published.len(), 65);
+}

@@ -1,8 +1,8 @@
 use thingway_coap::{
     Config,
-    codec::{Code, Packet, option},
+    codec::{Code, Kind, Packet, option},
 };
-use thingway_contract::Qos;
+use thingway_contract::{Instant, Qos};
 
 use crate::{
     gateway::Gateway,
@@ -89,14 +89,14 @@ fn pubsub_configurations_are_read_updated_and_filtered() {
     assert!(whole.payload().starts_with(b"\xa4\0\x63a/b\x01"));
     let part = client.send(&mut gateway, fetch(&conf, b"\xa1\x0a\x82\x6atopic-name\x74topic-content-format"));
     assert_eq!(part.payload(), b"\xa2\0\x63a/b\x03\x18\x32");
-    let patched = client.send(&mut gateway, with_payload(request(Code::IPATCH, &conf), b"\xa1\x06\x05"));
+    let patched = client.send(&mut gateway, with_payload(request(Code::IPATCH, &conf), b"\xa1\x07\x05"));
     assert_eq!(patched.code(), Code::CHANGED);
-    assert!(patched.payload().ends_with(b"\x03\x18\x32\x06\x05"));
-    let overwritten = client.send(&mut gateway, put(&conf, b"\xa1\x06\x07"));
-    assert!(overwritten.payload().ends_with(b"core.ps.data\x06\x07"));
+    assert!(patched.payload().ends_with(b"\x03\x18\x32\x07\x05"));
+    let overwritten = client.send(&mut gateway, put(&conf, b"\xa1\x07\x07"));
+    assert!(overwritten.payload().ends_with(b"core.ps.data\x07\x07"));
     assert_eq!(client.send(&mut gateway, get(&conf)).payload(), overwritten.payload());
     assert_eq!(client.send(&mut gateway, put(&conf, b"\xa1\0\x61z")).code(), Code::BAD_REQUEST, "names cannot change");
-    for (filter, found) in [(&b"\xa1\x06\x07"[..], true), (b"\xa1\x06\x08", false)] {
+    for (filter, found) in [(&b"\xa1\x07\x07"[..], true), (b"\xa1\x07\x08", false)] {
         assert_eq!(!client.send(&mut gateway, fetch("pubsub", filter)).payload().is_empty(), found);
     }
     for path in ["pubsub/000000000000", "pubsub/+", "pubsub/%23", "pubsub/data/000000000000"] {
@@ -179,4 +179,128 @@ fn pubsub_can_be_switched_off_or_moved() {
     assert_eq!(client.send(&mut moved, get("pubsub")).code(), Code::NOT_FOUND);
     assert_eq!(client.send(&mut moved, get("topics")).code(), Code::CONTENT);
     assert!(!text(&client.send(&mut off, get(".well-known/core"))).contains("core.ps"));
+}
+
+/// Creates topic `e`, which expires at a minute and second of 1970, where the clock of these tests begins.
+fn create_until(gateway: &mut Gateway, client: &mut Client, minute: &str) -> (String, String) {
+    let mut payload = b"\xa3\0\x61e\x02\x6ccore.ps.data".to_vec();
+    payload.extend_from_slice(&until(minute)[1..]);
+    create(gateway, client, &payload)
+}
+
+/// A configuration with nothing but an expiration date.
+fn until(minute: &str) -> Vec<u8> {
+    let mut payload = b"\xa1\x05\x74".to_vec();
+    payload.extend_from_slice(format!("1970-01-01T00:{minute}Z").as_bytes());
+    payload
+}
+
+#[test]
+fn pubsub_an_expired_topic_is_gone_and_observers_are_told() {
+    let (mut gateway, mut client) = pair();
+    let (conf, data) = create_until(&mut gateway, &mut client, "10:00");
+    assert!(text_within(&client.send(&mut gateway, get(&conf)), "1970-01-01T00:10:00Z"));
+    assert_eq!(client.send(&mut gateway, put(&data, b"x")).code(), Code::CREATED);
+    let at = Instant::from_millis(600_000);
+    assert_eq!(gateway.bus.retained["e"].head().expires_at, at);
+    let first = client.observe(&mut gateway, &data, b"1");
+    assert_eq!((first.payload(), first.uint(option::MAX_AGE)), (&b"x"[..], None), "the data may change before");
+    gateway.pass_ms(570_000 - gateway.now.as_millis());
+    for path in [&data, &conf] {
+        assert_eq!(client.send(&mut gateway, get(path)).uint(option::MAX_AGE), Some(30), "{path}");
+    }
+    gateway.sent.clear();
+    gateway.pass_ms(29_999);
+    assert!(drain_to(&mut gateway, 1).is_empty());
+    gateway.pass_ms(1);
+    let last = last_to(&mut gateway, 1);
+    assert_eq!((last.token(), last.code(), last.has(option::OBSERVE)), (&b"1"[..], Code::NOT_FOUND, false));
+    assert!(gateway.filters().is_empty());
+    client.acknowledge(&mut gateway, &last);
+    for request in [get(&data), get(&conf), put(&data, b"y"), request(Code::DELETE, &conf), get("ps/e")] {
+        assert_eq!(client.send(&mut gateway, request).code(), Code::NOT_FOUND);
+    }
+    assert_eq!(text(&client.send(&mut gateway, get("pubsub"))), "");
+    create_until(&mut gateway, &mut client, "20:00");
+}
+
+fn text_within(packet: &Packet, wanted: &str) -> bool {
+    packet.payload().windows(wanted.len()).any(|part| part == wanted.as_bytes())
+}
+
+#[test]
+fn pubsub_observers_follow_changes_of_the_configuration() {
+    let (mut gateway, mut client) = pair();
+    let mut other = Client::new(2);
+    let (conf, data) = create_until(&mut gateway, &mut client, "10:00");
+    client.send(&mut gateway, put(&data, b"x"));
+    client.observe(&mut gateway, &data, b"1");
+    let change = |payload: Vec<u8>| with_payload(request(Code::IPATCH, &conf), &payload);
+    assert_eq!(other.send(&mut gateway, change(until("20:00"))).code(), Code::CHANGED);
+    gateway.pass_ms(700_000);
+    assert_eq!(gateway.machine(1).expect("living").observations_len(), 1, "it lives longer");
+    assert_eq!(other.send(&mut gateway, put(&data, b"x")).code(), Code::CREATED, "older data ended as they were to");
+    let notification = last_to(&mut gateway, 1);
+    client.acknowledge(&mut gateway, &notification);
+    assert_eq!(other.send(&mut gateway, change(until("13:00"))).code(), Code::CHANGED);
+    gateway.sent.clear();
+    gateway.pass_ms(780_000 - gateway.now.as_millis());
+    let last = last_to(&mut gateway, 1);
+    assert_eq!(last.code(), Code::NOT_FOUND, "it ends earlier");
+    client.acknowledge(&mut gateway, &last);
+
+    let (conf, data) = create(&mut gateway, &mut client, b"\xa3\0\x61c\x02\x6ccore.ps.data\x09\xf5");
+    client.observe(&mut gateway, &format!("{data}?qos=0"), b"2");
+    // Every notification must be acknowledged when a second has passed since the last.
+    other.send(&mut gateway, with_payload(request(Code::IPATCH, &conf), b"\xa1\x07\x01"));
+    for (ms, kind) in [(0, Kind::NonConfirmable), (1000, Kind::Confirmable)] {
+        gateway.pass_ms(ms);
+        gateway.sent.clear();
+        gateway.publish(message("c", b"x", Qos::AtMostOnce));
+        assert_eq!(last_to(&mut gateway, 1).kind(), kind);
+    }
+}
+
+#[test]
+fn pubsub_an_observation_that_moves_still_ends_with_its_topic() {
+    let mut gateway = Gateway::new(Config { heartbeat_secs: 0, ..Config::default() });
+    let (mut home, mut away) = (Client::new(1), Client::new(2));
+    let token = home.send(&mut gateway, post("mqtt/connection?c=c1", b""));
+    let query = format!("c=c1&t={}", text(&token));
+    let mut payload = b"\xa3\0\x61e\x02\x6ccore.ps.data".to_vec();
+    payload.extend_from_slice(&until("03:00")[1..]);
+    let created = home.send(&mut gateway, post(&format!("pubsub?{query}"), &payload));
+    let id = created.options(option::LOCATION_PATH).nth(1).map(|id| String::from_utf8(id.to_vec()).expect("text"));
+    let data = format!("pubsub/data/{}?{query}", id.expect("an identifier"));
+    home.send(&mut gateway, put(&data, b"x"));
+    home.observe(&mut gateway, &data, b"1");
+    away.send(&mut gateway, get(&data));
+    gateway.sent.clear();
+    // Before it would be asked whether anybody is there.
+    gateway.pass_ms(179_000);
+    let last = last_to(&mut gateway, 2);
+    assert_eq!((last.token(), last.code()), (&b"1"[..], Code::NOT_FOUND));
+}
+
+#[test]
+fn pubsub_dates_must_be_dates_that_are_to_come() {
+    let (mut gateway, mut client) = pair();
+    let (conf, _) = create_until(&mut gateway, &mut client, "10:00");
+    gateway.pass_ms(300_000);
+    for minute in ["60:00", "05:00", "00:01"] {
+        let change = with_payload(request(Code::IPATCH, &conf), &until(minute));
+        assert_eq!(client.send(&mut gateway, change).code(), Code::BAD_REQUEST, "{minute}");
+    }
+    let mut payload = b"\xa3\0\x61z\x02\x6ccore.ps.data".to_vec();
+    payload.extend_from_slice(&until("05:00")[1..]);
+    assert_eq!(client.send(&mut gateway, post("pubsub", &payload)).code(), Code::BAD_REQUEST);
+}
+
+#[test]
+fn pubsub_what_is_not_served_is_not_in_the_answer() {
+    let (mut gateway, mut client) = pair();
+    let asked = b"\xa5\0\x61l\x02\x6ccore.ps.data\x04\x61t\x06\x01\x08\x05";
+    let created = client.send(&mut gateway, post("pubsub", asked));
+    assert_eq!(created.code(), Code::CREATED);
+    assert!(created.payload().starts_with(b"\xa4\0\x61l\x01") && created.payload().ends_with(b"core.ps.data\x04\x61t"));
 }

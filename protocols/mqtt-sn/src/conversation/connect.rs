@@ -242,6 +242,7 @@ impl Conversation {
             client_id: dialogue.client_id.clone(),
             clean_start: dialogue.clean_session,
             must_exist: false,
+            resume_key: None,
             // Section 6.3: without "clean session" the will stays as well, unless the client is asked for another.
             keep_will: !dialogue.clean_session && !dialogue.will_flag,
             session_expiry_secs: if transient { 0 } else { expiry_secs },
@@ -281,6 +282,7 @@ impl Conversation {
             client_id: Some(client_id),
             clean_start: false,
             must_exist: true,
+            resume_key: None,
             keep_will: true,
             session_expiry_secs: self.config.session_expiry_secs,
             credentials: Credentials::default(),
@@ -302,6 +304,7 @@ impl Conversation {
             client_id: None,
             clean_start: true,
             must_exist: false,
+            resume_key: None,
             keep_will: false,
             session_expiry_secs: 0,
             credentials: Credentials { username, ..Credentials::default() },

@@ -93,6 +93,7 @@ impl Connection {
             client_id,
             clean_start: connect.clean_start,
             must_exist: false,
+            resume_key: None,
             keep_will: false,
             session_expiry_secs: self.session_expiry_secs.min(self.config.session_expiry_max_secs),
             credentials,

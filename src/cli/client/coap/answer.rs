@@ -98,6 +98,7 @@ const fn phrase(code: Code) -> &'static str {
         Code::PRECONDITION_FAILED => "Precondition Failed",
         Code::REQUEST_ENTITY_TOO_LARGE => "Request Entity Too Large",
         Code::UNSUPPORTED_CONTENT_FORMAT => "Unsupported Content-Format",
+        Code::TOO_MANY_REQUESTS => "Too Many Requests",
         Code::INTERNAL_SERVER_ERROR => "Internal Server Error",
         Code::NOT_IMPLEMENTED => "Not Implemented",
         Code::SERVICE_UNAVAILABLE => "Service Unavailable",

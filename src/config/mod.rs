@@ -20,6 +20,7 @@ mod queue;
 mod retained;
 mod schema;
 mod shared;
+mod store;
 mod sys_topics;
 mod validate;
 mod value;
@@ -42,6 +43,7 @@ pub use problem::{Cause, Origin, Problem, Problems};
 pub use queue::{DropOrder, Queue};
 pub use retained::Retained;
 pub use shared::{Shared, Strategy};
+pub use store::{Store, StoreDurability};
 pub use sys_topics::{SysEvents, SysTopics};
 pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, Size};
 
@@ -62,6 +64,8 @@ settings! {
         coap: Coap = Coap::default();
         /// Messages that wait for a client.
         queue: Queue = Queue::default();
+        /// What outlives a connection, and the gateway.
+        store: Store = Store::default();
         /// Retained messages.
         retained: Retained = Retained::default();
         /// Delayed publication.

@@ -1,21 +1,24 @@
 //! The composition root: the only place that knows everything.
 
 mod housekeeping;
+mod keeping;
 mod listeners;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use thingway_contract::CloseReason;
+use thingway_store::BackendError;
 use tokio::{sync::watch, task::JoinHandle};
 
 use self::listeners::Running;
 use crate::{
     access::Access,
-    bus::Bus,
+    bus::{Bus, Handle},
     config::{self, Config},
     logging::PeerLog,
     net::{Cores, core::Clock, listener::ListenError, memory::MemoryListener},
     protocols::{self, Common},
+    store::Journal,
 };
 
 /// A running gateway.
@@ -28,6 +31,32 @@ pub struct Gateway {
     infos: Vec<ListenerInfo>,
     stop: watch::Sender<bool>,
     housekeeping: JoinHandle<()>,
+    store: Store,
+}
+
+/// The thread that keeps things. It ends with this.
+#[derive(Debug)]
+struct Store {
+    journal: Journal<Handle>,
+    committer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Store {
+    /// Lets what was appended become safe, and waits for it.
+    async fn close(mut self) {
+        self.journal.stop();
+        let Some(committer) = self.committer.take() else { return };
+        if tokio::task::spawn_blocking(move || committer.join().is_ok()).await.is_ok_and(|ended| ended) {
+            return;
+        }
+        tracing::error!("the store's thread had failed");
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.journal.stop();
+    }
 }
 
 /// What is told of a listener when it starts.
@@ -54,6 +83,9 @@ pub enum StartError {
     /// Threads could not be started.
     #[error("cannot start the core threads: {0}")]
     Cores(io::Error),
+    /// What was kept cannot be read, or cannot be kept where it should.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] BackendError),
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,
@@ -77,6 +109,7 @@ impl StartError {
             Self::Listen(ListenError::Tls { listener, .. }) => Some(format!("listeners.{listener}.tls")),
             Self::Listen(ListenError::Combination(listener)) => Some(format!("listeners.{listener}")),
             Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
+            Self::Store(_) => Some("gateway.data_dir".into()),
             _ => None,
         }
     }
@@ -91,12 +124,18 @@ impl Gateway {
         let clock = Clock::new();
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
-        let bus = Arc::new(Bus::new(bus_config, &format!("auto-{:x}-", unix_millis())));
+        let store = keeping::open(&config, &bus_config, clock.now())?;
+        let mut bus = Bus::new(bus_config, &format!("auto-{:x}-", unix_millis()));
+        let journal = Journal::default();
+        bus.keep(journal.clone());
+        let bus = Arc::new(bus);
         let count = match usize::from(config.gateway.cores) {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
         let cores = Cores::start(count, &bus, clock).map_err(StartError::Cores)?;
+        let committer = store.start(&journal, &bus, &cores, clock.now())?;
+        let store = Store { journal, committer: Some(committer) };
         let rate = config.log.peer_rate;
         let log = Arc::new(PeerLog::new(rate.count(), rate.per().duration()));
         let common = Common {
@@ -130,7 +169,7 @@ impl Gateway {
             stopped,
         ));
         let infos = running.iter().map(Running::info).collect();
-        Ok(Self { bus, common, cores, running, infos, stop, housekeeping })
+        Ok(Self { bus, common, cores, running, infos, stop, housekeeping, store })
     }
 
     /// The listeners, in the order of the configuration.
@@ -184,6 +223,7 @@ impl Gateway {
             tracing::error!("housekeeping had failed");
         }
         stop_cores(&self.cores).await;
+        self.store.close().await;
     }
 }
 

@@ -145,3 +145,41 @@ pub type VisitBlock<'a> = dyn FnMut(Position, &[u8]) -> ControlFlow<()> + 'a;
 
 /// Called with a row's key and value.
 pub type VisitRow<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+impl<B: Backend + ?Sized> Backend for Box<B> {
+    fn append(&mut self, first: Position, block: &[u8]) -> Result<(), BackendError> {
+        (**self).append(first, block)
+    }
+
+    fn block(&mut self, at: Position) -> Result<Option<(Position, Vec<u8>)>, BackendError> {
+        (**self).block(at)
+    }
+
+    fn blocks(&mut self, from: Position, visit: &mut VisitBlock<'_>) -> Result<(), BackendError> {
+        (**self).blocks(from, visit)
+    }
+
+    fn write(&mut self, changes: Vec<Change>) -> Result<(), BackendError> {
+        (**self).write(changes)
+    }
+
+    fn sync(&mut self) -> Result<(), BackendError> {
+        (**self).sync()
+    }
+
+    fn trim(&mut self, before: Position) -> Result<(), BackendError> {
+        (**self).trim(before)
+    }
+
+    fn row(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        (**self).row(table, key)
+    }
+
+    fn rows(&mut self, table: Table, prefix: &[u8], visit: &mut VisitRow<'_>) -> Result<(), BackendError> {
+        (**self).rows(table, prefix, visit)
+    }
+
+    fn bytes(&self) -> u64 {
+        (**self).bytes()
+    }
+}

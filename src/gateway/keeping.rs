@@ -1,0 +1,77 @@
+//! The store: opened before anything else, and closed after everything.
+
+use std::{sync::Arc, thread::JoinHandle, time::Instant as Time};
+
+use thingway_contract::Instant;
+use thingway_store::{Backend, BackendError, Bounds, Durability, Epoch, FlushLimits, Keeper, Settings};
+
+use crate::{
+    bus::{Bus, BusConfig, Handle, NO_CORE},
+    config::{self, Config},
+    net::Cores,
+    store::{self, Journal},
+};
+
+/// Bytes of the backend's own cache.
+const BACKEND_CACHE_BYTES: u64 = 8 << 20;
+
+/// A store that was opened.
+pub(super) struct Opened {
+    keeper: Keeper<Handle, Box<dyn Backend>>,
+    told: String,
+}
+
+/// Opens the store that the configuration names, and reads what it has kept.
+pub(super) fn open(config: &Config, bus: &BusConfig, now: Instant) -> Result<Opened, BackendError> {
+    let begun = Time::now();
+    let durability = match config.store.durability {
+        config::StoreDurability::Fsync => Durability::Fsync,
+        config::StoreDurability::Os => Durability::Os,
+        config::StoreDurability::Memory => Durability::Memory,
+    };
+    let folder = config.gateway.data_dir.join("store");
+    let told = match durability {
+        Durability::Memory => "in memory only".to_owned(),
+        _ => format!("in {}", folder.display()),
+    };
+    let backend = store::open(&store::Settings { folder, durability, cache_bytes: BACKEND_CACHE_BYTES })?;
+    let limits = FlushLimits { log_bytes: config.store.log_max.as_usize() as u64, ..FlushLimits::default() };
+    let epoch = Epoch(bus.events.clock_zero_unix_ms);
+    let cache = config.store.cache_max.as_usize();
+    let (keeper, found) = Keeper::open(backend, settings(bus), limits, cache, epoch, epoch.wall(now))?;
+    let (counts, seconds) = (found.counts, begun.elapsed().as_secs_f64());
+    let told = format!(
+        "{told}: {} sessions, {} messages in queues ({} bytes), {} delayed; {} records read again in {seconds:.2} s",
+        counts.sessions, counts.messages, counts.bytes, counts.delayed, found.replayed,
+    );
+    Ok(Opened { keeper, told })
+}
+
+impl Opened {
+    /// Gives the bus what was kept, and starts to keep what comes.
+    pub fn start(
+        mut self,
+        journal: &Journal<Handle>,
+        bus: &Arc<Bus>,
+        cores: &Cores,
+        now: Instant,
+    ) -> Result<JoinHandle<()>, BackendError> {
+        let mut lane = bus.lane(NO_CORE);
+        bus.restore(&mut self.keeper, now, &mut lane)?;
+        tracing::info!("store {}; {} retained", self.told, bus.gauges().retained);
+        let cores = cores.clone();
+        let desk = bus.desk(lane, move |lane| cores.forward_wakes(lane));
+        Ok(journal.start(self.keeper, desk)?)
+    }
+}
+
+fn settings(bus: &BusConfig) -> Settings {
+    let queue = &bus.queue;
+    Settings {
+        attached: Bounds { messages: queue.messages_max, bytes: queue.bytes_max as u64 },
+        detached: Bounds { messages: queue.offline_messages_max, bytes: queue.offline_bytes_max as u64 },
+        bytes_total: bus.queue_bytes_total_max as u64,
+        newest_goes: queue.drop_order == crate::bus::DropOrder::Newest,
+        ..Settings::default()
+    }
+}

@@ -1,5 +1,9 @@
 //! The entry for fuzzing: arbitrary bytes through the codec and through whole conversations.
 
+mod model;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use thingway_contract::{
@@ -8,9 +12,10 @@ use thingway_contract::{
     Token, Topic, TopicLimits, Transport,
 };
 
+use self::model::Model;
 use crate::{
     Config, Connection, MqttFault, PropertyId, PropertyWriter, Split, Value, Version,
-    packet::{Connect, Packet, Sender},
+    packet::{Connect, Packet, PacketType, Sender},
     split,
 };
 
@@ -19,17 +24,20 @@ use crate::{
 ///
 /// # Panics
 /// When an invariant does not hold: what is decoded encodes to something that decodes to the same; what the machine
-/// writes can be read by a client and is no larger than the client takes; windows are kept; nothing happens after the
-/// end.
+/// writes can be read by a client and is no larger than the client takes; windows are kept; what a gateway keeps
+/// of exchanges fits what it is asked and what the client is told, and acknowledgements leave in order, however late the
+/// gateway answers; nothing happens after the end.
 pub fn fuzz_bytes(data: &[u8]) {
     for version in Version::ALL {
         fuzz_codec(version, Sender::Client, data);
         fuzz_codec(version, Sender::Server, data);
-        Conversation::new(version).feed_raw(data);
-        let mut conversation = Conversation::new(version);
-        conversation.connect(version, 0);
-        conversation.feed_raw(data);
-        Conversation::new(version).follow(data);
+        Conversation::new(version, false).feed_raw(data);
+        for kept in [false, true] {
+            let mut conversation = Conversation::new(version, kept);
+            conversation.connect(version, 0);
+            conversation.feed_raw(data);
+            Conversation::new(version, kept).follow(data);
+        }
     }
 }
 
@@ -64,10 +72,17 @@ struct Conversation {
     parked: Option<Parked>,
     number: u8,
     closed: bool,
+    model: Model,
+    /// What the last call wrote: the kinds of packet with their identifiers, 0 for none.
+    written: Vec<(PacketType, u16)>,
+    /// What a client answers to what it was sent.
+    answers: Vec<[u8; 4]>,
+    /// The client's packets come one at a time, so that what is written is held against the model.
+    stepwise: bool,
 }
 
 impl Conversation {
-    fn new(version: Version) -> Self {
+    fn new(version: Version, kept: bool) -> Self {
         let config = Arc::new(Config {
             receive_maximum: RECEIVE_MAXIMUM,
             inflight_max: INFLIGHT_MAX,
@@ -89,6 +104,10 @@ impl Conversation {
             parked: None,
             number: 0,
             closed: false,
+            model: Model::new(kept),
+            written: Vec::new(),
+            answers: Vec::new(),
+            stepwise: false,
         }
     }
 
@@ -137,6 +156,7 @@ impl Conversation {
 
     /// The bytes are instructions, some of them followed by bytes for the machine.
     fn follow(&mut self, mut data: &[u8]) {
+        self.stepwise = true;
         while let Some((&instruction, rest)) = data.split_first() {
             data = rest;
             let argument = instruction >> 3;
@@ -151,8 +171,14 @@ impl Conversation {
                 3 => self.answer(argument),
                 4 => self.deliver(argument),
                 5 => self.pass_time(argument),
-                6 => self.close(argument),
-                _ => self.reconnect(),
+                6 if argument < 4 => self.close(argument),
+                6 => self.go_on(argument),
+                _ => {
+                    self.reconnect();
+                    if argument & 1 != 0 {
+                        self.connect(self.version, argument & !9);
+                    }
+                }
             }
         }
         self.end();
@@ -174,9 +200,21 @@ impl Conversation {
             4 => packet(0x62, &[&[0, id + 1]]),
             5 => packet(0x70, &[&[0, id + 1]]),
             6 => packet(0x82, &[&[0, id + 1], gap, b"\0\x03a/#", &[id.min(2)]]),
+            // Not the text that it says it is.
+            _ if id > 1 && self.version == Version::V5 => {
+                packet(0x30 | (id - 1) << 1, &[b"\0\x01t\0\x01\x02\x01\x01\xff"])
+            }
             _ => packet(0xf0, &[&[0x18 | id & 1], b"\x04\x15\0\x01M"]),
         };
         self.feed(&bytes);
+    }
+
+    /// The client answers one of the packets that it was sent.
+    fn go_on(&mut self, argument: u8) {
+        if !self.answers.is_empty() {
+            let answer = self.answers.remove(usize::from(argument - 4) % self.answers.len());
+            self.feed(&answer);
+        }
     }
 
     fn feed(&mut self, bytes: &[u8]) {
@@ -184,13 +222,35 @@ impl Conversation {
             return;
         }
         self.input.extend_from_slice(bytes);
-        let mut input = Input::new(&self.input);
+        if !self.stepwise {
+            self.receive(self.input.len());
+            return;
+        }
+        while let Ok(Split::Frame(frame)) = split(&self.input, self.config.packet_bytes_max as usize) {
+            let frame_bytes = frame.total_bytes();
+            if self.receive(frame_bytes) == 0 || self.closed {
+                return;
+            }
+        }
+        self.receive(self.input.len());
+    }
+
+    /// The machine gets so many bytes, and tells how many it took.
+    fn receive(&mut self, bytes: usize) -> usize {
+        let given: Vec<u8> = self.input[..bytes].to_vec();
+        let mut input = Input::new(&given);
         let result = self.machine.receive(&mut input, self.now, &mut self.out);
         let consumed = input.consumed();
-        assert!(consumed <= self.input.len());
-        assert!(input.wanted() == 0 || input.wanted() > self.input.len() - consumed, "wants what it has");
+        assert!(consumed <= bytes);
+        assert!(input.wanted() == 0 || input.wanted() > bytes - consumed, "wants what it has");
         self.input.drain(..consumed);
+        if let (true, Ok(()), Some(version), Ok(Split::Frame(frame))) =
+            (self.stepwise && consumed != 0, &result, self.machine.version(), split(&given, usize::MAX))
+        {
+            self.model.client_sent(version, frame);
+        }
         self.after(result);
+        consumed
     }
 
     fn after(&mut self, result: Result<(), MqttFault>) {
@@ -209,7 +269,11 @@ impl Conversation {
         self.out.clear();
         let mut requests = Vec::new();
         self.out.swap_requests(&mut requests);
+        if self.is_modelled() {
+            requests.iter().for_each(|request| self.model.asked(request));
+        }
         self.requests.append(&mut requests);
+        self.written.clear();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let version = self.machine.version().expect("nothing is written before the version is known");
@@ -217,10 +281,33 @@ impl Conversation {
                 panic!("not whole packets of the client's size: {rest:02x?}");
             };
             let packet = Packet::decode(version, Sender::Server, frame);
-            assert!(packet.is_ok(), "{packet:?} from {rest:02x?}");
+            let Ok(packet) = packet else { panic!("{packet:?} from {rest:02x?}") };
+            if self.stepwise {
+                self.model.written(&packet);
+            }
+            let id = packet_id(&packet);
+            self.written.push((packet.packet_type(), id));
+            let first = match packet {
+                Packet::Publish(publish) => [0, 0x40, 0x50][publish.qos as usize],
+                Packet::Pubrec(ack) if !ack.reason.is_failure() => 0x62,
+                Packet::Pubrel(_) => 0x70,
+                _ => 0,
+            };
+            if first != 0 {
+                let [high, low] = id.to_be_bytes();
+                self.answers.push([first, 2, high, low]);
+            }
             rest = &rest[frame.total_bytes()..];
         }
         assert!(self.machine.inflight_len() <= usize::from(INFLIGHT_MAX));
+        if self.stepwise && !self.closed && self.requests.is_empty() {
+            self.model.check_settled();
+        }
+    }
+
+    /// Without its packets one by one, a client that nobody keeps is not followed.
+    fn is_modelled(&self) -> bool {
+        self.stepwise || self.model.kept
     }
 
     fn answer_all(&mut self) {
@@ -234,7 +321,10 @@ impl Conversation {
         if self.requests.is_empty() || self.closed {
             return;
         }
-        let reply = match self.requests.remove(0) {
+        let version = self.machine.version().unwrap_or(self.version);
+        let request = self.requests.remove(0);
+        let due = self.model.recorded(&request);
+        let reply = match request {
             Request::Connect(_) | Request::Authenticate { .. } => match choice & 7 {
                 5 => Reply::Refused(Refusal::UseAnotherServer("b:1".into())),
                 6 => Reply::Challenge { data: Some(vec![choice; usize::from(choice)].into()) },
@@ -242,12 +332,13 @@ impl Conversation {
                 _ => Reply::Connected(Box::new(Connected {
                     assigned_client_id: ClientId::new("assigned", 100).ok(),
                     session_present: self.parked.is_some(),
+                    kept: self.model.kept,
                     parked: self.parked.take().map(Box::new),
                     ..Connected::default()
                 })),
             },
             Request::Publish { token: Token::NONE, .. } => return,
-            Request::Publish { token, .. } => {
+            Request::Publish { token, message, .. } => {
                 let outcome = match choice & 7 {
                     1 => PublishOutcome::NoSubscribers,
                     2 => PublishOutcome::NotAuthorized,
@@ -255,6 +346,9 @@ impl Conversation {
                     4 => PublishOutcome::RetainNotSupported,
                     _ => PublishOutcome::Accepted,
                 };
+                if self.is_modelled() {
+                    self.model.published(version, token, message.head().qos, outcome);
+                }
                 Reply::Published { token, outcome }
             }
             Request::Subscribe { token, subscriptions } => {
@@ -273,6 +367,7 @@ impl Conversation {
         };
         let result = self.machine.reply(reply, self.now, &mut self.out);
         self.after(result);
+        assert!(due.is_none_or(|due| self.written.contains(&due)), "{due:?} is due");
         self.feed(&[]);
     }
 
@@ -289,19 +384,36 @@ impl Conversation {
         let properties: Properties<'_> = properties.as_properties();
         let message = Message::new(head, topic, properties, &vec![self.number; usize::from(choice)]);
         let qos = Qos::from_u8(choice & 3).unwrap_or_default();
+        // Few and far apart, so that they are soon used again and share slots.
+        let packet_id = if self.model.kept { [0, 1, 5, 2, 9, 0xfffd][usize::from(self.number % 6)] } else { 0 };
+        let may_be_sent = packet_id == 0 || !qos.is_acknowledged() || !self.model.is_chosen(packet_id);
         let delivery = Delivery {
             message,
             rare: None,
             subscription_id: u32::from(choice & 4),
             qos,
             retain: choice & 8 != 0,
-            packet_id: 0,
+            packet_id,
         };
-        match self.machine.deliver(delivery, self.now, &mut self.out) {
-            Delivered::Sent => assert!(!self.closed && !self.out.is_empty()),
-            Delivered::Later(_) | Delivered::Dropped(_) => assert!(self.out.is_empty()),
-        }
+        let is_sent = match self.machine.deliver(delivery, self.now, &mut self.out) {
+            Delivered::Sent => {
+                assert!(!self.closed && !self.out.is_empty() && may_be_sent);
+                true
+            }
+            Delivered::Later(_) | Delivered::Dropped(_) => {
+                assert!(self.out.is_empty());
+                false
+            }
+        };
         self.check();
+        if is_sent && qos.is_acknowledged() {
+            let [(PacketType::Publish, id)] = self.written[..] else { panic!("one PUBLISH: {:?}", self.written) };
+            assert!(!self.model.is_chosen(id) && id != 0);
+            if packet_id != 0 {
+                assert_eq!(id, packet_id);
+                self.model.sent(id);
+            }
+        }
     }
 
     fn pass_time(&mut self, argument: u8) {
@@ -326,10 +438,20 @@ impl Conversation {
     }
 
     fn reconnect(&mut self) {
-        let parked = self.end();
-        let mut next = Self::new(self.version);
+        let mut parked = self.end();
+        // Without a session, what was left before is still there.
+        let granted = self.parked.take().is_none_or(|earlier| {
+            parked = earlier;
+            false
+        });
+        let mut next = Self::new(self.version, self.model.kept);
         next.now = self.now;
         next.config = Arc::clone(&self.config);
+        next.model = std::mem::take(&mut self.model);
+        next.stepwise = self.stepwise;
+        if granted {
+            next.model.depart(&parked);
+        }
         next.parked = Some(parked);
         *self = next;
     }
@@ -347,6 +469,14 @@ impl Conversation {
     }
 }
 
+fn packet_id(packet: &Packet<'_>) -> u16 {
+    match packet {
+        Packet::Publish(publish) => publish.packet_id,
+        Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubrel(ack) | Packet::Pubcomp(ack) => ack.packet_id,
+        _ => 0,
+    }
+}
+
 fn connect_packet(connect: &Connect<'_>, bytes: &mut Vec<u8>) {
     Packet::Connect(*connect).encode(connect.version, bytes).expect("short");
 }
@@ -359,51 +489,5 @@ fn peer() -> Peer {
         node: Box::default(),
         listener: Arc::from("fuzz"),
         certificate_identity: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn random_bytes(data in vec(any::<u8>(), 0..600)) {
-            fuzz_bytes(&data);
-        }
-
-        /// Instructions only, so that the conversation gets far.
-        #[test]
-        fn random_instructions(data in vec(any::<u8>().prop_map(|byte| if byte & 7 == 1 { byte ^ 2 } else { byte }), 0..300), connect in 0u8..32) {
-            let data = [&[connect << 3, 3], &data[..]].concat();
-            for version in Version::ALL {
-                Conversation::new(version).follow(&data);
-            }
-        }
-
-        /// Valid packets with a few bytes changed.
-        #[test]
-        fn damaged_packets(
-            choices in vec((0u8..32, any::<bool>()), 1..20), damage in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-        ) {
-            let packets: [&[u8]; 14] = [
-                b"\x10\x0d\0\x04MQTT\x05\x02\0\0\0\0\0", b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c", b"\x10\x0f\0\x06MQIsdp\x03\x02\0\0\0\x01c",
-                b"\x30\x07\0\x03a/b\0x", b"\x32\x09\0\x03a/b\0\x01\0x", b"\x34\x0c\0\x03a/b\0\x02\x03\x23\0\x01x", b"\x40\x02\0\x01", b"\x50\x03\0\x01\0",
-                b"\x62\x02\0\x02", b"\x82\x09\0\x05\0\0\x03a/#\x01", b"\xa2\x08\0\x06\0\0\x03a/#", b"\xc0\0", b"\xe0\x01\x04", b"\xf0\x06\x18\x04\x15\0\x01M",
-            ];
-            let mut data = Vec::new();
-            for (choice, twice) in choices {
-                for _ in 0..=u8::from(twice) {
-                    data.extend_from_slice(packets[usize::from(choice) % packets.len()]);
-                }
-            }
-            for (index, byte) in damage {
-                let at = index.index(data.len());
-                data[at] = byte;
-            }
-            fuzz_bytes(&data);
-        }
     }
 }

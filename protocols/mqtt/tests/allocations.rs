@@ -83,6 +83,14 @@ impl Session {
         self.out.swap_requests(&mut self.requests);
     }
 
+    /// Answers that what was asked is kept.
+    fn keep(&mut self) {
+        for request in self.requests.drain(..) {
+            let Request::Received { token, .. } = request else { panic!("PUBREC") };
+            self.machine.reply(Reply::Recorded { token }, NOW, &mut self.out).expect("valid");
+        }
+    }
+
     /// Receives, and answers publications as the bus does.
     fn publish(&mut self, bytes: &[u8]) {
         self.receive(bytes);
@@ -139,23 +147,29 @@ fn a_message_out_is_no_allocation() {
     let topic = Topic::parse("some/topic", TopicLimits::default()).expect("valid");
     let message = Message::new(MessageHead::default(), topic, Properties::default(), PAYLOAD);
     for version in [Version::V311, Version::V5] {
-        for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        for (qos, chosen) in [
+            (Qos::AtMostOnce, false),
+            (Qos::AtLeastOnce, false),
+            (Qos::ExactlyOnce, false),
+            (Qos::AtLeastOnce, true),
+            (Qos::ExactlyOnce, true),
+        ] {
             let mut session = Session::new(version);
             let mut id = 0u16;
             let mut acks =
                 [Packet::Puback(Ack::success(1)), Packet::Pubrec(Ack::success(1)), Packet::Pubcomp(Ack::success(1))]
                     .map(|packet| encode(version, &packet));
             let mut round = || {
+                id = id.wrapping_add(1);
                 let delivery = Delivery {
                     message: message.clone(),
                     rare: None,
                     subscription_id: 0,
                     qos,
                     retain: false,
-                    packet_id: 0,
+                    packet_id: if chosen { id } else { 0 },
                 };
                 assert!(matches!(session.machine.deliver(delivery, NOW, &mut session.out), Delivered::Sent));
-                id = id.wrapping_add(1);
                 for ack in &mut acks {
                     ack[2..4].copy_from_slice(&id.to_be_bytes());
                 }
@@ -164,6 +178,7 @@ fn a_message_out_is_no_allocation() {
                     Qos::AtLeastOnce => session.receive(&acks[0]),
                     Qos::ExactlyOnce => {
                         session.receive(&acks[1]);
+                        session.keep();
                         session.receive(&acks[2]);
                     }
                 }

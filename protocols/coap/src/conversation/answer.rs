@@ -96,7 +96,7 @@ impl Conversation {
     fn write_answer(&mut self, question: &Question, packet: &mut Packet, now: Instant, out: &mut Outbox) {
         if question.acknowledged && packet.has(option::ECHO) {
             // To an address that may be forged it would be sent again and again if it had to be acknowledged (RFC 9175, section 2.4, item 3).
-            self.endpoint.send(packet, out);
+            self.endpoint.send(packet, &self.config.transmission, now, out);
             return;
         }
         self.endpoint.answer(question.exchange, packet, &self.config.transmission, now, out);

@@ -131,7 +131,7 @@ impl Protocol for Conversation {
         let seed = crate::hash::keyed(&config.secret, &[&address.to_be_bytes(), &now.as_millis().to_be_bytes()]);
         Self {
             config: Arc::clone(config),
-            endpoint: Endpoint::new(seed),
+            endpoint: Endpoint::new(seed).with_first_id(address as u16),
             address,
             last_heard: now,
             session: None,

@@ -198,7 +198,7 @@ impl Conversation {
             self.notifier.get_or_insert_default().unacknowledged.push((serial, delivery));
             self.endpoint.send_confirmable(&mut packet, serial, &self.config.transmission, now, out);
         } else {
-            let id = self.endpoint.send(&mut packet, out);
+            let id = self.endpoint.send(&mut packet, &self.config.transmission, now, out);
             if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) {
                 observation.last_id = Some(id);
                 observation.unconfirmed += 1;
@@ -221,7 +221,7 @@ impl Conversation {
         if confirmable && self.validated {
             self.endpoint.send_confirmable(&mut packet, UNTAGGED, &self.config.transmission, now, out);
         } else {
-            self.endpoint.send(&mut packet, out);
+            self.endpoint.send(&mut packet, &self.config.transmission, now, out);
         }
     }
 

@@ -110,15 +110,26 @@ pub struct Endpoint {
     exchanges: Option<Box<Exchanges>>,
     flights: Option<Box<Flights>>,
     asked: Option<Box<Requests>>,
-    next_id: u16,
+    /// What message ids are the clock's ticks plus.
+    first_id: u16,
+    /// The tick that the last message id was made of.
+    last_tick: u32,
 }
 
 impl Endpoint {
     /// The seed decides about message ids and the randomness of back-off: one that a stranger cannot know keeps him from guessing them.
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let next_id = random.next() as u16;
-        Self { random, exchanges: None, flights: None, asked: None, next_id }
+        let first_id = random.next() as u16;
+        Self { random, exchanges: None, flights: None, asked: None, first_id, last_tick: 0 }
+    }
+
+    /// With the same number for all conversations with a peer, none repeats the message ids of the one before within their lifetime: the peer would take
+    /// a new message for a duplicate, acknowledge it and drop it.
+    #[must_use]
+    pub fn with_first_id(mut self, first_id: u16) -> Self {
+        self.first_id = first_id;
+        self
     }
 
     /// A number that a stranger cannot know.
@@ -126,9 +137,13 @@ impl Endpoint {
         self.random.next()
     }
 
-    fn fresh_id(&mut self) -> u16 {
-        self.next_id = self.next_id.wrapping_add(1);
-        self.next_id
+    /// Message ids follow the clock where they can, so that none comes again before the peer has forgotten it (section 4.4), also if it was another
+    /// conversation that used it. At more than 166 messages a second, with the default parameters, they run ahead of the clock.
+    fn fresh_id(&mut self, settings: &Transmission, now: Instant) -> u16 {
+        let tick = (now.as_millis() / settings.id_ms()) as u32;
+        let ahead = tick.wrapping_sub(self.last_tick);
+        self.last_tick = if ahead == 0 || ahead > u32::MAX / 2 { self.last_tick.wrapping_add(1) } else { tick };
+        self.first_id.wrapping_add(self.last_tick as u16)
     }
 
     /// Handles a datagram as far as the message layer can: answers duplicates and pings, rejects what is malformed (sections 4.2 and 4.3).
@@ -251,7 +266,7 @@ impl Endpoint {
         out: &mut Outbox,
     ) {
         if !exchange.confirmable {
-            self.send(packet, out);
+            self.send(packet, settings, now, out);
             return;
         }
         if self.exchanges.as_ref().is_some_and(|exchanges| exchanges.is_acknowledged(exchange.id)) {
@@ -290,9 +305,9 @@ impl Endpoint {
     }
 
     /// Sends a non-confirmable message and tells its id.
-    pub fn send(&mut self, packet: &mut Packet, out: &mut Outbox) -> u16 {
+    pub fn send(&mut self, packet: &mut Packet, settings: &Transmission, now: Instant, out: &mut Outbox) -> u16 {
         packet.set_kind(Kind::NonConfirmable);
-        packet.set_id(self.fresh_id());
+        packet.set_id(self.fresh_id(settings, now));
         write_packet(packet, out);
         packet.id()
     }
@@ -307,7 +322,7 @@ impl Endpoint {
         out: &mut Outbox,
     ) -> u16 {
         packet.set_kind(Kind::Confirmable);
-        packet.set_id(self.fresh_id());
+        packet.set_id(self.fresh_id(settings, now));
         let base = u64::from(settings.ack_timeout_ms);
         let spread = base * u64::from(settings.ack_random_permille.saturating_sub(1000)) / 1000;
         let timeout_ms = (base + self.random.below(spread + 1)).max(1);
@@ -341,7 +356,7 @@ impl Endpoint {
         if confirmable {
             self.send_confirmable(packet, tag, settings, now, out);
         } else {
-            self.send(packet, out);
+            self.send(packet, settings, now, out);
         }
     }
 

@@ -35,6 +35,13 @@ impl Transmission {
         self.max_retransmit.min(20)
     }
 
+    /// Milliseconds in which one message id is used up: 2^16 of them last until a peer has forgotten the first, which may have reached it with the last
+    /// retransmission.
+    pub(super) fn id_ms(&self) -> u64 {
+        let forgotten = self.exchange_lifetime() + self.max_transmit_span() + MAX_LATENCY;
+        (u64::try_from(forgotten.as_millis()).unwrap_or(u64::MAX) >> 16) + 1
+    }
+
     /// `MAX_TRANSMIT_SPAN`: from the first to the last transmission; 45 s by default.
     pub fn max_transmit_span(&self) -> Duration {
         self.spans((1 << self.retransmissions()) - 1)
@@ -67,5 +74,6 @@ mod tests {
         assert_eq!(defaults.max_transmit_wait(), Duration::from_secs(93));
         assert_eq!(defaults.exchange_lifetime(), Duration::from_secs(247));
         assert_eq!(defaults.non_lifetime(), Duration::from_secs(145));
+        assert_eq!(defaults.id_ms(), 6);
     }
 }

@@ -209,3 +209,18 @@ fn who_only_asks_what_is_there_leaves_nothing_behind() {
     gateway.pass_ms(247_000);
     assert!(gateway.machine(1).is_none() && !gateway.has_session("assigned-1"));
 }
+
+#[test]
+fn rfc7252_4_4_a_new_conversation_repeats_no_message_id_of_the_one_before() {
+    let mut gateway = Gateway::new(Config { idle_ms: 1000, ..Config::default() });
+    let mut client = Client::new(1);
+    let mut seen = std::collections::BTreeSet::new();
+    for turn in 0..300 {
+        for _ in 0..20 {
+            let answer = client.send(&mut gateway, non(get("ps/a")));
+            assert!(seen.insert(answer.id()), "in turn {turn}");
+        }
+        gateway.pass_ms(1000);
+        assert!(gateway.machine(1).is_none(), "forgotten");
+    }
+}

@@ -1,6 +1,8 @@
 //! Clients and gateway joined by a link that loses 30 % of all datagrams, doubles some and puts many out of order, under a clock that is simulated. The
 //! client's side of the message layer and of block-wise transfers is the crate's own.
 
+mod defaults;
+
 #[path = "../machine/gateway.rs"]
 #[allow(dead_code, reason = "made for scripts as well")]
 mod gateway;
@@ -12,7 +14,7 @@ use thingway_coap::{
     Config,
     blockwise::{Assembly, Block, Piece},
     codec::{Code, Kind, Packet, option},
-    message::{Endpoint, Incoming, Transmission},
+    message::{Endpoint, Incoming, Lost, Transmission},
 };
 use thingway_contract::{Instant, Message, MessageHead, Outbox, Properties, Qos, Topic, TopicLimits};
 
@@ -36,6 +38,9 @@ const OBSERVATION: u32 = 0;
 /// What the client does, one after the other.
 #[derive(Clone, Debug)]
 enum Job {
+    /// Opens a connection.
+    Open,
+    Heartbeat,
     Observe,
     /// A PUT, in blocks if it is large.
     Publish(Vec<u8>),
@@ -71,14 +76,18 @@ struct Client {
     /// Notifications, whole.
     received: Vec<Vec<u8>>,
     acknowledged: Vec<Vec<u8>>,
+    /// Publications of which the client was told that they came to nothing.
+    failed: Vec<Vec<u8>>,
+    /// What later requests show, once there is a connection.
+    query: Vec<String>,
 }
 
 impl Client {
-    fn new(port: u16, seed: u64) -> Self {
+    fn new(port: u16, seed: u64, settings: Transmission) -> Self {
         Self {
             port,
             endpoint: Endpoint::new(seed ^ u64::from(port)),
-            settings: patient(),
+            settings,
             out: Outbox::default(),
             jobs: VecDeque::new(),
             current: None,
@@ -88,6 +97,8 @@ impl Client {
             assembly: Assembly::default(),
             received: Vec::new(),
             acknowledged: Vec::new(),
+            failed: Vec::new(),
+            query: Vec::new(),
         }
     }
 
@@ -116,15 +127,25 @@ impl Client {
     fn ask(&mut self, now: Instant) {
         let Some(job) = &self.current else { return };
         let (code, path) = match job {
+            Job::Open => (Code::POST, "connection".into()),
+            Job::Heartbeat => (Code::PUT, "connection".into()),
             Job::Observe | Job::Rest(_) => (Code::GET, self.topic()),
             Job::Publish(_) => (Code::PUT, format!("out{}", self.port)),
             Job::Read(path, _) => (Code::GET, (*path).to_owned()),
         };
         let mut packet = Packet::new(Kind::Confirmable, code);
-        packet.push(option::URI_PATH, b"ps");
+        let is_connection = matches!(job, Job::Open | Job::Heartbeat);
+        packet.push(option::URI_PATH, if is_connection { b"mqtt" } else { b"ps" });
         packet.push(option::URI_PATH, path.as_bytes());
+        if matches!(job, Job::Open) {
+            packet.push(option::URI_QUERY, format!("c=client{}", self.port).as_bytes());
+        }
+        for parameter in &self.query {
+            packet.push(option::URI_QUERY, parameter.as_bytes());
+        }
         let block = Block { number: self.number, more: false, exponent: self.exponent };
         match job {
+            Job::Open | Job::Heartbeat => {}
             Job::Observe => packet.push_uint(option::OBSERVE, 0),
             Job::Publish(body) if body.len() > block.bytes() => {
                 let (block, part) = block.slice(body).expect("within the body");
@@ -149,6 +170,21 @@ impl Client {
             Ok(other) => panic!("{other:?}"),
         }
         self.begin(now);
+    }
+
+    /// An exchange of the client's own came to nothing.
+    fn on_lost(&mut self, lost: Lost, now: Instant) {
+        let (Lost::GivenUp(tag) | Lost::NoResponse(tag)) = lost;
+        match self.current.take() {
+            Some(Job::Publish(body)) if tag == self.tag => self.failed.push(body),
+            // What changes nothing is asked once more.
+            Some(job) => {
+                assert!(tag == self.tag || matches!(job, Job::Observe), "{job:?} is not under way");
+                self.current = Some(job);
+                self.ask(now);
+            }
+            None => panic!("nothing is under way"),
+        }
     }
 
     fn on_notification(&mut self, packet: &Packet) {
@@ -179,11 +215,19 @@ impl Client {
                     self.current = Some(Job::Publish(body));
                     self.ask(now);
                 }
+                // The conversation with the first blocks is over.
+                Code::REQUEST_ENTITY_INCOMPLETE if !self.query.is_empty() => self.failed.push(body),
                 code => {
                     assert_eq!(code, Code::CHANGED);
                     self.acknowledged.push(body);
                 }
             },
+            Some(Job::Open) => {
+                assert_eq!(packet.code(), Code::CREATED);
+                let token = std::str::from_utf8(packet.payload()).expect("text");
+                self.query = vec![format!("c=client{}", self.port), format!("t={token}")];
+            }
+            Some(Job::Heartbeat) => assert_eq!(packet.code(), Code::CHANGED),
             Some(Job::Read(path, expected)) => {
                 if self.add(packet) {
                     assert_eq!(self.assembly.take(), expected);
@@ -228,9 +272,20 @@ struct World {
     link: BTreeMap<(Instant, u64), (bool, u16, Vec<u8>)>,
     sequence: u64,
     lost: u64,
+    /// Exchanges may come to nothing.
+    may_fail: bool,
 }
 
 impl World {
+    fn new(gateway: Gateway, clients: Vec<Client>, seed: u64, may_fail: bool) -> Self {
+        let (link, random) = (BTreeMap::new(), Random(seed.wrapping_mul(77) + 1));
+        Self { random, gateway, clients, link, sequence: 0, lost: 0, may_fail }
+    }
+
+    fn run_ms(&mut self, ms: u64) {
+        self.run(Instant::from_millis(self.gateway.now.as_millis() + ms));
+    }
+
     fn carry(&mut self, to_gateway: bool, port: u16, datagram: &[u8]) {
         let copies = match self.random.below(100) {
             0..30 => 0,
@@ -280,7 +335,10 @@ impl World {
             self.gateway.fire();
             for client in &mut self.clients {
                 let lost = client.endpoint.timeout(&client.settings.clone(), now, &mut client.out);
-                assert!(lost.is_empty(), "{lost:?}");
+                assert!(lost.is_empty() || self.may_fail, "{lost:?}");
+                for lost in lost {
+                    client.on_lost(lost, now);
+                }
                 client.begin(now);
             }
             self.send_all();
@@ -307,7 +365,7 @@ fn simulate(seed: u64) {
     let mut gateway = Gateway::new(config);
     let large = body(seed, 7777, 4000);
     gateway.publish(message("large", &large, true));
-    let mut clients: Vec<Client> = (1..=3).map(|port| Client::new(port, seed)).collect();
+    let mut clients: Vec<Client> = (1..=3).map(|port| Client::new(port, seed, patient())).collect();
     for client in &mut clients {
         client.jobs.push_back(Job::Observe);
         for number in 0..12 {
@@ -317,13 +375,11 @@ fn simulate(seed: u64) {
         client.jobs.push_back(Job::Read("large", large.clone()));
         client.begin(gateway.now);
     }
-    let (link, random) = (BTreeMap::new(), Random(seed.wrapping_mul(77) + 1));
-    let mut world = World { random, gateway, clients, link, sequence: 0, lost: 0 };
+    let mut world = World::new(gateway, clients, seed, false);
     // Messages for observers come while the clients have their own to do.
     let mut told: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 3];
     while world.clients.iter().any(|client| matches!(client.current, Some(Job::Observe))) {
-        let end = Instant::from_millis(world.gateway.now.as_millis() + 1000);
-        world.run(end);
+        world.run_ms(1000);
     }
     for number in 0..15 {
         for (at, told) in told.iter_mut().enumerate() {
@@ -332,8 +388,8 @@ fn simulate(seed: u64) {
             world.gateway.publish(message(&topic, &payload, false));
             told.push(payload);
         }
-        let end = Instant::from_millis(world.gateway.now.as_millis() + world.random.below(5000));
-        world.run(end);
+        let ms = world.random.below(5000);
+        world.run_ms(ms);
     }
     let far = world.gateway.now.plus_secs(10_000_000);
     world.run(far);

@@ -210,7 +210,7 @@ impl Bus {
             state.session_expiry_secs = expiry.min(self.config.session_expiry_secs_max);
         }
         // One that was never granted has not begun, and is not kept if it was not before.
-        let is_new = state.link.is_some() && !session.is_kept();
+        let is_new = state.link().is_some() && !session.is_kept();
         if is_new {
             state.session_expiry_secs = 0;
         }

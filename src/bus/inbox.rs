@@ -1,6 +1,6 @@
 use std::{collections::VecDeque, task::Waker};
 
-use thingway_contract::{CloseReason, Delivery, Instant, Qos};
+use thingway_contract::{CloseReason, Delivery, Qos};
 
 /// Bounds of a session's queue. What is dropped at a bound: QoS 0 first, then as [`DropOrder`] says; always counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub(super) struct Attached {
     pub core: u16,
     /// It was woken and has not looked yet.
     pub scheduled: bool,
+    /// When it last took a delivery, in milliseconds of the clock, whose upper bits do not matter.
+    pub taken_ms: u32,
 }
 
 /// A session's queue and its line to the connection that serves it: the only queue between a publisher and a subscriber.
@@ -74,8 +76,6 @@ pub(super) struct Inbox {
     pub epoch: u32,
     pub attached: Option<Attached>,
     pub signal: Option<Box<CloseReason>>,
-    /// When the connection last took a delivery.
-    pub taken_at: Instant,
 }
 
 /// What became of a push.

@@ -4,7 +4,6 @@
 //! deliveries to their connections. QoS 0 to a connection goes past the journal.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     sync::{Arc, atomic::Ordering},
     task::Waker,
@@ -50,12 +49,19 @@ pub(super) struct Link {
     attach: Position,
     /// What the machine found, until the connection asks for it.
     found: Option<Box<Attached>>,
-    /// Packet identifiers of the peer's QoS 2 messages that were recorded.
-    exchanges: BTreeSet<u16>,
     /// Extras were recorded.
     has_extras: bool,
     /// The retained messages recorded last for its new subscriptions.
     replayed: Option<Ticket>,
+}
+
+/// An exchange that the peer has not released.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// The machine knows it, and must hear of its end.
+    recorded: bool,
+    /// Tells when that is safe.
+    ticket: Option<Ticket>,
 }
 
 /// A session that is granted as soon as that is recorded.
@@ -98,7 +104,7 @@ impl Bus {
         let expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
         state.session_expiry_secs = expiry_secs;
         state.connection = Some(Box::new(request.info.clone()));
-        state.link = Some(Box::default());
+        state.rare().link = Some(Link::default());
         let epoch = session.attach(request.waker.clone(), request.core);
         self.count_connected(lane);
         let attach = Attach {
@@ -129,7 +135,7 @@ impl Bus {
             Settled::Kept => {}
         }
         let mut state = session.state.lock();
-        let Some(found) = state.link.as_mut().and_then(|link| link.found.take()) else {
+        let Some(found) = state.link().and_then(|link| link.found.take()) else {
             // Another connection has it by now.
             return Some(Err(Refusal::Unavailable));
         };
@@ -166,7 +172,7 @@ impl Bus {
         now: Instant,
         lane: &mut Lane,
     ) {
-        let (Some(keeping), Some(link)) = (&self.keeping, state.link.take()) else { return };
+        let (Some(keeping), Some(link)) = (&self.keeping, state.take_link()) else { return };
         let extras = Extras::take(parked);
         *parked = Parked::default();
         let mut unsent = 0;
@@ -249,15 +255,51 @@ impl Bus {
     /// The exchange that a publication came in, when it must be recorded with it.
     pub(super) fn exchange_of(&self, publisher: Option<&Arc<Session>>, packet_id: u16) -> Option<Exchange> {
         let session = publisher.filter(|session| packet_id != 0 && session.is_kept())?;
-        session.state.lock().link.as_mut()?.exchanges.insert(packet_id);
         Some(Exchange { session: session.kept(), packet_id })
+    }
+
+    /// True for a publication of an exchange that is open already. The lane's ticket tells when it is safe, if it has to be.
+    pub(super) fn is_repeated(&self, publisher: &Session, packet_id: u16, lane: &mut Lane) -> bool {
+        if !publisher.is_kept() {
+            return false;
+        }
+        let mut state = publisher.state.lock();
+        let Some(open) = state.known_rare().and_then(|rare| rare.exchanges.get(&packet_id)) else { return false };
+        if let Some(ticket) = open.ticket {
+            lane.wait_for(ticket);
+        }
+        true
+    }
+
+    /// Remembers an exchange that a publication has opened, and whether it was recorded.
+    pub(super) fn open_exchange(
+        &self,
+        exchange: Option<Exchange>,
+        publisher: Option<&Arc<Session>>,
+        ticket: Option<Ticket>,
+    ) {
+        if let (Some(exchange), Some(publisher)) = (exchange, publisher) {
+            let open = Open { recorded: ticket.is_some(), ticket };
+            publisher.state.lock().rare().exchanges.insert(exchange.packet_id, open);
+        }
+    }
+
+    /// An exchange that was not kept: the peer's next publication under the packet identifier is another one.
+    pub fn forget_exchange(&self, session: &Session, packet_id: u16) {
+        let mut state = session.state.lock();
+        if let Some(rare) = state.known_rare() {
+            rare.exchanges.remove(&packet_id);
+        }
+        state.tidy();
     }
 
     /// The peer has released its message of QoS 2. The lane's ticket tells when that is safe, if it has to be.
     pub fn released(&self, session: &Session, packet_id: u16, lane: &mut Lane) {
         let Some(keeping) = &self.keeping else { return };
-        let recorded = session.state.lock().link.as_mut().is_some_and(|link| link.exchanges.remove(&packet_id));
-        if recorded {
+        let mut state = session.state.lock();
+        let open = state.known_rare().and_then(|rare| rare.exchanges.remove(&packet_id));
+        state.tidy();
+        if open.is_some_and(|open| open.recorded) {
             let exchange = Exchange { session: session.kept(), packet_id };
             lane.wait_for(keeping.journal.append_awaited(Record::Released(exchange), None));
         }
@@ -286,8 +328,8 @@ impl Bus {
     }
 
     /// True when retained messages for a session's new subscriptions must wait: those before them are not safe yet, or its connection is behind.
-    pub(super) fn is_replay_held(&self, session: &Session, state: &State) -> bool {
-        let (Some(keeping), Some(link)) = (&self.keeping, &state.link) else { return false };
+    pub(super) fn is_replay_held(&self, session: &Session, state: &mut State) -> bool {
+        let (Some(keeping), Some(link)) = (&self.keeping, state.link()) else { return false };
         let Some(ticket) = link.replayed.filter(|&ticket| keeping.journal.settled(ticket) == Settled::Not) else {
             return session.is_behind();
         };
@@ -299,7 +341,7 @@ impl Bus {
 
     /// Remembers what [`Bus::is_replay_held`] waits for.
     pub(super) fn hold_replay(state: &mut State, ticket: Option<Ticket>) {
-        if let (Some(link), Some(_)) = (&mut state.link, ticket) {
+        if let (Some(link), Some(_)) = (state.link(), ticket) {
             link.replayed = ticket;
         }
     }
@@ -450,9 +492,14 @@ impl Host for Desk {
             let inbox = session.inbox();
             (inbox.epoch == *epoch && inbox.attached.is_some(), inbox.attached.is_some())
         };
-        if let Some(link) = state.link.as_mut().filter(|_| present) {
+        let recorded = Open { recorded: true, ticket: None };
+        if present && !attached.inbound.is_empty() {
+            for &packet_id in &attached.inbound {
+                state.rare().exchanges.entry(packet_id).or_insert(recorded);
+            }
+        }
+        if let Some(link) = state.link().filter(|_| present) {
             link.attach = attached.attach;
-            link.exchanges = attached.inbound.iter().copied().collect();
             link.has_extras = attached.extras.is_some();
             link.found = Some(Box::new(attached));
         } else if let (false, Some(keeping)) = (has_connection, &self.bus.keeping) {

@@ -1,7 +1,6 @@
 use std::{
     hash::BuildHasher,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use foldhash::fast::FixedState;
@@ -25,8 +24,8 @@ struct Occasion {
     cause: Cause,
 }
 
-/// How long a connected subscriber may take nothing before its full queue no longer slows its publishers down.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// Milliseconds for which a connected subscriber may take nothing before its full queue no longer slows its publishers down.
+const STUCK_AFTER_MS: u32 = 1000;
 
 impl Bus {
     /// Publishes a message: retains it if asked, and pushes it to every matching session. The topic was checked when
@@ -41,7 +40,8 @@ impl Bus {
         self.publish_as(message, publisher, Occasion::default(), now, lane)
     }
 
-    /// Publishes a message that came in an exchange which must not happen twice (QoS 2), under the publisher's packet identifier.
+    /// Publishes a message that came in an exchange which must not happen twice (QoS 2), under the publisher's packet identifier, 0 for any other. In an
+    /// exchange that is open already it is not published again.
     pub fn publish_exchange(
         &self,
         message: Message,
@@ -50,6 +50,9 @@ impl Bus {
         now: Instant,
         lane: &mut Lane,
     ) -> PublishOutcome {
+        if packet_id != 0 && self.is_repeated(publisher, packet_id, lane) {
+            return PublishOutcome::Accepted;
+        }
         let occasion = Occasion { packet_id, ..Occasion::default() };
         self.publish_as(message, Some(publisher), occasion, now, lane)
     }
@@ -68,12 +71,16 @@ impl Bus {
         lane: &mut Lane,
     ) -> PublishOutcome {
         lane.now = now;
+        let exchange = self.exchange_of(publisher, occasion.packet_id);
         let topic = message.name();
         if topic.is_reserved()
             && let Some(rest) = topic.as_str().strip_prefix("$delayed/")
         {
-            let exchange = self.exchange_of(publisher, occasion.packet_id);
-            return self.publish_delayed(&message, rest, exchange, now, lane);
+            let outcome = self.publish_delayed(&message, rest, exchange, now, lane);
+            if outcome == PublishOutcome::Accepted {
+                self.open_exchange(exchange, publisher, lane.ticket());
+            }
+            return outcome;
         }
         let mut retains = false;
         if message.head().retain {
@@ -102,10 +109,11 @@ impl Bus {
         let targets = std::mem::take(&mut lane.targets);
         if self.keeping.is_some() {
             if retains || !targets.is_empty() {
-                let exchange = self.exchange_of(publisher, occasion.packet_id);
                 self.record(&message, targets, Kind { retains, exchange, cause: occasion.cause }, lane);
+                self.open_exchange(exchange, publisher, lane.ticket());
             } else {
                 self.record_spent(occasion.cause);
+                self.open_exchange(exchange, publisher, None);
             }
         }
         if reached > 0 || message.head().retain {
@@ -196,10 +204,10 @@ impl Bus {
             lane.wake(attached.core, &attached.waker);
             attached.scheduled = true;
         }
-        let connected = inbox.attached.is_some();
         // A subscriber that has not taken anything for a while would hold its publishers up for nothing: what it
         // cannot hold is dropped instead.
-        let moving = connected && lane.now.since(inbox.taken_at) < STUCK_AFTER;
+        let now_ms = lane.now.as_millis() as u32;
+        let moving = inbox.attached.as_ref().is_some_and(|to| now_ms.wrapping_sub(to.taken_ms) < STUCK_AFTER_MS);
         drop(inbox);
         match pushed {
             Pushed::Queued => return true,

@@ -1,5 +1,5 @@
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     net::SocketAddr,
     ops::{Deref, DerefMut},
@@ -18,7 +18,7 @@ use thingway_contract::{
 use super::{
     budget::Budget,
     inbox::{Attached, Inbox},
-    kept::Link,
+    kept::{Link, Open},
     retained::RetainedCursor,
     subscriptions::Subscriptions,
     timers::TimerKey,
@@ -81,8 +81,6 @@ pub(super) struct State {
     /// What a session whose connection is idle has none of.
     rare: Option<Box<Rare>>,
     pub session_expiry_secs: u32,
-    /// Only while a kept session has a connection.
-    pub link: Option<Box<Link>>,
     /// A connection had it before.
     pub started: bool,
     /// Ended: out of the registry, takes nothing any more.
@@ -97,6 +95,10 @@ pub(super) struct Rare {
     pub offline: Offline,
     /// Connections that wait for the present one to let go.
     pub waiting: Vec<Waker>,
+    /// Only while a kept session has a connection.
+    pub link: Option<Link>,
+    /// QoS 2 exchanges of a kept session's peer that are not released, by packet identifier.
+    pub exchanges: BTreeMap<u16, Open>,
     /// Retained messages that new subscriptions still wait for.
     pub replays: VecDeque<Replay>,
 }
@@ -124,6 +126,16 @@ impl State {
         parked
     }
 
+    pub fn link(&mut self) -> Option<&mut Link> {
+        self.rare.as_mut()?.link.as_mut()
+    }
+
+    pub fn take_link(&mut self) -> Option<Link> {
+        let link = self.rare.as_mut()?.link.take();
+        self.tidy();
+        link
+    }
+
     pub fn take_waiting(&mut self) -> Vec<Waker> {
         let waiting = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.waiting));
         self.tidy();
@@ -140,7 +152,12 @@ impl State {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.parked.is_none() && self.offline.is_empty() && self.waiting.is_empty() && self.replays.is_empty()
+        self.parked.is_none()
+            && self.offline.is_empty()
+            && self.waiting.is_empty()
+            && self.replays.is_empty()
+            && self.link.is_none()
+            && self.exchanges.is_empty()
     }
 }
 
@@ -259,7 +276,7 @@ impl Session {
         let mut inbox = self.inbox.lock();
         inbox.epoch = inbox.epoch.wrapping_add(1);
         // A new connection looks into the queue by itself once.
-        inbox.attached = Some(Attached { waker, core, scheduled: true });
+        inbox.attached = Some(Attached { waker, core, scheduled: true, taken_ms: 0 });
         inbox.signal = None;
         inbox.epoch
     }
@@ -278,8 +295,8 @@ impl Session {
                 None => break,
             }
         }
-        if !into.is_empty() {
-            inbox.taken_at = now;
+        if let Some(attached) = inbox.attached.as_mut().filter(|_| !into.is_empty()) {
+            attached.taken_ms = now.as_millis() as u32;
         }
         let more = !inbox.is_empty();
         inbox.set_scheduled(more);

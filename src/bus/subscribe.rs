@@ -79,7 +79,7 @@ impl Bus {
         const BATCH: usize = 512;
         lane.now = now;
         let mut state = session.state.lock();
-        if self.is_replay_held(session, &state) {
+        if self.is_replay_held(session, &mut state) {
             return false;
         }
         let Some(replays) = state.known_rare().map(|rare| &mut rare.replays) else { return false };

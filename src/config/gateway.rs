@@ -9,7 +9,7 @@ settings! {
         name: String = "thingway".into();
         /// How many processor cores serve connections; 0 for all that the process may use.
         cores: u16 = 0;
-        /// Directory for what the gateway keeps: certificates that it made, later its database. Made when missing.
+        /// Directory for what the gateway keeps: certificates that it made, and its store. Made when missing.
         data_dir: PathBuf = "data".into();
         /// How long connections have to take their last bytes when the gateway stops. Then they are cut.
         drain_timeout: Period = Period::from_secs(10);

@@ -22,10 +22,8 @@ const LATER_MAX: usize = 1024;
 pub(super) struct Conversation<P: Protocol> {
     pub machine: P,
     session: Option<Arc<Session>>,
-    /// Until a session is granted, which then tells who the peer is.
-    opening: Option<Box<Opening>>,
-    /// Replies that must wait, in the order of their requests.
-    later: Option<Box<VecDeque<Later>>>,
+    /// Nothing while all is done that was asked for.
+    stage: Option<Box<Stage>>,
     epoch: u32,
     /// The window was full: deliver again only after input, a reply or a timeout.
     pub blocked: bool,
@@ -33,6 +31,14 @@ pub(super) struct Conversation<P: Protocol> {
     shed: bool,
     /// The peer was told why it ends.
     pub wrote_last_words: bool,
+}
+
+/// What a conversation waits for.
+enum Stage {
+    /// A session, which then tells who the peer is.
+    Opening(Opening),
+    /// Replies that must wait, in the order of their requests.
+    Replying(VecDeque<Later>),
 }
 
 /// A conversation that has no session yet.
@@ -47,6 +53,14 @@ struct Opening {
 struct Later {
     reply: Reply,
     ticket: Option<Ticket>,
+    /// The exchange that it belongs to, 0 for none.
+    packet_id: u16,
+}
+
+impl Stage {
+    fn opening(peer: Peer) -> Option<Box<Self>> {
+        Some(Box::new(Self::Opening(Opening { peer, pending: None, reserved: None })))
+    }
 }
 
 /// What a conversation needs for a turn.
@@ -101,8 +115,7 @@ impl<P: Protocol> Conversation<P> {
         Self {
             machine: P::open(&service.config, &peer, now),
             session: None,
-            opening: Some(Box::new(Opening { peer, pending: None, reserved: None })),
-            later: None,
+            stage: Stage::opening(peer),
             epoch: 0,
             blocked: false,
             shed,
@@ -110,14 +123,35 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
+    fn opening(&self) -> Option<&Opening> {
+        match self.stage.as_deref()? {
+            Stage::Opening(opening) => Some(opening),
+            Stage::Replying(_) => None,
+        }
+    }
+
+    fn opening_mut(&mut self) -> Option<&mut Opening> {
+        match self.stage.as_deref_mut()? {
+            Stage::Opening(opening) => Some(opening),
+            Stage::Replying(_) => None,
+        }
+    }
+
+    fn replies_len(&self) -> usize {
+        match self.stage.as_deref() {
+            Some(Stage::Replying(replies)) => replies.len(),
+            _ => 0,
+        }
+    }
+
     /// True while a session is waited for. Input must wait, too.
     pub fn is_pending(&self) -> bool {
-        self.opening.as_ref().is_some_and(|opening| opening.pending.is_some())
+        self.opening().is_some_and(|opening| opening.pending.is_some())
     }
 
     /// True while input must wait: for a session, or for replies of which more wait than should.
     pub fn is_full(&self) -> bool {
-        self.is_pending() || self.later.as_ref().is_some_and(|later| later.len() >= LATER_MAX)
+        self.is_pending() || self.replies_len() >= LATER_MAX
     }
 
     /// The session that was granted.
@@ -135,8 +169,15 @@ impl<P: Protocol> Conversation<P> {
         while core.outbox.requests_len() > 0 {
             let mut requests = std::mem::take(&mut core.requests);
             core.outbox.swap_requests(&mut requests);
-            let result = requests.drain(..).try_for_each(|request| self.execute(request, turn, core, &mut charge));
-            requests.clear();
+            let mut result = Ok(());
+            for request in requests.drain(..) {
+                // What came before a fault was good: that the answer to one thing is a fault does not undo the next.
+                if result.is_ok() {
+                    result = self.execute(request, turn, core, &mut charge);
+                } else if let Request::Publish { .. } = request {
+                    let _ = self.execute(request, turn, core, &mut charge);
+                }
+            }
             core.requests = requests;
             result?;
         }
@@ -157,8 +198,10 @@ impl<P: Protocol> Conversation<P> {
         // Only a protocol that is wrong asks before it has a session.
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let _ = core.lane.take_ticket();
+        let mut exchange = 0;
         let reply = match request {
             Request::Publish { token, packet_id, message } => {
+                exchange = packet_id;
                 let outcome = if !charge(&core.lane) {
                     PublishOutcome::QuotaExceeded
                 } else if service.access.may_publish(session, message.topic()) {
@@ -219,43 +262,54 @@ impl<P: Protocol> Conversation<P> {
             Request::Connect(_) => return Err(Stop::Gone),
         };
         let ticket = core.lane.take_ticket();
-        if ticket.is_none() && self.later.is_none() {
+        if ticket.is_none() && self.replies_len() == 0 {
             return self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault);
         }
         if let (Some(ticket), Some(journal)) = (ticket, service.bus.journal()) {
             journal.wake_when_settled(ticket, core.lane.core(), turn.waker);
         }
-        self.later.get_or_insert_default().push_back(Later { reply, ticket });
+        let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Replying(VecDeque::new())));
+        if let Stage::Replying(replies) = &mut **stage {
+            replies.push_back(Later { reply, ticket, packet_id: exchange });
+        }
         Ok(())
     }
 
     /// Gives the replies that need wait no longer. True when there were any, which may have left requests in the outbox.
-    fn settle(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, bool> {
+    fn settle(&mut self, service: &Service<P>, core: &mut CoreLocal, now: Instant) -> Step<P, bool> {
         let mut any = false;
-        while let Some(next) = self.later.as_mut().and_then(|later| later.front_mut()) {
-            let settled = match (next.ticket, turn.service.bus.journal()) {
+        while let Some(Stage::Replying(replies)) = self.stage.as_deref_mut() {
+            let Some(next) = replies.front() else {
+                self.stage = None;
+                break;
+            };
+            let settled = match (next.ticket, service.bus.journal()) {
                 (Some(ticket), Some(journal)) => journal.settled(ticket),
                 _ => Settled::Kept,
             };
             if settled == Settled::Not {
                 return Ok(any);
             }
-            let Some(Later { reply, .. }) = self.later.as_mut().and_then(|later| later.pop_front()) else { break };
-            let reply = if settled == Settled::Kept { reply } else { refused(reply).map_err(Stop::Gateway)? };
-            self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
+            let Some(Later { mut reply, packet_id, .. }) = replies.pop_front() else { break };
+            if settled == Settled::Refused {
+                if let Some(session) = self.session.as_ref().filter(|_| packet_id != 0) {
+                    service.bus.forget_exchange(session, packet_id);
+                }
+                reply = refused(reply).map_err(Stop::Gateway)?;
+            }
+            self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault)?;
             any = true;
         }
-        self.later = None;
         Ok(any)
     }
 
     fn begin_connect(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if let Some(info) = self.session.as_ref().and_then(|session| session.connection()) {
-            self.opening = Some(Box::new(Opening { peer: peer_again(&info), pending: None, reserved: None }));
             self.depart(DepartCause::Normal, turn.service, now, &mut core.lane);
+            self.stage = Stage::opening(peer_again(&info));
         }
-        let Some(Opening { peer, .. }) = self.opening.as_deref() else { return Err(Stop::Gone) };
+        let Some(Opening { peer, .. }) = self.opening() else { return Err(Stop::Gone) };
         if self.shed {
             return self.refuse_session(Refusal::Busy, turn, core);
         }
@@ -293,19 +347,19 @@ impl<P: Protocol> Conversation<P> {
                 let Granted { session, epoch, connected } = *granted;
                 self.session = Some(session);
                 self.epoch = epoch;
-                self.opening = None;
+                self.stage = None;
                 let reply = Reply::Connected(Box::new(connected));
                 self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)
             }
             ConnectOutcome::Occupied => {
-                let Some(opening) = &mut self.opening else { return Err(Stop::Gone) };
+                let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
                 opening.pending = Some(request);
                 Ok(())
             }
             ConnectOutcome::Reserved(reserved) => {
-                let Some(opening) = &mut self.opening else { return Err(Stop::Gone) };
                 self.session = Some(reserved.session.clone());
                 self.epoch = reserved.epoch;
+                let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
                 opening.pending = Some(request);
                 opening.reserved = Some(reserved);
                 Ok(())
@@ -324,10 +378,10 @@ impl<P: Protocol> Conversation<P> {
     /// Gives replies that had to wait, and asks again for a session that another connection had or that had to be recorded. True when there was an
     /// answer, which may have left requests in the outbox.
     pub fn poll_pending(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, bool> {
-        if self.later.is_some() && self.settle(turn, core)? {
+        if self.settle(turn.service, core, turn.now)? {
             return Ok(true);
         }
-        let Some(opening) = &mut self.opening else { return Ok(false) };
+        let Some(opening) = self.opening_mut() else { return Ok(false) };
         let Some(request) = opening.pending.take() else { return Ok(false) };
         let Some(reserved) = &opening.reserved else {
             self.connect(request, turn, core)?;
@@ -336,7 +390,7 @@ impl<P: Protocol> Conversation<P> {
         match turn.service.bus.granted(reserved, &request, turn.now, &mut core.lane) {
             None => opening.pending = Some(request),
             Some(Ok(granted)) => {
-                self.opening = None;
+                self.stage = None;
                 let reply = Reply::Connected(Box::new(granted.connected));
                 self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
             }
@@ -423,6 +477,8 @@ impl<P: Protocol> Conversation<P> {
 
     /// The conversation is over: the peer is told why if that is for the gateway to say, and the session is given back.
     pub fn stop(&mut self, stop: &Stop<P::Fault>, service: &Service<P>, core: &mut CoreLocal, now: Instant) {
+        // What is answered by now is known to whoever goes on with the session.
+        let _ = self.settle(service, core, now);
         let cause = match stop {
             Stop::Gone => DepartCause::Closed,
             Stop::Done => DepartCause::Normal,
@@ -443,7 +499,7 @@ impl<P: Protocol> Conversation<P> {
             }
         };
         self.depart(cause, service, now, &mut core.lane);
-        if let Some(opening) = &mut self.opening {
+        if let Some(opening) = self.opening_mut() {
             opening.pending = None;
             opening.reserved = None;
         }
@@ -459,14 +515,16 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the session back, if there is one.
     pub fn depart(&mut self, cause: DepartCause, service: &Service<P>, now: Instant, lane: &mut Lane) {
         let departure = self.machine.depart();
-        self.later = None;
+        if self.replies_len() > 0 {
+            self.stage = None;
+        }
         if let Some(session) = self.session.take() {
             service.bus.depart(&session, self.epoch, departure, cause, now, lane);
         }
     }
 
     fn remote(&self) -> RemoteName {
-        let peer = self.opening.as_ref().and_then(|opening| opening.peer.remote);
+        let peer = self.opening().and_then(|opening| opening.peer.remote);
         RemoteName(peer.or_else(|| self.session.as_ref()?.connection()?.remote))
     }
 }

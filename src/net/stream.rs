@@ -123,6 +123,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn work(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Step<P> {
         self.flush_unwritten(cx)?;
         let mut fresh = self.poll_pending(cx, core, now)?;
+        // The protocol may have waited for replies before it takes more.
+        self.stash_ready |= fresh && self.stash.is_some();
         if self.conversation.machine.deadline() <= now && self.pause.is_none() {
             let outcome = self.conversation.machine.timeout(now, &mut core.outbox);
             self.answer(cx, core, now)?;

@@ -18,3 +18,4 @@ pub mod logging;
 pub mod net;
 pub mod network;
 pub mod protocols;
+pub mod store;

@@ -1,0 +1,41 @@
+//! Where the session store keeps its log and its rows: on the disk, or in memory only.
+
+mod embedded;
+mod folder;
+mod journal;
+mod keys;
+
+use std::path::PathBuf;
+
+use thingway_store::{Backend, BackendError, Durability, Memory};
+
+pub use embedded::Embedded;
+
+/// What a store is opened with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder that holds it; it is made if it is not there. It is this store's alone. Not used with [`Durability::Memory`].
+    pub folder: PathBuf,
+    /// What is promised of what was accepted.
+    pub durability: Durability,
+    /// Bytes of memory for what was read lately. Buffers for what is written take up to 36 MiB more, see [`Embedded`].
+    pub cache_bytes: u64,
+}
+
+impl Settings {
+    /// With a cache of 8 MiB, which is enough where reading is rare.
+    pub fn new(folder: impl Into<PathBuf>, durability: Durability) -> Self {
+        Self { folder: folder.into(), durability, cache_bytes: 8 << 20 }
+    }
+}
+
+/// Opens the store, or makes it.
+///
+/// # Errors
+/// See [`Embedded::open`]; memory does not fail.
+pub fn open(settings: &Settings) -> Result<Box<dyn Backend>, BackendError> {
+    Ok(match settings.durability {
+        Durability::Memory => Box::new(Memory::new()),
+        Durability::Fsync | Durability::Os => Box::new(Embedded::open(settings)?),
+    })
+}

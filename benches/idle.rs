@@ -14,7 +14,7 @@ use std::{
 };
 
 use thingway::{
-    config::{Bind, Config, Listener, ListenerKind, Listeners},
+    config::{Bind, Config, Listener, ListenerKind, Listeners, StoreDurability},
     gateway::Gateway,
     net::memory::{BUFFER_BYTES_MAX, MemoryStream, pair},
 };
@@ -120,6 +120,7 @@ async fn run(count: usize, keep_alive_secs: u16) {
 async fn gateway() -> Gateway {
     let mut config = Config { listeners: Listeners::none(), ..Config::default() };
     config.gateway.cores = number("CORES", 0);
+    config.store.durability = StoreDurability::Memory;
     let bind: Bind = "127.0.0.1:0".parse().expect("an address");
     config.listeners.of_mut(ListenerKind::Tcp).insert("default".into(), Listener { bind, ..Listener::default() });
     Gateway::start(config).await.expect("a gateway")

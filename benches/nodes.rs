@@ -14,7 +14,7 @@ use std::{
 };
 
 use thingway::{
-    config::{Bind, Config, Listener, ListenerProtocol, Listeners, OrInfinity},
+    config::{Bind, Config, Listener, ListenerProtocol, Listeners, OrInfinity, StoreDurability},
     gateway::Gateway,
 };
 
@@ -97,6 +97,7 @@ fn main() {
 async fn gateway() -> Gateway {
     let mut config = Config { listeners: Listeners::none(), ..Config::default() };
     config.gateway.cores = number("CORES", 0);
+    config.store.durability = StoreDurability::Memory;
     let bind: Bind = "127.0.0.1:0".parse().expect("an address");
     let connection_rate = OrInfinity::Infinity;
     let listener = Listener { bind, protocol: ListenerProtocol::MqttSn, connection_rate, ..Listener::default() };

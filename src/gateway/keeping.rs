@@ -41,8 +41,8 @@ pub(super) fn open(config: &Config, bus: &BusConfig, now: Instant) -> Result<Ope
     let (keeper, found) = Keeper::open(backend, settings(bus), limits, cache, epoch, epoch.wall(now))?;
     let (counts, seconds) = (found.counts, begun.elapsed().as_secs_f64());
     let told = format!(
-        "{told}: {} sessions, {} messages in queues ({} bytes), {} delayed; {} records read again in {seconds:.2} s",
-        counts.sessions, counts.messages, counts.bytes, counts.delayed, found.replayed,
+        "{told}: {} sessions, {} messages in queues ({} bytes), {} delayed; {} records read again, {} bytes cut, {seconds:.2} s",
+        counts.sessions, counts.messages, counts.bytes, counts.delayed, found.replayed, found.cut_bytes,
     );
     Ok(Opened { keeper, told })
 }

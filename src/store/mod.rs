@@ -1,12 +1,19 @@
-//! Where what outlives a connection is kept: the journal, which commits records in groups, and the places that it can write to.
+//! The session store's way into its log, and where log and rows are kept: on the disk, or in memory only.
 
 mod commit;
+mod embedded;
+mod folder;
+mod journal;
+mod keys;
 
 use std::path::PathBuf;
 
 use thingway_store::{Backend, BackendError, Durability, Memory};
 
-pub use self::commit::{Journal, Settled, Ticket, Wake};
+pub use self::{
+    commit::{Journal, Settled, Ticket, Wake},
+    embedded::Embedded,
+};
 
 /// What a store is opened with.
 #[derive(Clone, Debug)]
@@ -19,11 +26,20 @@ pub struct Settings {
     pub cache_bytes: u64,
 }
 
+impl Settings {
+    /// With a cache of 8 MiB, which is enough where reading is rare.
+    pub fn new(folder: impl Into<PathBuf>, durability: Durability) -> Self {
+        Self { folder: folder.into(), durability, cache_bytes: 8 << 20 }
+    }
+}
+
 /// Opens the store, or makes it.
 ///
 /// # Errors
 /// See [`Embedded::open`]; memory does not fail.
 pub fn open(settings: &Settings) -> Result<Box<dyn Backend>, BackendError> {
-    let _ = settings;
-    Ok(Box::new(Memory::new()))
+    Ok(match settings.durability {
+        Durability::Memory => Box::new(Memory::new()),
+        Durability::Fsync | Durability::Os => Box::new(Embedded::open(settings)?),
+    })
 }

@@ -138,6 +138,11 @@ pub trait Backend: Send {
 
     /// Bytes that it takes where it is kept, as far as known.
     fn bytes(&self) -> u64;
+
+    /// Bytes of a half-written end that were cut when it was opened.
+    fn cut_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// Called with a block's first position, and the block.
@@ -181,5 +186,9 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn bytes(&self) -> u64 {
         (**self).bytes()
+    }
+
+    fn cut_bytes(&self) -> u64 {
+        (**self).cut_bytes()
     }
 }

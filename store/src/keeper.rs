@@ -53,6 +53,8 @@ pub struct Found {
     pub counts: Counts,
     /// Records of the log that were applied to the rows.
     pub replayed: u64,
+    /// Bytes of a half-written end that were cut.
+    pub cut_bytes: u64,
 }
 
 /// The machine and where its log and rows are kept.
@@ -105,7 +107,8 @@ impl<S, B: Backend> Keeper<S, B> {
         let mut keeper = Self { machine, shelf, limits, block: Vec::new(), log_bytes, flushing: None };
         let restarted = Appended { record: Record::Restarted { at: now }, handle: None };
         keeper.commit(&mut VecDeque::from([restarted]), &mut Nobody::default()).map_err(|(_, error)| error)?;
-        let found = Found { counts: keeper.machine.counts(), replayed: at - replay_from };
+        let cut_bytes = keeper.shelf.backend.cut_bytes();
+        let found = Found { counts: keeper.machine.counts(), replayed: at - replay_from, cut_bytes };
         Ok((keeper, found))
     }
 

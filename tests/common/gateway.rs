@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, env, net::SocketAddr};
 
 use thingway::{
-    config::{Bind, Config, Listener, ListenerKind, ListenerProtocol, Listeners},
+    config::{Bind, Config, Listener, ListenerKind, ListenerProtocol, Listeners, StoreDurability},
     gateway::Gateway,
 };
 
@@ -38,6 +38,7 @@ impl TestGateway {
         }
         let mut config = Config { listeners: Listeners::none(), ..Config::default() };
         config.gateway.cores = 1;
+        config.store.durability = StoreDurability::Memory;
         // A loaded machine shall not make the gateway turn clients away.
         config.overload.enable = false;
         listen_as(&mut config, ListenerKind::Tcp);

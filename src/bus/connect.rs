@@ -110,8 +110,7 @@ impl Bus {
                 session.signal(CloseReason::TakenOver);
                 return ConnectOutcome::Occupied;
             }
-            // What a kept session was left with is known when it is granted.
-            if request.must_exist && !session.is_kept() {
+            if request.must_exist {
                 // Before anything is granted, for a grant changes the session.
                 let left = state.known_rare().and_then(|rare| rare.parked.as_deref());
                 let resumed =

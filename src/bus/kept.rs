@@ -101,6 +101,7 @@ impl Bus {
         lane: &Lane,
     ) -> ConnectOutcome {
         self.cancel_timers(state);
+        let _ = state.take_parked();
         let expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
         state.session_expiry_secs = expiry_secs;
         state.connection = Some(Box::new(request.info.clone()));
@@ -139,9 +140,6 @@ impl Bus {
             // Another connection has it by now.
             return Some(Err(Refusal::Unavailable));
         };
-        if request.must_exist && !is_resumed_by(&found, request.resume_key, now) {
-            return Some(Err(Refusal::NoSession));
-        }
         state.started = true;
         state.will = found.will.clone();
         let session_expiry_secs = state.session_expiry_secs;
@@ -173,8 +171,10 @@ impl Bus {
         lane: &mut Lane,
     ) {
         let (Some(keeping), Some(link)) = (&self.keeping, state.take_link()) else { return };
+        // What whoever comes next must show is asked before the machine is.
+        let resumption = parked.resumption;
         let extras = Extras::take(parked);
-        *parked = Parked::default();
+        *parked = Parked { resumption, ..Parked::default() };
         let mut unsent = 0;
         let mut later = Vec::new();
         {
@@ -400,6 +400,10 @@ impl Bus {
             if !offline.is_empty() {
                 state.rare().offline = offline;
             }
+            if let Some(resumption) = view.resumption {
+                let parked = Parked { resumption: Some(resumption), ..Parked::default() };
+                state.rare().parked = Some(Box::new(parked));
+            }
             drop(state);
             sessions.insert(view.number, session);
         }
@@ -450,12 +454,6 @@ pub(super) fn target(session: Number, delivery: &Delivery) -> Target {
         subscription_id: delivery.subscription_id,
         rare: delivery.rare.clone(),
     }
-}
-
-/// See [`Parked::is_resumed_by`].
-fn is_resumed_by(found: &Attached, key: Option<u64>, now: Instant) -> bool {
-    let resumption = found.extras.as_ref().and_then(|extras| extras.resumption);
-    Parked { resumption, ..Parked::default() }.is_resumed_by(key, now)
 }
 
 fn parked(found: Attached, keep_will: bool) -> Option<Box<Parked>> {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use thingway_contract::{ClientId, Will};
+use thingway_contract::{ClientId, Resumption, Will};
 
 use super::{
     Bounds, DropCause, Entry, Host, Library, Messages, delivery,
@@ -60,6 +60,8 @@ pub struct SessionView<'a> {
     pub detached_at: WallMs,
     /// Its will, if that is to be published when the connection is gone for long enough.
     pub will: Option<&'a Will>,
+    /// What the next conversation must show.
+    pub resumption: Option<Resumption>,
     /// Messages that wait for it.
     pub queued: usize,
     /// Their bytes.
@@ -96,6 +98,7 @@ impl<S> Kept<S> {
             attached: self.is_attached(),
             detached_at: self.detached_at,
             will: self.will.as_deref().filter(|_| !self.will_rests),
+            resumption: self.extras.as_ref().and_then(|extras| extras.resumption),
             queued,
             queued_bytes,
         }

@@ -12,9 +12,12 @@ pub mod conformance;
 mod durability;
 mod extras;
 mod faulty;
+mod import;
 mod keeper;
 mod machine;
 mod memory;
+mod portable;
+mod reader;
 mod record;
 mod shelf;
 mod wire;
@@ -27,8 +30,11 @@ pub use self::{
     durability::Durability,
     extras::Extras,
     faulty::{Failure, Faulty},
-    keeper::{Appended, FORMAT, FlushLimits, Found, Keeper},
+    import::{Import, ImportError},
+    keeper::{Appended, Checked, FORMAT, FlushLimits, Found, Keeper, VisitItem, check},
     machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings},
     memory::Memory,
+    portable::{Item, QueuedItem, SessionItem},
+    reader::Reader,
     record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
 };

@@ -3,6 +3,7 @@
 mod apply;
 mod flush;
 mod group;
+mod portable;
 mod queue;
 mod restore;
 mod session;

@@ -162,7 +162,7 @@ impl Protocol for Conversation {
             Incoming::Request(exchange, packet) => self.on_request(exchange, packet, datagram.len(), now, out),
             Incoming::Acknowledged(tag) => {
                 self.validated = true;
-                self.on_acknowledged(tag, now);
+                self.on_acknowledged(tag, now, out);
                 Ok(())
             }
             // A ping is answered by a reset.

@@ -263,7 +263,7 @@ impl Conversation {
         self.session = Some(Box::new(Session { who, publisher: connected.publisher }));
         self.fate = Fate::Default;
         if let Some(parked) = connected.parked {
-            self.restore(*parked, now);
+            self.restore(*parked, connected.kept, now, out);
         }
         self.after(question, after, now, out);
     }

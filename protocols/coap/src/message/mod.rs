@@ -375,6 +375,11 @@ impl Endpoint {
         self.flights.as_ref().map_or(0, |flights| flights.len()) < usize::from(settings.nstart.max(1))
     }
 
+    /// True while the confirmable message with this id is not acknowledged.
+    pub fn is_unacknowledged(&self, id: u16) -> bool {
+        self.flights.as_ref().is_some_and(|flights| flights.iter().any(|flight| flight.id == id))
+    }
+
     /// True when a confirmable message with this tag is not acknowledged yet.
     pub fn is_under_way(&self, tag: u32) -> bool {
         self.flights.as_ref().is_some_and(|flights| flights.iter().any(|flight| flight.tag == tag))

@@ -10,14 +10,17 @@ use crate::{
 const HANDOVER_SECS: u32 = 30;
 
 impl Conversation {
-    /// Tells observers that their observations are over, unless somebody goes on with them.
+    /// Tells observers that their observations are over, unless they go on: with another conversation, or when the gateway that keeps them is started
+    /// again, which the peer notices by no more than that nothing is answered for a while.
     pub(super) fn close_with(&mut self, reason: &CloseReason, now: Instant, out: &mut Outbox) {
         if self.closed {
             return;
         }
+        self.abandon(now, out);
+        let is_kept = self.is_connected() && self.session.as_ref().is_some_and(|session| session.kept);
         if *reason == CloseReason::TakenOver {
             self.fate = Fate::TakenOver;
-        } else {
+        } else if *reason != CloseReason::ShuttingDown || !is_kept {
             self.fate = Fate::Over;
             if self.validated {
                 let code =

@@ -112,7 +112,11 @@ impl Conversation {
     }
 
     fn targets(&self, delivery: &Delivery) -> SmallVec<[u32; 4]> {
-        self.observations.as_ref().map(|observations| observations.targets(&ids_of(delivery))).unwrap_or_default()
+        let topic = delivery.message.name();
+        self.observations
+            .as_ref()
+            .map(|observations| observations.targets(&ids_of(delivery), topic))
+            .unwrap_or_default()
     }
 
     /// Tells the gateway that the exchange of a delivery is over, unless an observation waits for it.
@@ -131,6 +135,8 @@ impl Conversation {
         let config = TopicConfig::parse(delivery.message.payload()).ok();
         let observations = self.observations.iter().flat_map(|observations| observations.iter());
         let concerned = observations.filter(|one| one.ends_when_empty && ids.contains(&(one.options.id | RECORD)));
+        let topic = delivery.message.name();
+        let concerned = concerned.filter(|one| self.record_of(&one.filter).is_some_and(|record| record.matches(topic)));
         let concerned: SmallVec<[u32; 4]> = concerned.map(|observation| observation.serial).collect();
         for serial in concerned {
             let Some(config) = &config else {

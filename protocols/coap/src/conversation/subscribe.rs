@@ -227,7 +227,7 @@ impl Conversation {
     }
 
     /// Where the configuration of a topic is kept.
-    fn record_of(&self, topic: &TopicFilter) -> Option<TopicFilter> {
+    pub(super) fn record_of(&self, topic: &TopicFilter) -> Option<TopicFilter> {
         TopicFilter::parse(&record_topic(&id_of(topic.filter())), self.config.topic_limits).ok()
     }
 }

@@ -304,6 +304,11 @@ impl Conversation {
         self.validated
     }
 
+    /// A session was granted, and not left.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// How many observations the peer has.
     pub fn observations_len(&self) -> usize {
         self.observations.as_ref().map_or(0, |observations| observations.len())

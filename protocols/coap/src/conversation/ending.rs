@@ -55,8 +55,8 @@ impl Conversation {
         Departure { will: WillFate::Discard, session_expiry_secs, parked }
     }
 
-    /// Goes on with what an earlier conversation of the session left. What was released but not completed (MQTT, QoS 2) is over: nobody here will say so,
-    /// and a gateway that keeps the exchange is told.
+    /// Goes on with what an earlier conversation of the session left. What was released but not completed (MQTT, QoS 2) is over: nobody here will say
+    /// so, and a gateway that keeps the exchange is told.
     pub(super) fn restore(&mut self, parked: Parked, is_kept: bool, now: Instant, out: &mut Outbox) {
         if !parked.observations.is_empty() {
             let observations = self.observations.get_or_insert_default();

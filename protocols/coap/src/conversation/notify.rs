@@ -16,8 +16,8 @@ use crate::{
 /// Messages on their way to observers. Where RFC 7641, section 4.5.2, lets a newer state take the place of one that is not acknowledged, all are sent here,
 /// one after the other: they are messages, and each is owed its quality of service. A message that several observations want, as of overlapping filters, goes to one after the other.
 ///
-/// A delivery with a packet identifier is in the queue or unacknowledged until no observation waits for it any more; then the gateway is told. Here an
-/// identifier of 0 says that it need not be.
+/// A delivery with a packet identifier is in the queue or unacknowledged until no observation waits for it any more; then the gateway is told. Here
+/// an identifier of 0 says that it need not be.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
     /// At most one that came from the gateway, and behind a take-over those that were left unacknowledged.
@@ -289,7 +289,7 @@ impl Conversation {
         }
     }
 
-    /// Ends all observations, whose subscriptions go with the session. So do messages that are not acknowledged, which stay the session's if it is kept.
+    /// Ends all observations, whose subscriptions go with the session, as do messages that are not acknowledged.
     pub(super) fn end_observations(&mut self, code: Code, now: Instant, out: &mut Outbox) {
         let all = self.observations.as_mut().map(|observations| observations.take_all()).unwrap_or_default();
         for observation in all {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thingway_contract::{
     CloseReason, Connected, DatagramProtocol, Delivered, Delivery, Input, Instant, Message, MessageHead, Outbox,
     Parked, Peer, Properties, Protocol, PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Token, Topic,
-    TopicLimits, Transport, UnsubscribeRefusal,
+    TopicLimits, Transport, Unacknowledged, UnsubscribeRefusal,
 };
 
 use crate::{
@@ -46,6 +46,39 @@ fn assemble(data: &[u8]) {
     }
 }
 
+/// The exchanges of a session that is kept, as a store has them.
+#[derive(Default)]
+struct Kept {
+    is_kept: bool,
+    /// Those that are not over, in the order of delivery.
+    exchanges: Vec<Unacknowledged>,
+    last_id: u16,
+}
+
+impl Kept {
+    fn next_id(&mut self) -> u16 {
+        if !self.is_kept {
+            return 0;
+        }
+        self.last_id = self.last_id.wrapping_add(1).max(1);
+        self.last_id
+    }
+
+    fn end(&mut self, packet_id: u16) {
+        let at = self.exchanges.iter().position(|exchange| exchange.packet_id == packet_id);
+        self.exchanges.remove(at.expect("under way, and not said to be over before"));
+    }
+
+    /// A conversation has left the session: all that is not over is listed, and nothing else.
+    fn compare(&self, left: &Parked) {
+        let mut listed: Vec<u16> = left.outbound.iter().map(|exchange| exchange.packet_id).collect();
+        let mut known: Vec<u16> = self.exchanges.iter().map(|exchange| exchange.packet_id).collect();
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert!(!self.is_kept || listed == known, "{listed:?} instead of {known:?}");
+    }
+}
+
 struct Driven {
     machine: Conversation,
     config: Arc<Config>,
@@ -57,6 +90,8 @@ struct Driven {
     /// Bytes of the largest datagram that may still be answered.
     input_bytes: usize,
     parked: Option<Parked>,
+    /// What the gateway keeps of the session.
+    kept: Kept,
     number: u8,
     closed: bool,
 }
@@ -81,6 +116,7 @@ impl Driven {
             last_id: 0,
             input_bytes: 0,
             parked: None,
+            kept: Kept::default(),
             number: 0,
             closed: false,
         }
@@ -137,7 +173,9 @@ impl Driven {
         }
         if more & 8 != 0 {
             packet.push(option::URI_QUERY, b"c=me");
-            let token = crate::resources::connection_token(&self.config.secret, "me", more.into());
+            // Mostly the same one, so that its session goes on.
+            let nonce = u64::from(more & 0xf0 == 0xf0);
+            let token = crate::resources::connection_token(&self.config.secret, "me", nonce);
             packet.push(option::URI_QUERY, format!("t={token}").as_bytes());
         }
         let block = Block { number: u32::from(more >> 5), more: more & 16 != 0, exponent: 0 };
@@ -184,7 +222,17 @@ impl Driven {
         self.out.clear();
         let mut requests = Vec::new();
         self.out.swap_requests(&mut requests);
-        self.requests.append(&mut requests);
+        for request in requests {
+            match request {
+                // Has no reply, and is dealt with at once.
+                Request::Acknowledged { packet_id } => self.kept.end(packet_id),
+                Request::Connect(_) => {
+                    self.depart();
+                    self.requests.push(request);
+                }
+                request => self.requests.push(request),
+            }
+        }
         assert!(self.machine.observations_len() <= OBSERVATIONS_MAX);
         // Both must be answered at all times.
         let _ = (self.machine.standing(), self.machine.deadline());
@@ -201,17 +249,11 @@ impl Driven {
             return;
         }
         let reply = match self.requests.remove(0) {
-            Request::Connect(_) => {
-                let _ = self.machine.depart();
-                match choice & 7 {
-                    6 => Reply::Refused(Refusal::NoSession),
-                    7 => Reply::Refused(Refusal::BadCredentials),
-                    _ => {
-                        let parked = self.parked.take().map(Box::new);
-                        Reply::Connected(Box::new(Connected { parked, ..Connected::default() }))
-                    }
-                }
-            }
+            Request::Connect(connect) => match choice & 7 {
+                6 => Reply::Refused(Refusal::NoSession),
+                7 => Reply::Refused(Refusal::BadCredentials),
+                _ => Reply::Connected(Box::new(self.grant(!connect.is_transient(), choice & 8 != 0))),
+            },
             Request::Publish { token: Token::NONE, .. }
             | Request::Authenticate { .. }
             | Request::SetWill { .. }
@@ -251,11 +293,50 @@ impl Driven {
         let message = message("t", &vec![choice; usize::from(choice) * 50], expires_at);
         let qos = Qos::from_u8(choice & 3).unwrap_or_default();
         let subscription_id = u32::from(choice >> 2 & 3);
-        let delivery = Delivery { message, rare: None, subscription_id, qos, retain: false, packet_id: 0 };
-        if let Delivered::Later(_) | Delivered::Dropped(_) = self.machine.deliver(delivery, self.now, &mut self.out) {
-            assert!(self.out.is_empty());
+        let packet_id = self.kept.next_id();
+        let delivery = Delivery { message, rare: None, subscription_id, qos, retain: false, packet_id };
+        let kept = Unacknowledged { packet_id, delivery: Some(delivery.clone()) };
+        match self.machine.deliver(delivery, self.now, &mut self.out) {
+            Delivered::Sent if packet_id != 0 && qos.is_acknowledged() => self.kept.exchanges.push(kept),
+            Delivered::Sent => {}
+            Delivered::Later(delivery) => {
+                assert!(self.out.is_empty() && delivery.packet_id == packet_id && delivery.qos == qos);
+            }
+            Delivered::Dropped(_) => assert!(self.out.is_empty()),
         }
         self.after(Ok(()));
+    }
+
+    /// The session is another one, or that which was left last.
+    fn grant(&mut self, outlives: bool, is_kept: bool) -> Connected {
+        let mut parked = self.parked.take();
+        if !outlives || self.kept.is_kept != is_kept {
+            self.kept = Kept { is_kept: outlives && is_kept, last_id: self.kept.last_id, ..Kept::default() };
+            parked = parked.filter(|_| outlives && !is_kept);
+        } else if is_kept {
+            // Those that MQTT has released come without a message.
+            let released = self.kept.next_id();
+            self.kept.exchanges.push(Unacknowledged { packet_id: released, delivery: None });
+            parked = Some(Parked { outbound: self.kept.exchanges.clone(), ..parked.unwrap_or_default() });
+        }
+        Connected { kept: self.kept.is_kept, parked: parked.map(Box::new), ..Connected::default() }
+    }
+
+    /// The session is left.
+    fn depart(&mut self) {
+        assert!(self.requests.iter().all(|request| !is_awaited(request)), "the replies will not come any more");
+        self.requests.clear();
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        let was_granted = self.machine.has_session();
+        let parked = self.machine.depart().parked;
+        assert!(parked.observations.len() <= OBSERVATIONS_MAX);
+        if was_granted {
+            self.kept.compare(&parked);
+            self.parked = Some(parked);
+        }
     }
 
     fn pass_time(&mut self, argument: u8) {
@@ -282,15 +363,25 @@ impl Driven {
         self.machine.close(&reason, self.now, &mut self.out);
         assert!(was_closed || self.out.is_closing());
         self.after(Ok(()));
-        let parked = self.machine.depart().parked;
-        let now = self.now;
-        *self = Self { parked: Some(parked), now, ..Self::new(self.config.block_bytes_max) };
+        self.leave();
+        let (parked, kept, now) = (self.parked.take(), std::mem::take(&mut self.kept), self.now);
+        *self = Self { parked, kept, now, ..Self::new(self.config.block_bytes_max) };
     }
 
     fn end(&mut self) {
-        let parked = self.machine.depart().parked;
-        assert!(parked.observations.len() <= OBSERVATIONS_MAX);
+        self.leave();
     }
+}
+
+/// True for a request whose reply somebody waits for.
+fn is_awaited(request: &Request) -> bool {
+    !matches!(
+        request,
+        Request::Publish { token: Token::NONE, .. }
+            | Request::Unsubscribe { token: Token::NONE, .. }
+            | Request::SetWill { .. }
+            | Request::Connect(_)
+    )
 }
 
 fn message(topic: &str, payload: &[u8], expires_at: Instant) -> Message {
@@ -321,6 +412,45 @@ mod tests {
             let length = random.below(300);
             let data: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
             fuzz_bytes(&data);
+        }
+    }
+
+    /// Instructions of observers whose session is kept, as random ones get there seldom. The byte behind a request is its second argument and the next
+    /// instruction.
+    #[test]
+    fn random_lives_of_observers_break_nothing() {
+        const ANSWER_ALL: u8 = 10 << 3 | 7;
+        const STEPS: [&[u8]; 19] = [
+            // Observations of a topic, of the same once more, and of all.
+            &[6 << 3, 1 << 3 | 4, ANSWER_ALL],
+            &[6 << 3, 1 << 3 | 5, ANSWER_ALL],
+            &[9 << 3, 1 << 3 | 6, ANSWER_ALL],
+            // Deliveries: of each quality of service, to one or another, soon expired.
+            &[4 << 3 | 4],
+            &[5 << 3 | 4],
+            &[5 << 3 | 4],
+            &[6 << 3 | 4],
+            &[9 << 3 | 4],
+            &[21 << 3 | 4],
+            // Acknowledgements and resets.
+            &[6],
+            &[6],
+            &[6],
+            &[1 << 3 | 6],
+            // Publications, and one reply at a time.
+            &[3 << 3, 1 << 3 | 4],
+            &[10 << 3 | 3],
+            // A second passes, half a minute, and the gateway has it go on elsewhere or stops.
+            &[1 << 3 | 5],
+            &[31 << 3 | 5],
+            &[7],
+            &[1 << 3 | 7],
+        ];
+        for seed in 0..3000 {
+            let mut random = Random::new(seed);
+            let steps = (0..random.below(100)).flat_map(|_| STEPS[random.below(STEPS.len() as u64) as usize]);
+            let data: Vec<u8> = steps.copied().collect();
+            Driven::new(64).follow(&data);
         }
     }
 }

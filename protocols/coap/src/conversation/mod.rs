@@ -40,6 +40,7 @@ use self::{
 use crate::{
     CoapFault, Config,
     blockwise::Transfers,
+    codec::Code,
     message::{Endpoint, Incoming, Lost, PACKET_NAMES, UNTAGGED},
     observe::Observations,
     resources::address_key,
@@ -128,10 +129,13 @@ impl Protocol for Conversation {
 
     fn open(config: &Arc<Config>, peer: &Peer, now: Instant) -> Self {
         let address = address_key(&config.secret, peer);
-        let seed = crate::hash::keyed(&config.secret, &[&address.to_be_bytes(), &now.as_millis().to_be_bytes()]);
+        // Also of another gateway process, if it has the same secret.
+        let unix_ms = config.clock_unix_ms.wrapping_add(now.as_millis());
+        let seed = crate::hash::keyed(&config.secret, &[&address.to_be_bytes(), &unix_ms.to_be_bytes()]);
+        let first_id = (address as u16).wrapping_add(config.transmission.id_ticks(config.clock_unix_ms) as u16);
         Self {
             config: Arc::clone(config),
-            endpoint: Endpoint::new(seed).with_first_id(address as u16),
+            endpoint: Endpoint::new(seed).with_first_id(first_id),
             address,
             last_heard: now,
             session: None,
@@ -162,7 +166,7 @@ impl Protocol for Conversation {
             Incoming::Request(exchange, packet) => self.on_request(exchange, packet, datagram.len(), now, out),
             Incoming::Acknowledged(tag) => {
                 self.validated = true;
-                self.on_acknowledged(tag, now);
+                self.on_acknowledged(tag, now, out);
                 Ok(())
             }
             // A ping is answered by a reset.
@@ -209,6 +213,7 @@ impl Protocol for Conversation {
             | Reply::Reauthenticated { .. }
             | Reply::Recorded { .. } => {}
         }
+        self.leave_session(now, out);
         self.pump(now, out);
         Ok(())
     }
@@ -299,6 +304,11 @@ impl Conversation {
         self.validated
     }
 
+    /// A session was granted, and not left.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// How many observations the peer has.
     pub fn observations_len(&self) -> usize {
         self.observations.as_ref().map_or(0, |observations| observations.len())
@@ -357,6 +367,13 @@ impl Conversation {
         let taken = pending.list.remove(at);
         self.pending.take_if(|pending| pending.list.is_empty());
         Some(taken)
+    }
+
+    /// Answers requests whose replies will not come any more. What they asked for may have been done.
+    fn abandon(&mut self, now: Instant, out: &mut Outbox) {
+        for pending in self.pending.take().into_iter().flat_map(|pending| pending.list) {
+            self.answer(&pending.question, Answer::code(Code::SERVICE_UNAVAILABLE), now, out);
+        }
     }
 
     /// Requests whose answer takes long are acknowledged alone (RFC 7252, section 5.2.2).

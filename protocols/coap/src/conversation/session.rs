@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Session {
     who: Who,
     pub(super) publisher: PublisherKey,
+    /// The gateway keeps it through its own restart.
+    pub(super) kept: bool,
 }
 
 /// Whom a session was granted to.
@@ -58,6 +60,8 @@ pub(super) struct Deciding {
     pub(super) acknowledge_at: Instant,
     who: Who,
     after: After,
+    /// Not asked for yet.
+    connect: Option<Box<Connect>>,
 }
 
 #[derive(Debug)]
@@ -243,13 +247,23 @@ impl Conversation {
         now: Instant,
         out: &mut Outbox,
     ) {
+        let acknowledge_at = acknowledge_at(&question, &self.config, now);
+        let connect = Some(Box::new(connect));
+        self.deciding = Some(Box::new(Deciding { question, acknowledge_at, who, after, connect }));
+        self.leave_session(now, out);
+    }
+
+    /// Asks for another session once all that was asked for in this one is answered: a session that is left answers nothing more.
+    pub(super) fn leave_session(&mut self, now: Instant, out: &mut Outbox) {
+        if self.pending.is_some() {
+            return;
+        }
+        let Some(connect) = self.deciding.as_mut().and_then(|deciding| deciding.connect.take()) else { return };
         if self.session.is_some() && !self.is_connected() {
             // The observations of a guest go with its session.
             self.end_observations(Code::SERVICE_UNAVAILABLE, now, out);
         }
-        let acknowledge_at = acknowledge_at(&question, &self.config, now);
-        self.deciding = Some(Box::new(Deciding { question, acknowledge_at, who, after }));
-        out.request(Request::Connect(Box::new(connect)));
+        out.request(Request::Connect(connect));
     }
 
     pub(super) fn on_connected(&mut self, connected: Connected, now: Instant, out: &mut Outbox) {
@@ -260,10 +274,10 @@ impl Conversation {
             let nonce = self.endpoint.random() ^ connected.publisher.0;
             connection.token = connection_token(&self.config.secret, &connection.client_id, nonce);
         }
-        self.session = Some(Box::new(Session { who, publisher: connected.publisher }));
+        self.session = Some(Box::new(Session { who, publisher: connected.publisher, kept: connected.kept }));
         self.fate = Fate::Default;
         if let Some(parked) = connected.parked {
-            self.restore(*parked, now);
+            self.restore(*parked, connected.kept, now, out);
         }
         self.after(question, after, now, out);
     }
@@ -277,6 +291,7 @@ impl Conversation {
             }
             After::Heartbeat => self.answer(&question, Answer::code(Code::CHANGED), now, out),
             After::Close => {
+                self.abandon(now, out);
                 self.answer(&question, Answer::code(Code::DELETED), now, out);
                 self.fate = Fate::Left;
                 self.closed = true;

@@ -150,7 +150,7 @@ impl Conversation {
             ends_at: registration.ends_at,
         });
         if let Some(replaced) = replaced {
-            self.drop_notifications(replaced.serial);
+            self.drop_notifications(replaced.serial, out);
             self.unsubscribe_if_last(&replaced.filter, replaced.ends_when_empty, out);
         }
         if registration.reads_first || registration.is_topic_data {
@@ -197,7 +197,7 @@ impl Conversation {
     pub(super) fn deregister(&mut self, token: &[u8], out: &mut Outbox) {
         let removed = self.observations.as_mut().and_then(|observations| observations.remove_token(token));
         if let Some(removed) = removed {
-            self.drop_notifications(removed.serial);
+            self.drop_notifications(removed.serial, out);
             self.unsubscribe_if_last(&removed.filter, removed.ends_when_empty, out);
         }
     }
@@ -206,7 +206,7 @@ impl Conversation {
     pub(super) fn forget_observation(&mut self, serial: u32, out: &mut Outbox) {
         let removed = self.observations.as_mut().and_then(|observations| observations.remove(serial));
         if let Some(removed) = removed {
-            self.drop_notifications(removed.serial);
+            self.drop_notifications(removed.serial, out);
             self.unsubscribe_if_last(&removed.filter, removed.ends_when_empty, out);
         }
     }
@@ -227,7 +227,7 @@ impl Conversation {
     }
 
     /// Where the configuration of a topic is kept.
-    fn record_of(&self, topic: &TopicFilter) -> Option<TopicFilter> {
+    pub(super) fn record_of(&self, topic: &TopicFilter) -> Option<TopicFilter> {
         TopicFilter::parse(&record_topic(&id_of(topic.filter())), self.config.topic_limits).ok()
     }
 }

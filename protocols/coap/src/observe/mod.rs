@@ -6,7 +6,7 @@ mod sequence;
 pub use sequence::{is_newer, next_sequence};
 
 use smallvec::SmallVec;
-use thingway_contract::{Instant, SubscriptionOptions, TopicFilter};
+use thingway_contract::{Instant, SubscriptionOptions, Topic, TopicFilter};
 
 use crate::codec::TokenBytes;
 
@@ -104,9 +104,11 @@ impl Observations {
         before
     }
 
-    /// The serial numbers of those that a delivery with these identifiers is for.
-    pub fn targets(&self, ids: &[u32]) -> SmallVec<[u32; 4]> {
-        self.list.iter().filter(|entry| ids.contains(&entry.options.id)).map(|entry| entry.serial).collect()
+    /// The serial numbers of those that a delivery with these identifiers is for. The session may have been left with subscriptions that are nobody's
+    /// observations any more, and whose identifiers are in use again; so the topic must match, too.
+    pub fn targets(&self, ids: &[u32], topic: Topic<'_>) -> SmallVec<[u32; 4]> {
+        let fits = |entry: &&Observation| ids.contains(&entry.options.id) && entry.filter.matches(topic);
+        self.list.iter().filter(fits).map(|entry| entry.serial).collect()
     }
 
     /// When the first of them ends.

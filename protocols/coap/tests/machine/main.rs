@@ -5,6 +5,7 @@ mod blockwise;
 mod connection;
 mod endpoint;
 mod gateway;
+mod kept;
 mod message_layer;
 mod observe;
 mod publish;

@@ -246,6 +246,10 @@ impl<P: Protocol> Conversation<P> {
                 service.bus.acknowledged(session, packet_id);
                 return Ok(());
             }
+            Request::Keep { parked } => {
+                service.bus.record_extras(session, *parked);
+                return Ok(());
+            }
             Request::SetWill { will } => {
                 service.bus.set_will(session, self.epoch, will);
                 return Ok(());

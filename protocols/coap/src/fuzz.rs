@@ -257,6 +257,7 @@ impl Driven {
             Request::Publish { token: Token::NONE, .. }
             | Request::Authenticate { .. }
             | Request::SetWill { .. }
+            | Request::Keep { .. }
             | Request::Acknowledged { .. } => return,
             Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
             Request::Publish { token, .. } => {

@@ -299,7 +299,10 @@ impl Simulation {
                     }
                 }
             }
-            Request::Publish { token: Token::NONE, .. } | Request::SetWill { .. } | Request::Acknowledged { .. } => {
+            Request::Publish { token: Token::NONE, .. }
+            | Request::SetWill { .. }
+            | Request::Keep { .. }
+            | Request::Acknowledged { .. } => {
                 return;
             }
             Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },

@@ -361,7 +361,7 @@ impl Gateway {
                 };
                 Reply::Retained { token, messages }
             }
-            Request::SetWill { .. } | Request::Authenticate { .. } => return,
+            Request::SetWill { .. } | Request::Keep { .. } | Request::Authenticate { .. } => return,
         };
         self.turn(port, |machine, now, out| machine.reply(reply, now, out));
     }

@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    history::{Fault, Kind, MessageId, ReceiverId, What},
+    figures::{Fault, Kind},
+    history::{MessageId, ReceiverId, What},
     random::Random,
     subscriber::filter,
     world::{Over, World},

@@ -4,7 +4,8 @@ use std::{collections::VecDeque, rc::Rc};
 
 use crate::{
     common::{Packet, Version, wire},
-    history::{Fault, Kind, MessageId, TopicId, What},
+    figures::{Fault, Kind},
+    history::{MessageId, TopicId, What},
     random::Random,
     session::{Next, Opened, Session},
     world::World,

@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use crate::{
     common::{Client, Connect, PATIENCE, Property, Version, publish, wire::subscribe},
-    history::{Figures, Kind, MessageId, TopicId, What},
+    figures::{Figures, Kind},
+    history::{MessageId, TopicId, What},
     mqttsn::MqttSn,
     publisher::Publisher,
     random::Random,
@@ -154,7 +155,7 @@ struct Run<'a> {
 
 /// Runs it all. Ends early at a fault if the settings are strict.
 pub async fn run(settings: &Settings) -> Outcome {
-    let mut server = Server::new(settings.kind, settings.seed);
+    let mut server = Server::new(settings.kind);
     server.start().await;
     let world = World::new(server.mqtt(), server.mqttsn(), settings.kind.is_thingway());
     let fence = world.history().add_topic("fence", "fence", 1, Kind::Fence);

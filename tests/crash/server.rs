@@ -5,20 +5,31 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::{common::PATIENCE, random::Random, settings};
+use crate::{common::PATIENCE, random::Random};
 
 /// Which server, and how it is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// This gateway. Before it had a store, nothing outlived it.
-    Thingway { store: bool },
+    /// This gateway.
+    Thingway(Durability),
     /// Mosquitto with persistence.
     Mosquitto(Autosave),
+}
+
+/// What the gateway's store waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The gateway has no store.
+    NoStore,
+    Memory,
+    Os,
+    Fsync,
 }
 
 /// When Mosquitto writes its database.
@@ -33,11 +44,12 @@ pub enum Autosave {
 }
 
 impl Kind {
-    /// The gateway as it was built.
-    pub fn thingway() -> Self {
+    /// The gateway with this durability, if it has a store.
+    pub fn thingway(durability: Durability) -> Self {
         let output = Command::new(env!("CARGO_BIN_EXE_thingway")).arg("config").output().expect("the gateway runs");
         let text = String::from_utf8_lossy(&output.stdout);
-        Self::Thingway { store: text.lines().any(|line| line.trim() == "[store]") }
+        let has_store = text.lines().any(|line| line.trim() == "[store]");
+        Self::Thingway(if has_store { durability } else { Durability::NoStore })
     }
 
     /// Mosquitto, if it is installed.
@@ -47,13 +59,15 @@ impl Kind {
 
     /// Whether it has MQTT-SN and delayed publication.
     pub fn is_thingway(self) -> bool {
-        matches!(self, Self::Thingway { .. })
+        matches!(self, Self::Thingway(_))
     }
 
     pub fn name(self) -> &'static str {
         match self {
-            Self::Thingway { store: true } => "thingway",
-            Self::Thingway { store: false } => "thingway without store",
+            Self::Thingway(Durability::NoStore) => "thingway without store",
+            Self::Thingway(Durability::Memory) => "thingway, durability memory",
+            Self::Thingway(Durability::Os) => "thingway, durability os",
+            Self::Thingway(Durability::Fsync) => "thingway, durability fsync",
             Self::Mosquitto(Autosave::Changes) => "mosquitto, autosave_on_changes",
             Self::Mosquitto(Autosave::Second) => "mosquitto, autosave_interval 1",
             Self::Mosquitto(Autosave::Default) => "mosquitto, default autosave_interval",
@@ -62,7 +76,7 @@ impl Kind {
 
     fn program(self) -> PathBuf {
         match self {
-            Self::Thingway { .. } => env!("CARGO_BIN_EXE_thingway").into(),
+            Self::Thingway(_) => env!("CARGO_BIN_EXE_thingway").into(),
             Self::Mosquitto(_) => mosquitto().expect("Mosquitto is installed"),
         }
     }
@@ -87,9 +101,9 @@ pub struct Server {
 
 impl Server {
     /// An empty folder with a configuration. Nothing runs.
-    pub fn new(kind: Kind, seed: u64) -> Self {
+    pub fn new(kind: Kind) -> Self {
         let folder = tempfile::Builder::new().prefix("thingway-crash-").tempdir().expect("a folder");
-        let (tcp, udp) = ports(seed);
+        let (tcp, udp) = ports();
         let server = Self { kind, tcp, udp, process: None, folder: Some(folder) };
         fs::write(server.config_path(), server.config()).expect("a configuration can be written");
         server
@@ -111,7 +125,7 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.folder().join("log")).expect("a log file");
         let mut program = Command::new(self.kind.program());
         match self.kind {
-            Kind::Thingway { .. } => program.arg("--config").arg(self.config_path()),
+            Kind::Thingway(_) => program.arg("--config").arg(self.config_path()),
             Kind::Mosquitto(_) => program.arg("-c").arg(self.config_path()),
         };
         program.current_dir(self.folder()).stdin(Stdio::null());
@@ -167,7 +181,7 @@ impl Server {
         let folder = self.folder().display();
         let Self { tcp, udp, .. } = self;
         match self.kind {
-            Kind::Thingway { store } => {
+            Kind::Thingway(durability) => {
                 let off = |name: &str| format!("[listeners.{name}]\nenable = false\n");
                 let mut config = format!(
                     "[gateway]\ndata_dir = \"{folder}/data\"\ncores = 2\n\
@@ -179,10 +193,13 @@ impl Server {
                      [listeners.udp.mqttsn]\nbind = \"127.0.0.1:{udp}\"\n"
                 );
                 config.extend(["tls.default", "ws.default", "wss.default", "quic.default", "udp.coap"].map(off));
-                if store {
-                    let durability = settings::durability();
-                    config += &format!("[store]\npath = \"{folder}/data\"\ndurability = \"{durability}\"\n");
-                }
+                let durability = match durability {
+                    Durability::NoStore => return config,
+                    Durability::Memory => "memory",
+                    Durability::Os => "os",
+                    Durability::Fsync => "fsync",
+                };
+                config += &format!("[store]\npath = \"{folder}/data\"\ndurability = \"{durability}\"\n");
                 config
             }
             Kind::Mosquitto(autosave) => {
@@ -210,8 +227,10 @@ impl Drop for Server {
 
 /// Two free ports below those that the system gives to connections: one of those might be taken by a client while the server is down, and a client that
 /// tries to connect to one of those may reach itself.
-fn ports(seed: u64) -> (u16, u16) {
-    let mut random = Random::new(seed, [u64::from(std::process::id()), 0]);
+fn ports() -> (u16, u16) {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    // Tests that run at the same time shall not draw the same.
+    let mut random = Random::new(std::process::id().into(), [RUNS.fetch_add(1, Ordering::Relaxed), 0]);
     let mut port = |is_free: &dyn Fn(u16) -> bool| loop {
         let port = random.of(15_000..=32_000) as u16;
         if is_free(port) {

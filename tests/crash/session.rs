@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::{
     common::{Client, Connect, Packet, Property, Version},
-    history::Fault,
+    figures::Fault,
     world::{Over, World},
 };
 

@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::server::{Autosave, Kind};
+use crate::server::{Autosave, Durability, Kind};
 
 /// How a run goes.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl Settings {
     /// The defaults for this server with what the environment says instead.
     pub fn of(kind: Kind, rounds: u32, kill_percent: u32) -> Self {
         Self {
-            strict: matches!(kind, Kind::Thingway { .. }),
+            strict: kind.is_thingway(),
             kind,
             seed: number("CRASH_SEED").unwrap_or_else(time_of_day),
             rounds: number("CRASH_ROUNDS").unwrap_or(rounds),
@@ -58,8 +58,12 @@ pub fn autosave() -> Autosave {
 }
 
 /// `CRASH_DURABILITY`: what the gateway's store waits for.
-pub fn durability() -> String {
-    env::var("CRASH_DURABILITY").unwrap_or_else(|_| "fsync".into())
+pub fn durability() -> Durability {
+    match env::var("CRASH_DURABILITY").as_deref() {
+        Err(_) | Ok("fsync") => Durability::Fsync,
+        Ok("os") => Durability::Os,
+        Ok(other) => panic!("CRASH_DURABILITY is fsync or os, not {other}"),
+    }
 }
 
 fn number<T: FromStr>(name: &str) -> Option<T> {

@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     common::{Packet, Publish, Version, wire},
-    history::{Fault, Kind, MessageId, ReceiverId, What},
+    figures::{Fault, Kind},
+    history::{MessageId, ReceiverId, What},
     random::Random,
     session::{Next, Opened, Session},
     world::World,

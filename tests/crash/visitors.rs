@@ -1,8 +1,9 @@
 //! Clients whose sessions are begun and ended, and clients with wills.
 
 use crate::{
-    common::{Packet, Property, Version, wire},
-    history::{Fault, Kind, MessageId, ReceiverId, TopicId, What},
+    common::{Packet, Property, Publish, Version, wire},
+    figures::{Fault, Kind},
+    history::{MessageId, ReceiverId, TopicId, What},
     random::Random,
     session::{Known, Next, Opened, Session},
     subscriber,
@@ -16,6 +17,10 @@ enum Visit {
     Rest,
     /// Connects, and subscribes if it has not.
     Come,
+    /// Connects and ends its subscription.
+    Unsubscribe,
+    /// Connects as it is.
+    Look,
     /// Ends the session by a clean one.
     End,
 }
@@ -25,7 +30,9 @@ enum Visit {
 pub struct Visitor {
     session: Session,
     receiver: ReceiverId,
-    subscribed: bool,
+    subscription: Known,
+    /// Messages from this number on were sent after its subscription had ended.
+    ended_at: u32,
     visit: Visit,
     at: u32,
 }
@@ -35,17 +42,18 @@ impl Visitor {
         let version = if index.is_multiple_of(2) { Version::V5 } else { Version::V311 };
         let session = Session::new(&format!("visitor{index}"), version, None);
         let receiver = world.history().add_receiver(&session.name, &[(Kind::Fence, 1)], None);
-        Self { session, receiver, subscribed: false, visit: Visit::Rest, at: 0 }
+        Self { session, receiver, subscription: Known::Absent, ended_at: 0, visit: Visit::Rest, at: 0 }
     }
 
     pub fn plan(&mut self, random: &mut Random) {
-        self.visit = [Visit::Rest, Visit::Come, Visit::Come, Visit::End][random.of(0..=3) as usize];
+        let visits = [Visit::Rest, Visit::Come, Visit::Come, Visit::Come, Visit::Unsubscribe, Visit::End];
+        self.visit = visits[random.of(0..=5) as usize];
         self.at = random.of(0..=60);
     }
 
-    /// Looks after its subscription, if there should be one.
+    /// Looks whether it gets what it must, or gets what it must not.
     pub fn plan_drain(&mut self) {
-        self.visit = if self.session.known == Known::Present && self.subscribed { Visit::Come } else { Visit::Rest };
+        self.visit = if self.session.known == Known::Present { Visit::Look } else { Visit::Rest };
         self.at = 0;
     }
 
@@ -57,7 +65,7 @@ impl Visitor {
         while !world.is_over() {
             let done = match self.visit {
                 Visit::Rest => true,
-                Visit::Come => self.come(world).await,
+                Visit::Come | Visit::Unsubscribe | Visit::Look => self.come(world).await,
                 Visit::End => self.end(world).await,
             };
             if done {
@@ -71,22 +79,32 @@ impl Visitor {
         let connect = self.session.connect();
         match self.session.open(world, &connect).await {
             Opened::Gone => return false,
-            Opened::Fresh => self.subscribed = false,
+            Opened::Fresh => self.end_subscription(world),
             Opened::Resumed => {}
         }
-        if !self.subscribed {
-            let filter = (subscriber::filter(Kind::Fence), 1);
-            self.session.send(&wire::subscribe(self.session.version, u16::MAX, &[filter], &[])).await;
+        let (version, filter) = (self.session.version, subscriber::filter(Kind::Fence));
+        match (self.visit, self.subscription) {
+            (Visit::Come, Known::Absent | Known::Unsure) => {
+                self.subscription = Known::Unsure;
+                self.session.send(&wire::subscribe(version, u16::MAX, &[(filter, 1)], &[])).await;
+            }
+            (Visit::Unsubscribe, Known::Present | Known::Unsure) => {
+                self.subscription = Known::Unsure;
+                world.history().set_active(self.receiver, false);
+                self.session.send(&wire::unsubscribe(version, u16::MAX, &[filter])).await;
+            }
+            _ => {}
         }
         loop {
             match self.session.next(world).await {
                 Next::Packet(Packet::Suback(_)) => {
-                    self.subscribed = true;
+                    self.subscription = Known::Present;
                     world.history().set_active(self.receiver, true);
                 }
+                Next::Packet(Packet::Unsuback(_)) => self.end_subscription(world),
                 Next::Packet(Packet::Publish(publish)) => {
-                    let (id, dup, qos) = (publish.packet_id, publish.dup, publish.qos);
-                    world.history().arrive(self.receiver, &publish.topic, &publish.payload, id, dup, qos);
+                    let id = publish.packet_id;
+                    self.receive(world, &publish);
                     self.session.send(&wire::ack(0x40, id, 0)).await;
                     world.add_arrived();
                 }
@@ -98,14 +116,32 @@ impl Visitor {
         }
     }
 
+    fn receive(&self, world: &World, publish: &Publish) {
+        let Publish { topic, payload, packet_id, dup, qos, .. } = publish;
+        let mut history = world.history();
+        let found = history.arrive(self.receiver, topic, payload, *packet_id, *dup, *qos);
+        if self.subscription == Known::Absent && found.is_some_and(|found| found.number >= self.ended_at) {
+            let text = format!("{} gets what it has unsubscribed from", self.session.name);
+            history.fault(Fault::Resurrected, found, text);
+        }
+    }
+
+    fn end_subscription(&mut self, world: &World) {
+        self.subscription = Known::Absent;
+        let mut history = world.history();
+        self.ended_at = history.next_number("fence");
+        history.set_active(self.receiver, false);
+    }
+
     async fn end(&mut self, world: &World) -> bool {
-        self.subscribed = false;
         world.history().set_active(self.receiver, false);
+        self.subscription = Known::Unsure;
         // Without an expiry, in version 5, the new session ends with its connection.
         let connect = wire::Connect::new(self.session.version, &self.session.name);
         match self.session.open(world, &connect).await {
             Opened::Gone => false,
             Opened::Fresh | Opened::Resumed => {
+                self.end_subscription(world);
                 self.session.disconnect().await;
                 true
             }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::history::{Fault, History};
+use crate::{figures::Fault, history::History};
 
 /// How far a round is.
 #[derive(Clone, Copy, Debug, Default)]

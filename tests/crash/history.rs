@@ -154,8 +154,8 @@ pub struct History {
     /// What was lost at earlier checks and may come late.
     lost: HashSet<(usize, MessageId)>,
     pub figures: Figures,
-    /// The first fault with the history of its message.
-    pub first: Option<String>,
+    /// The first fault of each sort with the history of its message, in the order of their finding.
+    pub stories: Vec<(Fault, String)>,
 }
 
 impl Default for History {
@@ -169,7 +169,7 @@ impl Default for History {
             marks: Vec::new(),
             lost: HashSet::new(),
             figures: Figures::default(),
-            first: None,
+            stories: Vec::new(),
         }
     }
 }
@@ -343,6 +343,7 @@ impl History {
         let Some(place) = id.number.checked_sub(topic.first) else {
             let late = self.lost.remove(&(sink, id));
             if !late && granted == 2 {
+                *self.figures.duplicated.entry((topic.kind, 2)).or_default() += 1;
                 self.fault(Fault::Duplicated, Some(id), format!("{who} got it again after a check"));
             }
             return Some(id);
@@ -403,10 +404,10 @@ impl History {
         }
     }
 
-    /// A fault. The first one is told with the history of its message.
+    /// A fault. The first of its sort is told with the history of its message.
     pub fn fault(&mut self, fault: Fault, message: Option<MessageId>, text: String) {
         *self.figures.faults.entry(fault).or_default() += 1;
-        if self.first.is_some() {
+        if self.stories.iter().any(|(told, _)| *told == fault) {
             return;
         }
         let mut story = format!("{}: {text}\n", fault.name());
@@ -415,7 +416,7 @@ impl History {
         } else {
             self.tell_marks(self.marks.len().saturating_sub(4), Duration::MAX, &mut story);
         }
-        self.first = Some(story);
+        self.stories.push((fault, story));
     }
 
     fn tell(&self, id: MessageId, story: &mut String) {

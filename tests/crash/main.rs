@@ -41,8 +41,8 @@ async fn play(settings: &Settings) -> run::Outcome {
         outcome.figures,
         began.elapsed().as_secs_f64()
     );
-    if let Some(first) = &outcome.first {
-        println!("the first: {first}");
+    for story in &outcome.stories {
+        println!("first {story}");
     }
     outcome
 }
@@ -54,7 +54,7 @@ fn expect_clean(settings: &Settings, outcome: &run::Outcome) {
         "CRASH_SEED={} CRASH_ROUNDS={} cargo test --test crash\n{}",
         settings.seed,
         settings.rounds,
-        outcome.first.as_deref().unwrap_or_default()
+        outcome.stories.join("\n")
     );
 }
 

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a round may take before the server counts as stuck.
-const ROUND_MAX: Duration = Duration::from_secs(60);
+const ROUND_MAX: Duration = Duration::from_secs(120);
 
 /// When the server is killed.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +64,8 @@ impl Plan {
 #[derive(Debug)]
 pub struct Outcome {
     pub figures: Figures,
-    /// The first fault with the history of its message.
-    pub first: Option<String>,
+    /// The first fault of each sort with the history of its message, in the order of their finding.
+    pub stories: Vec<String>,
 }
 
 /// Everybody.
@@ -168,7 +168,7 @@ pub async fn run(settings: &Settings) -> Outcome {
             run.drain(&mut clients).await;
         }
         run.world.history().figures.rounds = round;
-        if settings.strict && run.world.history().first.is_some() {
+        if settings.strict && !run.world.history().stories.is_empty() {
             let folder = run.server.keep_folder();
             eprintln!(
                 "the server's folder is left in {}, its log ends:\n{}",
@@ -179,7 +179,7 @@ pub async fn run(settings: &Settings) -> Outcome {
         }
     }
     let mut history = run.world.history();
-    Outcome { figures: history.figures.clone(), first: history.first.take() }
+    Outcome { figures: history.figures.clone(), stories: history.stories.drain(..).map(|(_, story)| story).collect() }
 }
 
 impl Run<'_> {
@@ -253,8 +253,7 @@ impl Run<'_> {
 
     /// False when nothing has come for so long that nothing more will.
     async fn wait_drained(&self) -> bool {
-        let patience =
-            if self.settings.kind.is_thingway() { Duration::from_secs(8) } else { Duration::from_millis(1500) };
+        let patience = Duration::from_secs(if self.settings.strict { 20 } else { 5 });
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
         let mut last = (self.world.progress().arrived, tokio::time::Instant::now());
         loop {

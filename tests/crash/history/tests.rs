@@ -64,7 +64,7 @@ fn a_message_that_was_acknowledged_is_missed() {
         scene.publish(topic, &[What::Sent { packet_id: 1, duplicate: false }, what]);
         assert!(!scene.history.is_drained());
         assert_eq!(scene.faults(), [(Fault::Lost, 1)]);
-        let story = scene.history.first.expect("a story");
+        let [(Fault::Lost, story)] = scene.history.stories.as_slice() else { panic!("one story") };
         assert!(story.contains("publisher: Sent { packet_id: 1"), "{story}");
     }
 }

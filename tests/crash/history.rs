@@ -431,7 +431,9 @@ impl History {
             told = self.tell_marks(told, event.at, story);
             _ = writeln!(story, "  {:>10.4} s {}: {:?}", event.at.as_secs_f64(), event.who, event.what);
         }
-        self.tell_marks(told, Duration::MAX, story);
+        // What came after its last event, as far as it may say something.
+        let until = self.marks.get(told + 4).map_or(Duration::MAX, |(at, _)| *at);
+        self.tell_marks(told, until, story);
     }
 
     fn tell_marks(&self, from: usize, until: Duration, story: &mut String) -> usize {

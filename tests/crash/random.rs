@@ -40,3 +40,31 @@ impl Random {
         self.chance(percent).then(|| value(self))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_follows_from_its_seed_and_name() {
+        let draw = |seed, name| {
+            let mut random = Random::new(seed, name);
+            [(); 20].map(|()| random.of(0..=999))
+        };
+        assert_eq!(draw(1, [2, 3]), draw(1, [2, 3]));
+        for (seed, name) in [(2, [2, 3]), (1, [3, 3]), (1, [2, 4]), (1, [3, 2])] {
+            assert_ne!(draw(1, [2, 3]), draw(seed, name));
+        }
+    }
+
+    #[test]
+    fn numbers_are_of_their_range_and_all_of_it() {
+        let mut random = Random::new(1, [0, 0]);
+        let mut seen = [0; 4];
+        for _ in 0..1000 {
+            seen[random.of(3..=6) as usize - 3] += 1;
+        }
+        assert!(seen.iter().all(|count| (200..300).contains(count)), "{seen:?}");
+        assert!((200..300).contains(&(0..1000).filter(|_| random.chance(25)).count()));
+    }
+}

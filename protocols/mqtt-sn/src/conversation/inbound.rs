@@ -114,9 +114,9 @@ impl Conversation {
         let (topic_id, code) = match Topic::parse(register.topic, self.config.topic_limits) {
             Err(_) => (0, ReturnCode::NotSupported),
             Ok(_) => {
-                let count_max = self.config.topic_ids_max;
+                let ids = self.config.topic_ids();
                 let registry = self.registry.get_or_insert_default();
-                match registry.assign(register.topic, count_max) {
+                match registry.assign(register.topic, ids) {
                     Some(id) => {
                         registry.set_known(id, true);
                         (id, ReturnCode::Accepted)

@@ -157,13 +157,13 @@ impl Conversation {
                 return Ok(Route::Known(TopicRef::Short(short)));
             }
         }
-        let count_max = self.config.topic_ids_max;
+        let ids = self.config.topic_ids();
         let bytes = frame_bytes(4 + name.len()) + self.header_bytes();
         if bytes > self.config.datagram_bytes_max.min(usize::from(u16::MAX)) {
             return Err(DropCause::TopicUnknown);
         }
         let registry = self.registry.get_or_insert_default();
-        registry.assign(name, count_max).map(Route::Register).ok_or(DropCause::TopicUnknown)
+        registry.assign(name, ids).map(Route::Register).ok_or(DropCause::TopicUnknown)
     }
 
     /// Starts an exchange. `message_id` is 0 for one that has none yet.

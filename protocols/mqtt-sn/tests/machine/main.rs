@@ -7,6 +7,7 @@ mod kept;
 mod outbound;
 mod publish;
 mod simulated_client;
+mod simulated_gateway;
 mod simulation;
 mod sleep;
 mod subscribe;

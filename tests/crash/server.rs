@@ -199,7 +199,7 @@ impl Server {
                     Durability::Os => "os",
                     Durability::Fsync => "fsync",
                 };
-                config += &format!("[store]\npath = \"{folder}/data\"\ndurability = \"{durability}\"\n");
+                config += &format!("[store]\ndurability = \"{durability}\"\n");
                 config
             }
             Kind::Mosquitto(autosave) => {

@@ -112,24 +112,29 @@ impl Simulation {
     /// The bytes are instructions, some of them followed by bytes for the machine.
     fn follow(&mut self, mut data: &[u8]) {
         while let Some((&instruction, rest)) = data.split_first() {
-            data = rest;
-            let argument = instruction >> 3;
-            match instruction & 7 {
-                0 => {
-                    let (bytes, rest) = data.split_at(usize::from(argument).min(data.len()));
-                    self.receive(bytes);
-                    data = rest;
-                }
-                1 => self.receive_setup(argument),
-                2 | 3 => self.receive_valid(argument, data.first().copied().unwrap_or_default()),
-                4 => self.answer(argument),
-                5 => self.deliver(argument),
-                6 => self.pass_time(argument),
-                _ if argument & 0b11 == 0 => self.close(argument),
-                _ => self.answer_all(),
-            }
+            data = self.follow_one(instruction, rest);
         }
         self.end();
+    }
+
+    /// Follows one instruction, and tells what is left of the bytes after it.
+    fn follow_one<'a>(&mut self, instruction: u8, data: &'a [u8]) -> &'a [u8] {
+        let argument = instruction >> 3;
+        match instruction & 7 {
+            0 => {
+                let (bytes, rest) = data.split_at(usize::from(argument).min(data.len()));
+                self.receive(bytes);
+                return rest;
+            }
+            1 => self.receive_setup(argument),
+            2 | 3 => self.receive_valid(argument, data.first().copied().unwrap_or_default()),
+            4 => self.answer(argument),
+            5 => self.deliver(argument),
+            6 => self.pass_time(argument),
+            _ if argument & 0b11 == 0 => self.close(argument),
+            _ => self.answer_all(),
+        }
+        data
     }
 
     /// What sets up conversations and puts them to sleep.

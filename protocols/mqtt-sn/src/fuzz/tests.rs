@@ -26,4 +26,26 @@ proptest! {
         }
         peer.end();
     }
+
+    /// A gateway that was killed has much left, and its client may answer any of it.
+    #[test]
+    fn random_answers_to_what_was_left(choices in vec(0u8..32, 2..8), data in vec(any::<u8>(), 0..200)) {
+        let mut peer = Simulation::new(b"", 32);
+        peer.receive(&[7, 0x04, 0, 1, 0, 60, b'c']);
+        for choice in choices {
+            peer.number = choice;
+            peer.deliver(choice);
+        }
+        peer.kill();
+        peer.receive(&[7, 0x04, 0, 1, 0, 60, b'c']);
+        for piece in data.chunks_exact(2) {
+            match piece[0] % 8 {
+                0..3 => peer.receive(&[4, 0x0f, 0, piece[0] >> 5]),
+                3 => peer.receive(&[4, 0x0e, 0, piece[0] >> 5]),
+                4 => peer.receive(&[7, 0x0d, 0, piece[1], 0, piece[0] >> 5, 0]),
+                _ => drop(peer.follow_one(piece[1], &[])),
+            }
+        }
+        peer.end();
+    }
 }

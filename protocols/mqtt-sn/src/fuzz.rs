@@ -439,7 +439,7 @@ impl Simulation {
 
     fn depart(&mut self) {
         let mut parked = self.machine.depart().parked;
-        self.attached = false;
+        let attached = std::mem::replace(&mut self.attached, false);
         // What was asked is done, and there is nobody to tell.
         for request in self.requests.drain(..) {
             self.exchanges.done(&request, PublishOutcome::Accepted);
@@ -452,7 +452,9 @@ impl Simulation {
         assert!(parked.inbound.len() <= usize::from(INBOUND_MAX), "{:?}", parked.inbound);
         assert!(parked.topic_ids.len() <= 20);
         if self.kept {
-            self.exchanges.check_left(&parked);
+            if attached {
+                self.exchanges.check_left(&parked);
+            }
             parked = self.exchanges.parked(parked.topic_ids, parked.sleep_secs);
         }
         self.parked = Some(parked);

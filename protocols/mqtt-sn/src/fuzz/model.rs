@@ -111,8 +111,12 @@ impl Exchanges {
     }
 
     /// A conversation has ended in order, and everything was done.
-    pub(super) fn check_left(&mut self, parked: &Parked) {
+    pub(super) fn check_left(&self, parked: &Parked) {
         assert!(self.asked.is_empty() && self.releasing.is_empty());
+        for outgoing in &self.outbound {
+            let id = outgoing.delivery.packet_id;
+            assert!(parked.outbound.iter().any(|entry| entry.packet_id == id), "{id} is over, and nobody was told");
+        }
         for entry in parked.outbound.iter().filter(|entry| entry.delivery.as_ref().is_none_or(|d| d.packet_id != 0)) {
             // Without its content it may as well be one of the machine's own.
             if let Some(position) = self.find(entry.packet_id) {

@@ -236,6 +236,9 @@ impl<P: Protocol> Conversation<P> {
             }
             Request::Released { token, packet_id } => {
                 service.bus.released(session, packet_id, &mut core.lane);
+                if token == Token::NONE {
+                    return Ok(());
+                }
                 Reply::Recorded { token }
             }
             Request::Received { token, packet_id } => {

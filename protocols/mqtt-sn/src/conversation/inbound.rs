@@ -87,8 +87,10 @@ impl Inbound {
         self.messages.iter_mut().find(|message| message.id == id)
     }
 
-    fn remove(&mut self, id: u16) {
-        self.messages.retain(|message| message.id != id);
+    /// Forgets a message, and tells how far it was.
+    fn remove(&mut self, id: u16) -> Option<Received> {
+        let position = self.messages.iter().position(|message| message.id == id)?;
+        Some(self.messages.remove(position).state)
     }
 
     /// Makes room for one more: false when as many as may be wait for the gateway. `given_up` gets the ids of exchanges that the client has not ended.
@@ -164,6 +166,10 @@ impl Conversation {
             let count_max = usize::from(self.config.inbound_max);
             let state = if qos == Qos::ExactlyOnce { Received::AskedExactly } else { Received::AskedOnce };
             let inbound = &mut self.flow().inbound;
+            // Not before it is known to be a message at all: a late copy may have a topic id that is not known any more.
+            if inbound.remove(publish.message_id) == Some(Received::Taken) {
+                give_up(kept, publish.message_id, out);
+            }
             if !inbound.make_room(count_max, |id| give_up(kept, id, out)) {
                 self.send_puback(publish.topic.id(), publish.message_id, ReturnCode::Congestion, out);
                 return Ok(());
@@ -182,7 +188,6 @@ impl Conversation {
     /// Answers a copy of a message that is known already.
     fn is_repeated(&mut self, publish: &Publish<'_>, qos: Qos, now: Instant, out: &mut Outbox) -> bool {
         let late_ms = u64::from(self.config.late_copies_ms);
-        let kept = self.has(KEPT);
         let Some(flow) = &mut self.flow else { return false };
         let Some(known) = flow.inbound.find(publish.message_id) else { return false };
         // Before PUBCOMP the id is not free for another message, either.
@@ -203,11 +208,6 @@ impl Conversation {
             };
         if is_copy {
             self.send(&Packet::Pubrec(publish.message_id), out);
-        } else {
-            if known.state == Received::Taken {
-                give_up(kept, publish.message_id, out);
-            }
-            flow.inbound.remove(publish.message_id);
         }
         is_copy
     }

@@ -6,6 +6,7 @@ mod ending;
 mod kept;
 mod outbound;
 mod publish;
+mod restart;
 mod simulated_client;
 mod simulated_gateway;
 mod simulation;

@@ -120,6 +120,19 @@ fn a_client_that_counts_from_the_beginning_again_is_heard() {
     assert_eq!(pair.published.len(), 2);
 }
 
+/// As when the gateway had forgotten the id, and the client has registered the name again.
+#[test]
+fn a_late_copy_with_an_id_that_is_not_known_ends_no_exchange() {
+    let mut pair = Pair::active();
+    let topic = TopicRef::Normal(pair.register("a/b"));
+    let forgotten = TopicRef::Normal(99);
+    pair.send(&again(Qos::ExactlyOnce, topic, 1, b"x"));
+    pair.send(&publish(Qos::ExactlyOnce, forgotten, 1, b"x"));
+    pair.send(&again(Qos::ExactlyOnce, topic, 1, b"x"));
+    pair.expect(&[Packet::Pubrec(1), puback(forgotten, 1, ReturnCode::InvalidTopicId), Packet::Pubrec(1)]);
+    assert_eq!(pair.published.len(), 1);
+}
+
 #[test]
 fn qos_2_that_was_published_is_known_after_a_reconnect() {
     let mut pair = Pair::connected(Config::default(), false);

@@ -57,7 +57,7 @@ pub fn start(
             listener::start(options, cores, Streams(service))
         }
         ListenerProtocol::MqttSn => {
-            let config = mqttsn_config(&common.config, settings);
+            let config = mqttsn_config(&common.config, settings, clock_unix_ms(cores.clock().now()));
             let service = service::<mqttsn::Conversation>(listener, config, rates, common, cores);
             datagram::start(options, cores, &service)
         }

@@ -130,7 +130,7 @@ impl Protocol for Conversation {
     fn open(config: &Arc<Config>, peer: &Peer, now: Instant) -> Self {
         let address = address_key(&config.secret, peer);
         // Also of another gateway process, if it has the same secret.
-        let unix_ms = config.clock_unix_ms.wrapping_add(now.as_millis());
+        let unix_ms = config.unix_ms(now);
         let seed = crate::hash::keyed(&config.secret, &[&address.to_be_bytes(), &unix_ms.to_be_bytes()]);
         let first_id = (address as u16).wrapping_add(config.transmission.id_ticks(config.clock_unix_ms) as u16);
         Self {

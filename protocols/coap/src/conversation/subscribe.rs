@@ -13,7 +13,7 @@ use super::{
 use crate::{
     blockwise::Block,
     codec::Code,
-    observe::{Observation, RECORD, next_sequence},
+    observe::{Observation, RECORD, next_sequence, wire_sequence},
     resources::{Query, id_of, record_topic},
 };
 
@@ -131,7 +131,7 @@ impl Conversation {
         let observations = self.observations.get_or_insert_default();
         let serial = observations.fresh_serial();
         let before = observations.find_token(&question.token).map_or(0, |before| before.sequence);
-        let sequence = next_sequence(before, now);
+        let sequence = next_sequence(before, self.config.unix_ms(now));
         let replaced = observations.insert(Observation {
             serial,
             token: question.token.clone(),
@@ -160,7 +160,12 @@ impl Conversation {
             }
             return;
         }
-        self.answer(&question, Answer { observe: Some(sequence), ..Answer::code(Code::CONTENT) }, now, out);
+        self.answer(
+            &question,
+            Answer { observe: Some(wire_sequence(sequence)), ..Answer::code(Code::CONTENT) },
+            now,
+            out,
+        );
     }
 
     /// Answers a registration with the retained message, or with an empty body when there is none and that will do.
@@ -175,7 +180,7 @@ impl Conversation {
     ) {
         let observation = self.observations.as_mut().and_then(|observations| observations.get_mut(serial));
         let ends_at = observation.as_ref().map_or(Instant::NEVER, |observation| observation.ends_at);
-        let observe = observation.map(|observation| observation.sequence);
+        let observe = observation.map(|observation| wire_sequence(observation.sequence));
         let answer = match message {
             Some(message) => {
                 let mut answer = representation(&question, message, ends_at, now);

@@ -3,7 +3,7 @@
 
 mod sequence;
 
-pub use sequence::{is_newer, next_sequence};
+pub use sequence::{is_newer, next_sequence, resumed_sequence, wire_sequence};
 
 use smallvec::SmallVec;
 use thingway_contract::{Instant, SubscriptionOptions, Topic, TopicFilter};
@@ -27,8 +27,8 @@ pub struct Observation {
     pub accept: Option<u16>,
     /// The block size that the observer asked for, as an exponent.
     pub exponent: u8,
-    /// The sequence number sent last.
-    pub sequence: u32,
+    /// The sequence number sent last, of which the observer knows [`wire_sequence`].
+    pub sequence: u64,
     /// The message id of the last notification that was not confirmable.
     pub last_id: Option<u16>,
     /// Notifications since one was acknowledged.

@@ -73,7 +73,7 @@ impl Conversation {
     }
 }
 
-fn park(observation: &Observation) -> ParkedObservation {
+pub(super) fn park(observation: &Observation) -> ParkedObservation {
     ParkedObservation {
         token: observation.token.as_slice().into(),
         filter: observation.filter.clone(),

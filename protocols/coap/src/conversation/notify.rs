@@ -144,9 +144,8 @@ impl Conversation {
                 continue;
             };
             let check_secs = config.observer_check_secs().unwrap_or(self.config.confirm_secs);
-            if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) {
-                observation.ends_at = delivery.message.head().expires_at;
-                observation.check_secs = check_secs.min(86_400);
+            if let Some(observations) = &mut self.observations {
+                observations.set_terms(serial, check_secs.min(86_400), delivery.message.head().expires_at);
             }
         }
     }

@@ -33,6 +33,29 @@ pub(super) struct Registration {
     pub(super) ends_at: Instant,
 }
 
+impl Registration {
+    /// What it becomes when the gateway has subscribed.
+    pub(super) fn observation(&self, question: &Question, serial: u32, sequence: u64, now: Instant) -> Observation {
+        Observation {
+            serial,
+            token: question.token.clone(),
+            filter: self.filter.clone(),
+            options: self.options,
+            key: question.key,
+            accept: question.accept,
+            exponent: question.block2.map_or(Block::EXPONENT_MAX, |block| block.exponent),
+            sequence,
+            last_id: None,
+            unconfirmed: 0,
+            confirmed_at: now,
+            proven: false,
+            check_secs: self.check_secs.min(86_400),
+            ends_when_empty: self.is_topic_data,
+            ends_at: self.ends_at,
+        }
+    }
+}
+
 impl Conversation {
     pub(super) fn plan_observation(
         &mut self,
@@ -109,6 +132,8 @@ impl Conversation {
             subscriptions.push(Ok(Subscription { filter, options }));
         }
         if let Some(token) = self.wait(question, Step::Subscribed(registration), now, out) {
+            self.observations.get_or_insert_default().mark_changed();
+            self.keep(now, out);
             out.request(Request::Subscribe { token, subscriptions });
         }
     }
@@ -121,6 +146,8 @@ impl Conversation {
         out: &mut Outbox,
     ) {
         let Pending { question, step: Step::Subscribed(registration), .. } = pending else { return };
+        let observations = self.observations.get_or_insert_default();
+        observations.mark_changed();
         let refused = results.iter().find_map(|result| result.as_ref().err().copied());
         if let Some(refusal) = refused.or(results.is_empty().then_some(SubscribeRefusal::Failed)) {
             if results.first().is_some_and(Result::is_ok) {
@@ -132,23 +159,8 @@ impl Conversation {
         let serial = observations.fresh_serial();
         let before = observations.find_token(&question.token).map_or(0, |before| before.sequence);
         let sequence = next_sequence(before, self.config.unix_ms(now));
-        let replaced = observations.insert(Observation {
-            serial,
-            token: question.token.clone(),
-            filter: registration.filter.clone(),
-            options: registration.options,
-            key: question.key,
-            accept: question.accept,
-            exponent: question.block2.map_or(Block::EXPONENT_MAX, |block| block.exponent),
-            sequence,
-            last_id: None,
-            unconfirmed: 0,
-            confirmed_at: now,
-            proven: self.validated,
-            check_secs: registration.check_secs.min(86_400),
-            ends_when_empty: registration.is_topic_data,
-            ends_at: registration.ends_at,
-        });
+        let observation = registration.observation(&question, serial, sequence, now);
+        let replaced = observations.insert(Observation { proven: self.validated, ..observation });
         if let Some(replaced) = replaced {
             self.drop_notifications(replaced.serial, out);
             self.unsubscribe_if_last(&replaced.filter, replaced.ends_when_empty, out);

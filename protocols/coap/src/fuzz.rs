@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use thingway_contract::{
-    CloseReason, Connected, DatagramProtocol, Delivered, Delivery, Input, Instant, Message, MessageHead, Outbox,
-    Parked, Peer, Properties, Protocol, PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Token, Topic,
-    TopicLimits, Transport, Unacknowledged, UnsubscribeRefusal,
+    CloseReason, Connected, DatagramProtocol, Delivered, Delivery, Input, Instant, Message, MessageHead, Observation,
+    Outbox, Parked, Peer, Properties, Protocol, PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Token,
+    Topic, TopicLimits, Transport, Unacknowledged, UnsubscribeRefusal,
 };
 
 use crate::{
@@ -53,6 +53,8 @@ struct Kept {
     /// Those that are not over, in the order of delivery.
     exchanges: Vec<Unacknowledged>,
     last_id: u16,
+    /// What it was told by the conversation that lives.
+    told: Option<Parked>,
 }
 
 impl Kept {
@@ -67,6 +69,15 @@ impl Kept {
     fn end(&mut self, packet_id: u16) {
         let at = self.exchanges.iter().position(|exchange| exchange.packet_id == packet_id);
         self.exchanges.remove(at.expect("under way, and not said to be over before"));
+    }
+
+    /// What the gateway was told is what would be left now, and the token is not told to end before it does.
+    fn compare_told(&self, machine: &Conversation) {
+        let told = self.told.as_ref().expect("told in the turn in which the session was granted");
+        let left = machine.observed();
+        assert_eq!(terms(&told.observations), terms(&left));
+        let (told, left) = (told.resumption.expect("of a connection"), machine.resumption().expect("of a connection"));
+        assert!(told.key == left.key && told.until >= left.until, "{told:?} instead of {left:?}");
     }
 
     /// A conversation has left the session: all that is not over is listed, and nothing else.
@@ -226,6 +237,11 @@ impl Driven {
             match request {
                 // Has no reply, and is dealt with at once.
                 Request::Acknowledged { packet_id } => self.kept.end(packet_id),
+                Request::Keep { parked } => {
+                    assert!(self.kept.is_kept && self.machine.has_session(), "of a session that there is");
+                    assert!(parked.observations.len() <= OBSERVATIONS_MAX);
+                    self.kept.told = Some(*parked);
+                }
                 Request::Connect(_) => {
                     self.depart();
                     self.requests.push(request);
@@ -234,6 +250,10 @@ impl Driven {
             }
         }
         assert!(self.machine.observations_len() <= OBSERVATIONS_MAX);
+        let is_registering = self.requests.iter().any(|request| matches!(request, Request::Subscribe { .. }));
+        if self.kept.is_kept && self.machine.has_session() && !self.closed && !is_registering {
+            self.kept.compare_told(&self.machine);
+        }
         // Both must be answered at all times.
         let _ = (self.machine.standing(), self.machine.deadline());
     }
@@ -310,6 +330,7 @@ impl Driven {
 
     /// The session is another one, or that which was left last.
     fn grant(&mut self, outlives: bool, is_kept: bool) -> Connected {
+        self.kept.told = None;
         let mut parked = self.parked.take();
         if !outlives || self.kept.is_kept != is_kept {
             self.kept = Kept { is_kept: outlives && is_kept, last_id: self.kept.last_id, ..Kept::default() };
@@ -359,6 +380,9 @@ impl Driven {
     }
 
     fn close(&mut self, argument: u8) {
+        if argument == 2 {
+            return self.die();
+        }
         let reason = if argument & 1 == 0 { CloseReason::TakenOver } else { CloseReason::ShuttingDown };
         let was_closed = self.closed;
         self.machine.close(&reason, self.now, &mut self.out);
@@ -369,9 +393,26 @@ impl Driven {
         *self = Self { parked, kept, now, ..Self::new(self.config.block_bytes_max) };
     }
 
+    /// The gateway is killed and started again: what it was told is all that there is.
+    fn die(&mut self) {
+        let mut kept = std::mem::take(&mut self.kept);
+        let parked = if self.machine.has_session() { kept.told.take() } else { self.parked.take() };
+        let (parked, now) = (parked.filter(|_| kept.is_kept), self.now);
+        let kept = if kept.is_kept { kept } else { Kept::default() };
+        *self = Self { parked, kept, now, ..Self::new(self.config.block_bytes_max) };
+    }
+
     fn end(&mut self) {
         self.leave();
     }
+}
+
+/// Tokens and filters of observations, and the rest that matters to the observer.
+fn terms(observations: &[Observation]) -> Vec<String> {
+    let all = observations.iter().map(|observation| Observation { sequence: 0, ..observation.clone() });
+    let mut terms: Vec<String> = all.map(|observation| format!("{observation:?}")).collect();
+    terms.sort();
+    terms
 }
 
 /// True for a request whose reply somebody waits for.
@@ -421,11 +462,15 @@ mod tests {
     #[test]
     fn random_lives_of_observers_break_nothing() {
         const ANSWER_ALL: u8 = 10 << 3 | 7;
-        const STEPS: [&[u8]; 19] = [
+        const STEPS: [&[u8]; 23] = [
             // Observations of a topic, of the same once more, and of all.
             &[6 << 3, 1 << 3 | 4, ANSWER_ALL],
             &[6 << 3, 1 << 3 | 5, ANSWER_ALL],
             &[9 << 3, 1 << 3 | 6, ANSWER_ALL],
+            // The end of one, a registration whose replies come later, and a refusal.
+            &[6 << 3, 1 << 3 | 4 | 1 << 7],
+            &[6 << 3, 1 << 3 | 6],
+            &[11 << 3 | 3],
             // Deliveries: of each quality of service, to one or another, soon expired.
             &[4 << 3 | 4],
             &[5 << 3 | 4],
@@ -441,11 +486,12 @@ mod tests {
             // Publications, and one reply at a time.
             &[3 << 3, 1 << 3 | 4],
             &[10 << 3 | 3],
-            // A second passes, half a minute, and the gateway has it go on elsewhere or stops.
+            // A second passes, half a minute, and the gateway has it go on elsewhere, stops, or is killed.
             &[1 << 3 | 5],
             &[31 << 3 | 5],
             &[7],
             &[1 << 3 | 7],
+            &[2 << 3 | 7],
         ];
         for seed in 0..3000 {
             let mut random = Random::new(seed);

@@ -3,7 +3,7 @@ use thingway_contract::{CloseReason, Departure, Instant, Observation as ParkedOb
 use super::{Conversation, Fate};
 use crate::{
     codec::{Code, TokenBytes},
-    observe::Observation,
+    observe::{Observation, resumed_sequence},
 };
 
 /// Seconds that a session without expiry waits for the conversation that takes it over.
@@ -62,7 +62,7 @@ impl Conversation {
             let observations = self.observations.get_or_insert_default();
             for observation in parked.observations {
                 let serial = observations.fresh_serial();
-                observations.insert(unpark(observation, serial, now));
+                observations.insert(unpark(observation, serial, self.config.unix_ms(now), now));
             }
         }
         for left in parked.outbound {
@@ -73,13 +73,14 @@ impl Conversation {
     }
 }
 
-fn park(observation: &Observation) -> ParkedObservation {
+pub(super) fn park(observation: &Observation) -> ParkedObservation {
     ParkedObservation {
         token: observation.token.as_slice().into(),
         filter: observation.filter.clone(),
         options: observation.options,
         key: observation.key,
-        sequence: observation.sequence,
+        // What is left long enough to make more of a difference counts no more.
+        sequence: observation.sequence as u32,
         accept: observation.accept,
         block_exponent: observation.exponent,
         check_secs: observation.check_secs,
@@ -88,7 +89,7 @@ fn park(observation: &Observation) -> ParkedObservation {
     }
 }
 
-fn unpark(parked: ParkedObservation, serial: u32, now: Instant) -> Observation {
+fn unpark(parked: ParkedObservation, serial: u32, unix_ms: u64, now: Instant) -> Observation {
     Observation {
         serial,
         token: TokenBytes::from_slice(&parked.token),
@@ -97,7 +98,7 @@ fn unpark(parked: ParkedObservation, serial: u32, now: Instant) -> Observation {
         key: parked.key,
         accept: parked.accept,
         exponent: parked.block_exponent,
-        sequence: parked.sequence,
+        sequence: resumed_sequence(parked.sequence, unix_ms),
         last_id: None,
         unconfirmed: 0,
         confirmed_at: now,

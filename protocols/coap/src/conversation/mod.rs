@@ -9,9 +9,11 @@
 //! | `pubsub` | topic collections of the publish/subscribe draft |
 //! | `notify` | messages to observers |
 //! | `ending` | what is told and kept at the end |
+//! | `keep` | what is told to a gateway that may end without warning |
 
 mod answer;
 mod ending;
+mod keep;
 mod notify;
 mod publish;
 mod pubsub;
@@ -130,7 +132,7 @@ impl Protocol for Conversation {
     fn open(config: &Arc<Config>, peer: &Peer, now: Instant) -> Self {
         let address = address_key(&config.secret, peer);
         // Also of another gateway process, if it has the same secret.
-        let unix_ms = config.clock_unix_ms.wrapping_add(now.as_millis());
+        let unix_ms = config.unix_ms(now);
         let seed = crate::hash::keyed(&config.secret, &[&address.to_be_bytes(), &unix_ms.to_be_bytes()]);
         let first_id = (address as u16).wrapping_add(config.transmission.id_ticks(config.clock_unix_ms) as u16);
         Self {
@@ -182,6 +184,7 @@ impl Protocol for Conversation {
             Incoming::Response(..) | Incoming::Nothing => Ok(()),
         };
         self.pump(now, out);
+        self.keep(now, out);
         result
     }
 
@@ -215,11 +218,14 @@ impl Protocol for Conversation {
         }
         self.leave_session(now, out);
         self.pump(now, out);
+        self.keep(now, out);
         Ok(())
     }
 
     fn deliver(&mut self, delivery: Delivery, now: Instant, out: &mut Outbox) -> Delivered {
-        self.on_delivery(delivery, now, out)
+        let delivered = self.on_delivery(delivery, now, out);
+        self.keep(now, out);
+        delivered
     }
 
     fn timeout(&mut self, now: Instant, out: &mut Outbox) -> Result<(), CoapFault> {
@@ -251,6 +257,7 @@ impl Protocol for Conversation {
             self.closed = true;
             out.close();
         }
+        self.keep(now, out);
         Ok(())
     }
 

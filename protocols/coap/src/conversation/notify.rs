@@ -9,7 +9,7 @@ use crate::{
     blockwise::{Block, Body, Download, exponent_for},
     codec::{Code, Kind, Packet, option},
     message::UNTAGGED,
-    observe::{Observation, RECORD, next_sequence},
+    observe::{Observation, RECORD, next_sequence, wire_sequence},
     resources::{TopicConfig, age_secs, entity_tag, format_of},
 };
 
@@ -144,9 +144,8 @@ impl Conversation {
                 continue;
             };
             let check_secs = config.observer_check_secs().unwrap_or(self.config.confirm_secs);
-            if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) {
-                observation.ends_at = delivery.message.head().expires_at;
-                observation.check_secs = check_secs.min(86_400);
+            if let Some(observations) = &mut self.observations {
+                observations.set_terms(serial, check_secs.min(86_400), delivery.message.head().expires_at);
             }
         }
     }
@@ -207,7 +206,7 @@ impl Conversation {
             // The one format that the observer takes is not to be had any more (RFC 7641, section 4.2).
             return self.end_observation(serial, Code::NOT_ACCEPTABLE, now, out);
         }
-        observation.sequence = next_sequence(observation.sequence, now);
+        observation.sequence = next_sequence(observation.sequence, self.config.unix_ms(now));
         let wanted = match self.config.notify_type {
             NotifyType::Qos => delivery.qos.is_acknowledged(),
             NotifyType::Confirmable => true,
@@ -219,7 +218,7 @@ impl Conversation {
             || observation.must_confirm(self.config.unconfirmed_max, now);
         let mut packet = Packet::new(Kind::NonConfirmable, Code::CONTENT);
         packet.set_token(&observation.token);
-        packet.push_uint(option::OBSERVE, observation.sequence);
+        packet.push_uint(option::OBSERVE, wire_sequence(observation.sequence));
         if let Some(format) = format {
             packet.push_uint(option::CONTENT_FORMAT, format.into());
         }

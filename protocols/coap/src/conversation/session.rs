@@ -3,8 +3,8 @@ use thingway_contract::{
 };
 
 use super::{
-    Conversation, Fate, acknowledge_at, answer::Answer, publish::Publication, pubsub::Errand, request::Question,
-    subscribe::Registration,
+    Conversation, Fate, acknowledge_at, answer::Answer, keep::Told, publish::Publication, pubsub::Errand,
+    request::Question, subscribe::Registration,
 };
 use crate::{
     blockwise::Body,
@@ -19,6 +19,8 @@ pub(super) struct Session {
     pub(super) publisher: PublisherKey,
     /// The gateway keeps it through its own restart.
     pub(super) kept: bool,
+    /// What a gateway that keeps it was told last.
+    pub(super) told: Option<Told>,
 }
 
 /// Whom a session was granted to.
@@ -64,6 +66,13 @@ pub(super) struct Deciding {
     connect: Option<Box<Connect>>,
 }
 
+impl Deciding {
+    /// The gateway was asked: the session before is left.
+    pub(super) fn is_asked(&self) -> bool {
+        self.connect.is_none()
+    }
+}
+
 #[derive(Debug)]
 enum After {
     /// A connection was opened: its token is the answer.
@@ -88,7 +97,7 @@ impl Conversation {
     }
 
     /// What the session is left with: the token goes on with it until the heartbeat would be missing.
-    pub(super) fn resumption(&self) -> Option<Resumption> {
+    pub(crate) fn resumption(&self) -> Option<Resumption> {
         let key = self.connection()?.token;
         Some(Resumption { key, until: self.connection_deadline() })
     }
@@ -102,11 +111,16 @@ impl Conversation {
 
     /// When a connection without requests ends.
     pub(super) fn connection_deadline(&self) -> Instant {
-        if !self.is_connected() || self.config.heartbeat_secs == 0 {
+        if self.is_connected() { self.silence_ends(1) } else { Instant::NEVER }
+    }
+
+    /// When nothing has come for so many times the silence that ends a connection.
+    pub(super) fn silence_ends(&self, patiences: u64) -> Instant {
+        if self.config.heartbeat_secs == 0 {
             return Instant::NEVER;
         }
         let patience_ms = u64::from(self.config.heartbeat_secs) * 1500;
-        Instant::from_millis(self.last_heard.as_millis().saturating_add(patience_ms))
+        Instant::from_millis(self.last_heard.as_millis().saturating_add(patience_ms * patiences))
     }
 
     /// Who a request says to come from, as far as that can be told here.
@@ -274,7 +288,8 @@ impl Conversation {
             let nonce = self.endpoint.random() ^ connected.publisher.0;
             connection.token = connection_token(&self.config.secret, &connection.client_id, nonce);
         }
-        self.session = Some(Box::new(Session { who, publisher: connected.publisher, kept: connected.kept }));
+        self.session =
+            Some(Box::new(Session { who, publisher: connected.publisher, kept: connected.kept, told: None }));
         self.fate = Fate::Default;
         if let Some(parked) = connected.parked {
             self.restore(*parked, connected.kept, now, out);

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     blockwise::Block,
     codec::Code,
-    observe::{Observation, RECORD, next_sequence},
+    observe::{Observation, RECORD, next_sequence, wire_sequence},
     resources::{Query, id_of, record_topic},
 };
 
@@ -31,6 +31,29 @@ pub(super) struct Registration {
     pub(super) initialized: bool,
     /// When the topic expires.
     pub(super) ends_at: Instant,
+}
+
+impl Registration {
+    /// What it becomes when the gateway has subscribed.
+    pub(super) fn observation(&self, question: &Question, serial: u32, sequence: u64, now: Instant) -> Observation {
+        Observation {
+            serial,
+            token: question.token.clone(),
+            filter: self.filter.clone(),
+            options: self.options,
+            key: question.key,
+            accept: question.accept,
+            exponent: question.block2.map_or(Block::EXPONENT_MAX, |block| block.exponent),
+            sequence,
+            last_id: None,
+            unconfirmed: 0,
+            confirmed_at: now,
+            proven: false,
+            check_secs: self.check_secs.min(86_400),
+            ends_when_empty: self.is_topic_data,
+            ends_at: self.ends_at,
+        }
+    }
 }
 
 impl Conversation {
@@ -109,6 +132,8 @@ impl Conversation {
             subscriptions.push(Ok(Subscription { filter, options }));
         }
         if let Some(token) = self.wait(question, Step::Subscribed(registration), now, out) {
+            self.observations.get_or_insert_default().mark_changed();
+            self.keep(now, out);
             out.request(Request::Subscribe { token, subscriptions });
         }
     }
@@ -121,6 +146,8 @@ impl Conversation {
         out: &mut Outbox,
     ) {
         let Pending { question, step: Step::Subscribed(registration), .. } = pending else { return };
+        let observations = self.observations.get_or_insert_default();
+        observations.mark_changed();
         let refused = results.iter().find_map(|result| result.as_ref().err().copied());
         if let Some(refusal) = refused.or(results.is_empty().then_some(SubscribeRefusal::Failed)) {
             if results.first().is_some_and(Result::is_ok) {
@@ -131,24 +158,9 @@ impl Conversation {
         let observations = self.observations.get_or_insert_default();
         let serial = observations.fresh_serial();
         let before = observations.find_token(&question.token).map_or(0, |before| before.sequence);
-        let sequence = next_sequence(before, now);
-        let replaced = observations.insert(Observation {
-            serial,
-            token: question.token.clone(),
-            filter: registration.filter.clone(),
-            options: registration.options,
-            key: question.key,
-            accept: question.accept,
-            exponent: question.block2.map_or(Block::EXPONENT_MAX, |block| block.exponent),
-            sequence,
-            last_id: None,
-            unconfirmed: 0,
-            confirmed_at: now,
-            proven: self.validated,
-            check_secs: registration.check_secs.min(86_400),
-            ends_when_empty: registration.is_topic_data,
-            ends_at: registration.ends_at,
-        });
+        let sequence = next_sequence(before, self.config.unix_ms(now));
+        let observation = registration.observation(&question, serial, sequence, now);
+        let replaced = observations.insert(Observation { proven: self.validated, ..observation });
         if let Some(replaced) = replaced {
             self.drop_notifications(replaced.serial, out);
             self.unsubscribe_if_last(&replaced.filter, replaced.ends_when_empty, out);
@@ -160,7 +172,12 @@ impl Conversation {
             }
             return;
         }
-        self.answer(&question, Answer { observe: Some(sequence), ..Answer::code(Code::CONTENT) }, now, out);
+        self.answer(
+            &question,
+            Answer { observe: Some(wire_sequence(sequence)), ..Answer::code(Code::CONTENT) },
+            now,
+            out,
+        );
     }
 
     /// Answers a registration with the retained message, or with an empty body when there is none and that will do.
@@ -175,7 +192,7 @@ impl Conversation {
     ) {
         let observation = self.observations.as_mut().and_then(|observations| observations.get_mut(serial));
         let ends_at = observation.as_ref().map_or(Instant::NEVER, |observation| observation.ends_at);
-        let observe = observation.map(|observation| observation.sequence);
+        let observe = observation.map(|observation| wire_sequence(observation.sequence));
         let answer = match message {
             Some(message) => {
                 let mut answer = representation(&question, message, ends_at, now);

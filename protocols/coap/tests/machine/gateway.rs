@@ -26,6 +26,8 @@ struct Session {
     exchanges: Vec<Unacknowledged>,
     last_packet_id: u16,
     kept: bool,
+    /// What is on disk for the next conversation.
+    told: Option<Parked>,
 }
 
 impl Session {
@@ -61,6 +63,8 @@ impl Session {
 pub struct Bus {
     /// Sessions that outlive their connections are kept on disk.
     pub keeps: bool,
+    /// How often one that lives was to be kept anew.
+    pub told: usize,
     /// The end of these exchanges was said, in order.
     pub acknowledged: Vec<u16>,
     pub retained: BTreeMap<String, Message>,
@@ -160,14 +164,35 @@ impl Gateway {
         self.die();
     }
 
-    /// The gateway is killed and started again: nobody departs.
+    /// The gateway is killed and started again after a second, with a clock of its own: nobody departs. No message expires meanwhile.
     pub fn die(&mut self) {
+        let start = Instant::from_millis(1000);
+        let gone_ms = self.now.as_millis();
+        let clock_unix_ms = self.config.clock_unix_ms + gone_ms;
+        self.config = Arc::new(Config { clock_unix_ms, ..(*self.config).clone() });
+        self.now = start;
+        let since = |at: &mut Instant| {
+            if !at.is_never() {
+                *at = Instant::from_millis(at.as_millis().saturating_sub(gone_ms));
+            }
+        };
         self.conversations.clear();
         self.delayed.clear();
+        self.delaying = false;
         self.bus.sessions.retain(|_, session| session.kept);
         for session in self.bus.sessions.values_mut() {
             session.owner = None;
+            session.parked = session.told.as_mut().map(|told| {
+                told.resumption.iter_mut().for_each(|resumption| since(&mut resumption.until));
+                told.observations.iter_mut().for_each(|observation| since(&mut observation.ends_at));
+                told.clone()
+            });
         }
+    }
+
+    /// What is on disk for the next conversation of a session.
+    pub fn told(&mut self, client_id: &str) -> &mut Parked {
+        self.bus.sessions.get_mut(client_id).and_then(|session| session.told.as_mut()).expect("something is kept")
     }
 
     /// Filters that all sessions together subscribe to.
@@ -242,6 +267,13 @@ impl Gateway {
         self.settle();
     }
 
+    /// Answers the first of the requests that wait.
+    pub fn answer_first(&mut self) {
+        let (port, request) = self.delayed.pop_front().expect("something is asked");
+        self.answer(port, request);
+        self.settle();
+    }
+
     pub fn answer_delayed(&mut self) {
         self.delaying = false;
         while let Some((port, request)) = self.delayed.pop_front() {
@@ -305,6 +337,7 @@ impl Gateway {
                 session.parked.iter().flat_map(|left| &left.outbound).map(|left| left.packet_id).collect();
             let known: Vec<u16> = session.under_way().iter().map(|left| left.packet_id).collect();
             assert_eq!(told, known, "what is not acknowledged is listed, and nothing else");
+            session.told.clone_from(&session.parked);
         }
         if session_expiry_secs.unwrap_or(session.expiry_secs) == 0 {
             self.bus.sessions.remove(&name);
@@ -361,7 +394,14 @@ impl Gateway {
                 };
                 Reply::Retained { token, messages }
             }
-            Request::SetWill { .. } | Request::Keep { .. } | Request::Authenticate { .. } => return,
+            Request::Keep { parked } => {
+                let session = session.and_then(|name| self.bus.sessions.get_mut(&name)).expect("of a session");
+                assert!(session.kept && parked.outbound.is_empty());
+                session.told = Some(*parked);
+                self.bus.told += 1;
+                return;
+            }
+            Request::SetWill { .. } | Request::Authenticate { .. } => return,
         };
         self.turn(port, |machine, now, out| machine.reply(reply, now, out));
     }

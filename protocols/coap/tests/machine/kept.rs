@@ -13,30 +13,30 @@ use crate::{
     support::{Client, drain_to, get, last_to, message, message_of, put, request, with_token, with_uint},
 };
 
-fn gateway_of(config: Config) -> Gateway {
+pub fn gateway_of(config: Config) -> Gateway {
     let mut gateway = Gateway::new(Config { session_expiry_secs: 600, heartbeat_secs: 0, ..config });
     gateway.bus.keeps = true;
     gateway
 }
 
-struct Peer {
-    client: Client,
-    token: String,
+pub struct Peer {
+    pub client: Client,
+    pub token: String,
 }
 
 impl Peer {
-    fn open(gateway: &mut Gateway, port: u16) -> Self {
+    pub fn open(gateway: &mut Gateway, port: u16) -> Self {
         let mut client = Client::new(port);
         let token = open(gateway, &mut client, "c1");
         Self { client, token }
     }
 
-    fn path(&self, path: &str) -> String {
+    pub fn path(&self, path: &str) -> String {
         let separator = if path.contains('?') { '&' } else { '?' };
         format!("{path}{separator}c=c1&t={}", self.token)
     }
 
-    fn observe(&mut self, gateway: &mut Gateway, path: &str, token: &[u8]) {
+    pub fn observe(&mut self, gateway: &mut Gateway, path: &str, token: &[u8]) {
         let answer = self.client.observe(gateway, &self.path(path), token);
         assert!(answer.has(option::OBSERVE));
         gateway.sent.clear();
@@ -44,14 +44,14 @@ impl Peer {
 }
 
 /// A connection that observes `a`.
-fn observer(config: Config) -> (Gateway, Peer) {
+pub fn observer(config: Config) -> (Gateway, Peer) {
     let mut gateway = gateway_of(config);
     let mut peer = Peer::open(&mut gateway, 1);
     peer.observe(&mut gateway, "ps/a?qos=2", b"1");
     (gateway, peer)
 }
 
-fn notifications(packets: &[Packet]) -> Vec<&[u8]> {
+pub fn notifications(packets: &[Packet]) -> Vec<&[u8]> {
     packets.iter().filter(|packet| packet.has(option::OBSERVE)).map(Packet::payload).collect()
 }
 
@@ -258,22 +258,6 @@ fn another_end_ends_observations_and_leaves_the_messages_with_the_session() {
     gateway.close(1, &CloseReason::Administrative);
     assert_eq!(last_to(&mut gateway, 1).code(), Code::SERVICE_UNAVAILABLE);
     assert_eq!((&gateway.bus.acknowledged[..], &gateway.under_way("c1")[..]), (&[1][..], &[2][..]));
-}
-
-#[test]
-fn what_nobody_observes_after_a_crash_is_over() {
-    let (mut gateway, _) = observer(Config::default());
-    gateway.publish(message("a", b"1", Qos::AtLeastOnce));
-    gateway.publish(message("a", b"2", Qos::AtLeastOnce));
-    gateway.die();
-    let mut peer = Peer::open(&mut gateway, 1);
-    assert_eq!(gateway.bus.acknowledged, [1, 2]);
-    // The subscription is still there, and its identifier is that of the next observation.
-    peer.observe(&mut gateway, "ps/b", b"1");
-    gateway.publish(message("a", b"3", Qos::AtLeastOnce));
-    gateway.publish(message("b", b"4", Qos::AtLeastOnce));
-    assert_eq!(notifications(&drain_to(&mut gateway, 1)), [b"4"]);
-    assert_eq!(gateway.bus.acknowledged, [1, 2, 3]);
 }
 
 #[test]

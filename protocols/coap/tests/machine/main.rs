@@ -6,6 +6,7 @@ mod connection;
 mod endpoint;
 mod gateway;
 mod kept;
+mod killed;
 mod message_layer;
 mod observe;
 mod publish;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use thingway_contract::{Unacknowledged, WillFate};
 
-use super::{Attached, DropCause, Entry, Host, Kept, Library, Machine, delivery};
+use super::{Attached, DropCause, Entry, Host, Kept, Library, Machine, delivery, weight};
 use crate::{Attach, Cause, Exchange, Number, Position, Publish, Record, Target, WallMs};
 
 impl<S> Machine<S> {
@@ -236,7 +236,7 @@ impl<S> Machine<S> {
             let value = (!message.payload().is_empty()).then_some(at);
             self.dirty.retained.insert(message.topic().into(), value);
         }
-        let bytes = u32::try_from(message.weight()).unwrap_or(u32::MAX);
+        let bytes = weight(message);
         for target in &publish.targets {
             match target.share() {
                 Some(name) => self.enqueue_shared(at, name, target.session, bytes, publish, library, host),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use foldhash::fast::FixedState;
-use thingway_contract::{ClientId, Delivery, Rare, ShareName, Unacknowledged, Will};
+use thingway_contract::{ClientId, Delivery, Message, Rare, ShareName, Unacknowledged, Will};
 
 pub(crate) use self::flush::key;
 pub use self::session::SessionView;
@@ -293,6 +293,14 @@ impl<S> Machine<S> {
         }
         Bounds { messages: (bounds.messages / 8).max(1), bytes: bounds.bytes / 8 }
     }
+}
+
+/// Bytes that a message counts for. Told by what it says alone: what it keeps alive besides depends on where it was read, and queues overflow alike
+/// wherever the log is.
+fn weight(message: &Message) -> u32 {
+    const BOOKKEEPING: usize = 64;
+    let parts = [message.topic_bytes(), message.properties().as_bytes(), message.payload()];
+    u32::try_from(BOOKKEEPING + parts.map(<[u8]>::len).iter().sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 /// The delivery of an entry.

@@ -115,14 +115,14 @@ impl<S> Machine<S> {
         let Some(group) = self.groups.get_mut(&number) else { return };
         let mut given = Vec::new();
         while let Some(entry) = group.queue.get(0) {
+            let bytes = self.messages.bytes_of(entry.message);
             let has_room = |member: &Number| {
                 group.members.contains_key(member)
-                    && self.sessions.get(member).is_some_and(|kept| kept.has_room(window))
+                    && self.sessions.get(member).is_some_and(|kept| kept.has_room(window, bytes))
             };
             let Some(member) = preferred.take().filter(has_room).or_else(|| group.in_turn().find(has_room)) else {
                 break;
             };
-            let bytes = self.messages.bytes_of(entry.message);
             group.queue.remove(0, bytes);
             group.turn = member;
             let options = group.members.get(&member).copied().unwrap_or_default();

@@ -2,6 +2,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use thingway_contract::Qos;
 
+use super::Bounds;
 use crate::{
     Position,
     wire::{Put, Take},
@@ -207,17 +208,20 @@ impl Queue {
         (low < self.window() && self.entries[low].packet_id == packet_id).then_some(low)
     }
 
-    /// The packet identifier for the next entry of the window, from `next` on: one that the window does not hold.
-    pub fn free_id(&self, next: u16) -> u16 {
-        let mut id = next.max(1);
-        // Identifiers go up along the window, so that only the next ones can be in the way.
-        for entry in self.entries.iter().take(self.window()) {
-            if entry.packet_id != id {
-                break;
-            }
-            id = successor(id);
+    /// The packet identifier for the next entry of the window, `next` or the one after it; `None` while the window has no room for a message of so many
+    /// bytes.
+    ///
+    /// Nor has it when the identifiers have gone all the way around to that of the first entry: they go up along the window, and what has waited for its
+    /// acknowledgement since 65,534 messages holds up what comes then.
+    pub fn room(&self, bounds: Bounds, bytes: u32, next: u16) -> Option<u16> {
+        let next = next.max(1);
+        if self.window == 0 {
+            return Some(next);
         }
-        id
+        let free = self.window() < bounds.messages
+            && self.window_bytes + u64::from(bytes) <= bounds.bytes
+            && self.entries[0].packet_id != next;
+        free.then_some(next)
     }
 
     /// The subscriber has taken this one over. False when it had before.

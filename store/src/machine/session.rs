@@ -136,13 +136,12 @@ impl<S> Kept<S> {
         }
     }
 
-    /// True when a message that is given to the connection now would not wait behind another.
-    pub fn has_room(&self, window: Bounds) -> bool {
-        let Some(queue) = &self.queue else { return self.is_attached() };
-        self.is_attached()
-            && queue.window() == queue.len()
-            && queue.window() < window.messages
-            && (queue.window_bytes < window.bytes || queue.window() == 0)
+    /// True when a message of so many bytes would be given to the connection at once.
+    pub fn has_room(&self, window: Bounds, bytes: u32) -> bool {
+        let has_room = |queue: &Queue| {
+            queue.window() == queue.len() && queue.room(window, bytes, self.next_packet_id).is_some()
+        };
+        self.is_attached() && self.queue().is_none_or(has_room)
     }
 
     /// Gives the connection what its window has room for; the packet identifier of the last. `fresh` is the record at hand, which need not be read
@@ -161,11 +160,7 @@ impl<S> Kept<S> {
             let Some(queue) = &mut self.queue else { return last };
             let Some(next) = queue.get(queue.window()) else { break };
             let bytes = messages.bytes_of(next.message);
-            let over = queue.window_bytes + u64::from(bytes) > window.bytes && queue.window() > 0;
-            if queue.window() >= window.messages || over {
-                break;
-            }
-            let id = queue.free_id(self.next_packet_id);
+            let Some(id) = queue.room(window, bytes, self.next_packet_id) else { break };
             self.next_packet_id = successor(id);
             let Some(entry) = queue.admit(id, bytes) else { break };
             last = Some(id);

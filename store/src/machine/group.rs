@@ -51,10 +51,7 @@ impl<S> Machine<S> {
         self.groups.entry(number).or_insert_with(|| Group::new(name)).members.insert(session, options);
         self.mark_group(number);
         if let Some(kept) = self.sessions.get_mut(&session) {
-            let groups = &mut kept.shares.get_or_insert_default().groups;
-            if !groups.contains(&number) {
-                groups.push(number);
-            }
+            kept.shares.get_or_insert_default().join(number);
         }
         number
     }

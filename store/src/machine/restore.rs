@@ -73,7 +73,7 @@ impl<S> Machine<S> {
     pub fn restore_subscription(&mut self, number: Number, filter: &TopicFilter, options: SubscriptionOptions) {
         let group = filter.share_name().and_then(|name| self.group_names.get(&name).copied());
         if let (Some(group), Some(kept)) = (group, self.sessions.get_mut(&number)) {
-            kept.shares.get_or_insert_default().groups.push(group);
+            kept.shares.get_or_insert_default().join(group);
             if let Some(group) = self.groups.get_mut(&group) {
                 group.members.insert(number, options);
             }

@@ -39,10 +39,18 @@ pub(super) struct Kept<S> {
 /// What a member of groups holds.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// Groups that it is in.
+    /// Groups that it is in, in order: room is offered to one after the other, by all who read the log.
     pub groups: Vec<Number>,
     /// The group of each shared message that it was given, by packet identifier.
     pub drawn: BTreeMap<u16, Number>,
+}
+
+impl Shares {
+    pub fn join(&mut self, group: Number) {
+        if let Err(index) = self.groups.binary_search(&group) {
+            self.groups.insert(index, group);
+        }
+    }
 }
 
 /// What is told of a session.

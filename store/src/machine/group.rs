@@ -124,10 +124,7 @@ impl<S> Machine<S> {
             group.turn = member;
             let options = group.members.get(&member).copied().unwrap_or_default();
             let Some(kept) = self.sessions.get_mut(&member) else { break };
-            let retain = entry.retain() && options.retain_as_published;
-            let own = Entry::new(entry.message, entry.qos().min(options.qos), retain, options.id).with_share();
-            let queue = kept.queue_mut();
-            queue.push_back(own, bytes);
+            kept.queue_mut().push_back(entry.drawn(options), bytes);
             if let Some(id) = kept.fill(member, window, &mut self.messages, fresh, library, host) {
                 kept.shares.get_or_insert_default().drawn.insert(id, number);
             }
@@ -157,7 +154,7 @@ impl<S> Machine<S> {
         let queue = kept.queue_mut();
         for index in (0..queue.len()).rev() {
             let Some(entry) = queue.get(index).filter(|entry| entry.is_shared()) else { continue };
-            let bound = index < sent && entry.qos() == Qos::ExactlyOnce;
+            let bound = entry.qos() == Qos::ExactlyOnce && (index < sent || entry.is_received());
             if bound && !over {
                 continue;
             }
@@ -174,14 +171,7 @@ impl<S> Machine<S> {
             }
             match self.groups.get_mut(&number) {
                 Some(group) => {
-                    // The quality of service that it was published with is the group's to grant again.
-                    let Some(publish) = library.load(entry.message) else {
-                        self.messages.release(entry.message);
-                        host.dropped(DropCause::Unreadable, 1);
-                        continue;
-                    };
-                    let head = publish.message.head();
-                    group.queue.push_front(Entry::new(entry.message, head.qos, head.retain, 0), bytes);
+                    group.queue.push_front(entry.returned(), bytes);
                     touched.push(number);
                 }
                 None => {

@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, VecDeque};
 
-use thingway_contract::Qos;
+use thingway_contract::{Qos, SubscriptionOptions};
 
 use super::Bounds;
 use crate::{
@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     /// 0 until it is given to a connection.
     pub packet_id: u16,
     flags: u8,
+    /// Of one drawn from a group: the flags that it had there.
+    waiting: u8,
 }
 
 impl Entry {
@@ -31,7 +33,7 @@ impl Entry {
 
     pub fn new(message: Position, qos: Qos, retain: bool, subscription_id: u32) -> Self {
         let flags = qos as u8 | if retain { Self::RETAIN } else { 0 };
-        Self { message, subscription_id, packet_id: 0, flags }
+        Self { message, subscription_id, packet_id: 0, flags, waiting: 0 }
     }
 
     /// With something that only the message's record tells.
@@ -39,9 +41,16 @@ impl Entry {
         Self { flags: self.flags | Self::RARE, ..self }
     }
 
-    /// Drawn from a group.
-    pub fn with_share(self) -> Self {
-        Self { flags: self.flags | Self::SHARED, ..self }
+    /// What a member with these options gets of what waits at a group.
+    pub fn drawn(self, options: SubscriptionOptions) -> Self {
+        let retain = self.retain() && options.retain_as_published;
+        let entry = Self::new(self.message, self.qos().min(options.qos), retain, options.id);
+        Self { flags: entry.flags | Self::SHARED, waiting: self.flags, ..entry }
+    }
+
+    /// What waited at the group before it was drawn.
+    pub fn returned(self) -> Self {
+        Self { message: self.message, subscription_id: 0, packet_id: 0, flags: self.waiting, waiting: 0 }
     }
 
     pub fn qos(self) -> Qos {
@@ -71,13 +80,19 @@ impl Entry {
         out.number(self.subscription_id.into());
         out.number(self.packet_id.into());
         out.number(bytes.into());
+        if self.is_shared() {
+            out.push(self.waiting);
+        }
     }
 
     fn take(take: &mut Take<'_>) -> Option<(Self, u32)> {
         let flags = take.byte()?;
         Qos::from_u8(flags & 3)?;
-        let entry = Self { flags, message: take.number()?, subscription_id: take.int()?, packet_id: take.short()? };
-        Some((entry, take.int()?))
+        let (message, subscription_id, packet_id) = (take.number()?, take.int()?, take.short()?);
+        let bytes = take.int()?;
+        let waiting = if flags & Self::SHARED == 0 { 0 } else { take.byte()? };
+        Qos::from_u8(waiting & 3)?;
+        Some((Self { message, subscription_id, packet_id, flags, waiting }, bytes))
     }
 }
 

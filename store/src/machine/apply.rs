@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use thingway_contract::{Unacknowledged, WillFate};
 
-use super::{Attached, DropCause, Entry, Host, Kept, Library, Machine, delivery, weight};
+use super::{Attached, DropCause, Entry, Host, Kept, Library, Machine, delivery, queue::Queue, weight};
 use crate::{Attach, Cause, Exchange, Number, Position, Publish, Record, Target, WallMs};
 
 impl<S> Machine<S> {
@@ -72,8 +72,12 @@ impl<S> Machine<S> {
                 let mut attached: Vec<Number> =
                     self.sessions.iter().filter(|(_, kept)| kept.is_attached()).map(|(&number, _)| number).collect();
                 attached.sort_unstable();
+                // All of them first, lest one is given what another gives back.
+                for session in &attached {
+                    self.change(*session, |kept| kept.disconnect(at));
+                }
                 for session in attached {
-                    self.detach(session, at, 0, library, host);
+                    self.take_back(session, 0, library, host);
                 }
             }
         }
@@ -102,12 +106,13 @@ impl<S> Machine<S> {
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let found = self.names.get(&attach.client_id).copied();
-        let session = found.unwrap_or(at);
-        if self.sessions.get(&session).is_some_and(|kept| kept.is_attached()) {
+        let mut found = self.names.get(&attach.client_id).copied();
+        if let Some(session) = found.filter(|number| self.sessions.get(number).is_some_and(|kept| kept.is_attached())) {
             // Whoever had it did not say goodbye, as when its node has died.
             self.detach(session, 0, 0, library, host);
+            found = found.filter(|number| self.sessions.contains_key(number));
         }
+        let session = found.unwrap_or(at);
         if found.is_none() {
             self.names.insert(attach.client_id.clone(), session);
             self.sessions.insert(session, Box::new(Kept::new(attach.client_id.clone())));
@@ -163,15 +168,20 @@ impl<S> Machine<S> {
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.is_attached()) else { return };
-        kept.attach = 0;
-        kept.detached_at = at;
-        kept.handle = None;
-        kept.set_behind(false);
-        let sent = kept.queue().map_or(0, |queue| {
-            let unsent = (unsent != 0).then(|| queue.find(unsent)).flatten();
-            unsent.unwrap_or(queue.window())
-        });
+        self.change(session, |kept| kept.disconnect(at));
+        self.take_back(session, unsent, library, host);
+    }
+
+    /// Takes back what a session's connection was given, but for what may have been sent; that is what comes before `unsent`.
+    fn take_back<H: Host<Session = S>>(
+        &mut self,
+        session: Number,
+        unsent: u16,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let Some(kept) = self.sessions.get(&session) else { return };
+        let sent = kept.queue().map_or(0, |queue| queue.sent(unsent));
         let sent = self.give_back(session, sent, false, library, host);
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         // What was not sent waits as before, and its packet identifiers go to whatever is sent first.
@@ -196,7 +206,10 @@ impl<S> Machine<S> {
     }
 
     fn end<H: Host<Session = S>>(&mut self, session: Number, library: &mut dyn Library, host: &mut H) {
-        let window = self.sessions.get(&session).and_then(|kept| kept.queue()).map_or(0, |queue| queue.window());
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        // Nothing that it gives back may come to itself.
+        kept.disconnect(kept.detached_at);
+        let window = kept.queue().map_or(0, Queue::window);
         self.give_back(session, window, true, library, host);
         let groups =
             self.sessions.get(&session).and_then(|kept| kept.shares.as_ref()).map(|shares| shares.groups.clone());

@@ -154,7 +154,7 @@ impl<S> Machine<S> {
         let queue = kept.queue_mut();
         for index in (0..queue.len()).rev() {
             let Some(entry) = queue.get(index).filter(|entry| entry.is_shared()) else { continue };
-            let bound = entry.qos() == Qos::ExactlyOnce && (index < sent || entry.is_received());
+            let bound = index < sent && entry.qos() == Qos::ExactlyOnce;
             if bound && !over {
                 continue;
             }

@@ -223,6 +223,14 @@ impl Queue {
         (low < self.window() && self.entries[low].packet_id == packet_id).then_some(low)
     }
 
+    /// How many of the window's first entries may have been sent, when the first that was not is `unsent`; all of them when there is none such. Whatever
+    /// is said, what the subscriber has taken over was sent.
+    pub fn sent(&self, unsent: u16) -> usize {
+        let told = self.find(unsent).unwrap_or(self.window());
+        let received = (told..self.window()).rfind(|&index| self.entries[index].is_received());
+        received.map_or(told, |index| index + 1)
+    }
+
     /// The packet identifier for the next entry of the window, `next` or the one after it; `None` while the window has no room for a message of so many
     /// bytes.
     ///

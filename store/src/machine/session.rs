@@ -113,6 +113,14 @@ impl<S> Kept<S> {
         self.attach != 0
     }
 
+    /// Its connection is gone.
+    pub fn disconnect(&mut self, at: WallMs) {
+        self.attach = 0;
+        self.detached_at = at;
+        self.handle = None;
+        self.behind = false;
+    }
+
     pub fn queued(&self) -> (usize, u64) {
         self.queue.as_ref().map_or((0, 0), |queue| (queue.len(), queue.bytes))
     }
@@ -127,10 +135,6 @@ impl<S> Kept<S> {
 
     pub fn next_packet_id(&self) -> u16 {
         self.next_packet_id
-    }
-
-    pub fn set_behind(&mut self, behind: bool) {
-        self.behind = behind;
     }
 
     pub fn set_next_packet_id(&mut self, id: u16) {

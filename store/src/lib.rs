@@ -28,7 +28,7 @@ pub use self::{
     extras::Extras,
     faulty::{Failure, Faulty},
     keeper::{Appended, FORMAT, FlushLimits, Found, Keeper},
-    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings},
+    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings, TryAgain},
     memory::Memory,
     record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
 };

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use thingway_contract::{Unacknowledged, WillFate};
+use thingway_contract::{Qos, WillFate};
 
-use super::{Attached, DropCause, Entry, Host, Kept, Library, Machine, delivery, queue::Queue, weight};
+use super::{Entry, Host, Kept, Library, Machine, link::Link, queue::Queue, weight};
 use crate::{Attach, Cause, Exchange, Number, Position, Publish, Record, Target, WallMs};
 
 impl<S> Machine<S> {
@@ -66,7 +66,7 @@ impl<S> Machine<S> {
             Record::Acknowledged(exchange) => self.acknowledged(exchange, library, host),
             Record::Received(Exchange { session, packet_id }) => self.received(session, packet_id),
             Record::Released(Exchange { session, packet_id }) => {
-                self.change(session, |kept| kept.inbound.retain(|&id| id != packet_id));
+                self.change(session, |kept| kept.inbound.close(packet_id));
             }
             Record::Restarted { at } => {
                 let mut attached: Vec<Number> =
@@ -120,38 +120,12 @@ impl<S> Machine<S> {
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         kept.expiry_secs = attach.expiry_secs;
         kept.attach = at;
-        kept.handle = handle;
+        kept.link = handle.map(|handle| Box::new(Link::new(handle)));
         if attach.will.is_some() || !attach.keep_will {
             kept.will = attach.will;
         }
         kept.will_rests = false;
-        let outbound = if kept.handle.is_some() {
-            let (outbound, lost) = resumed(session, kept, library);
-            for packet_id in lost {
-                let index = kept.queue().and_then(|queue| queue.find(packet_id));
-                if let Some((index, entry)) = index.and_then(|at| Some((at, kept.queue()?.get(at)?))) {
-                    let bytes = self.messages.bytes_of(entry.message);
-                    kept.queue_mut().remove(index, bytes);
-                    self.messages.release(entry.message);
-                    host.dropped(DropCause::Unreadable, 1);
-                }
-            }
-            outbound
-        } else {
-            Vec::new()
-        };
-        if let Some(handle) = &kept.handle {
-            let attached = Attached {
-                session,
-                attach: at,
-                present: found.is_some(),
-                outbound,
-                inbound: kept.inbound.clone(),
-                extras: kept.extras.clone(),
-                will: kept.will.clone(),
-            };
-            host.attached(handle, attached);
-        }
+        kept.greet(session, &mut self.messages, library, host);
         kept.fill(session, self.settings.window, &mut self.messages, None, library, host);
         let groups = kept.shares.as_ref().map(|shares| shares.groups.clone()).unwrap_or_default();
         for group in groups {
@@ -251,9 +225,10 @@ impl<S> Machine<S> {
         }
         let bytes = weight(message);
         for target in &publish.targets {
-            match target.share() {
-                Some(name) => self.enqueue_shared(at, name, target.session, bytes, publish, library, host),
-                None => self.enqueue(at, target, bytes, publish, library, host),
+            if target.share().is_some() {
+                self.enqueue_shared(at, target, bytes, publish, library, host);
+            } else {
+                self.enqueue(at, target, bytes, publish, library, host);
             }
         }
     }
@@ -285,7 +260,7 @@ impl<S> Machine<S> {
         let Some(index) = kept.queue().and_then(|queue| queue.find(packet_id)) else { return };
         let Some(entry) = kept.queue().and_then(|queue| queue.get(index)) else { return };
         let bytes = if entry.is_received() { 0 } else { self.messages.bytes_of(entry.message) };
-        kept.queue_mut().remove(index, bytes);
+        kept.take_out(index, bytes);
         if !entry.is_received() {
             self.messages.release(entry.message);
         }
@@ -303,7 +278,8 @@ impl<S> Machine<S> {
     fn received(&mut self, session: Number, packet_id: u16) {
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         let Some(index) = kept.queue().and_then(|queue| queue.find(packet_id)) else { return };
-        let Some(entry) = kept.queue().and_then(|queue| queue.get(index)) else { return };
+        let entry = kept.queue().and_then(|queue| queue.get(index));
+        let Some(entry) = entry.filter(|entry| entry.qos() == Qos::ExactlyOnce) else { return };
         if kept.queue_mut().receive(index, self.messages.bytes_of(entry.message)) {
             self.messages.release(entry.message);
         }
@@ -312,11 +288,7 @@ impl<S> Machine<S> {
 
     fn begin_exchange(&mut self, exchange: Option<Exchange>) {
         if let Some(Exchange { session, packet_id }) = exchange {
-            self.change(session, |kept| {
-                if !kept.inbound.contains(&packet_id) {
-                    kept.inbound.push(packet_id);
-                }
-            });
+            self.change(session, |kept| kept.inbound.open(packet_id));
         }
     }
 
@@ -331,21 +303,4 @@ impl<S> Machine<S> {
             }
         }
     }
-}
-
-/// Exchanges under way as the next connection needs them, and the identifiers of those whose messages cannot be read back.
-fn resumed<S>(session: Number, kept: &Kept<S>, library: &mut dyn Library) -> (Vec<Unacknowledged>, Vec<u16>) {
-    let (mut outbound, mut lost) = (Vec::new(), Vec::new());
-    let Some(queue) = kept.queue() else { return (outbound, lost) };
-    for entry in queue.iter().take(queue.window()) {
-        let packet_id = entry.packet_id;
-        if entry.is_received() {
-            outbound.push(Unacknowledged { packet_id, delivery: None });
-        } else if let Some(publish) = library.load(entry.message) {
-            outbound.push(Unacknowledged { packet_id, delivery: Some(delivery(session, entry, &publish)) });
-        } else {
-            lost.push(packet_id);
-        }
-    }
-    (outbound, lost)
 }

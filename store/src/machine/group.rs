@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use thingway_contract::{Qos, ShareName, SubscriptionOptions};
 
 use super::{DropCause, Entry, Host, Library, Machine, queue::Queue, session::trim};
-use crate::{Number, Position, Publish};
+use crate::{Number, Position, Publish, Target};
 
 /// A group of shared subscriptions: what no member has taken yet waits here, so that no member that stays away keeps it from the others.
 #[derive(Debug)]
@@ -77,18 +77,17 @@ impl<S> Machine<S> {
         }
     }
 
-    /// A message for whichever member: `preferred` first. It waits at the group until one has room.
+    /// A message for whichever member, the target's first. It waits at the group until one has room.
     pub(super) fn enqueue_shared<H: Host<Session = S>>(
         &mut self,
         at: Position,
-        name: &ShareName,
-        preferred: Number,
+        target: &Target,
         bytes: u32,
         publish: &Publish,
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let Some(&number) = self.group_names.get(name) else { return };
+        let Some(&number) = target.share().and_then(|name| self.group_names.get(name)) else { return };
         let bounds = self.bounds(false);
         let Some(group) = self.groups.get_mut(&number) else { return };
         let entry = Entry::new(at, publish.message.head().qos, publish.message.head().retain, 0);
@@ -96,7 +95,7 @@ impl<S> Machine<S> {
         group.queue.push_back(entry, bytes);
         trim(&mut group.queue, bounds, self.settings.newest_goes, &mut self.messages, host);
         self.mark_group(number);
-        self.distribute(number, Some(preferred), Some((at, publish)), library, host);
+        self.distribute(number, Some(target.session), Some((at, publish)), library, host);
     }
 
     /// Gives what waits at a group to members with room.

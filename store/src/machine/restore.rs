@@ -31,7 +31,7 @@ impl<S> Machine<S> {
                 kept.detached_at = take.number()?;
                 kept.set_next_packet_id(take.short()?);
                 for _ in 0..take.number()? {
-                    kept.inbound.push(take.short()?);
+                    kept.inbound.open(take.short()?);
                 }
                 kept.will = take_will(&mut take, epoch)?;
                 kept.extras = Some(Box::new(take_extras(&mut take, epoch)?)).filter(|extras| !extras.is_empty());

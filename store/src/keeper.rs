@@ -281,7 +281,7 @@ impl<S, B: Backend> Keeper<S, B> {
         self.shelf.backend.bytes()
     }
 
-    /// All sessions, in the order in which they were made.
+    /// All sessions, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
         self.machine.sessions()
     }

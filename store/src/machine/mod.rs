@@ -260,11 +260,9 @@ impl<S> Machine<S> {
         self.names.get(client_id).copied()
     }
 
-    /// All sessions, in the order in which they were made.
+    /// All sessions, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
-        let mut numbers: Vec<_> = self.sessions.keys().copied().collect();
-        numbers.sort_unstable();
-        numbers.into_iter().filter_map(|number| Some(self.sessions.get(&number)?.view(number)))
+        self.sessions.iter().map(|(&number, kept)| kept.view(number))
     }
 
     /// Tells a session with a connection what its host calls it. What comes from then on goes to it.

@@ -104,6 +104,7 @@ pub(crate) struct Queue {
     first: u64,
     /// Entries of the window.
     window: u32,
+    /// Entries of QoS 0 behind it.
     qos0: u32,
     /// Bytes of all messages, and of those in the window.
     pub bytes: u64,
@@ -121,8 +122,16 @@ impl Queue {
         self.window as usize
     }
 
-    pub fn qos0(&self) -> u32 {
-        self.qos0
+    /// The oldest entry of QoS 0 behind the window.
+    pub fn waiting_qos0(&self) -> Option<usize> {
+        let is_qos0 = |index: &usize| self.entries[*index].qos() == Qos::AtMostOnce;
+        let last = self.entries.len().checked_sub(1)?;
+        match self.qos0 {
+            0 => None,
+            // As a rule the one that has just come.
+            1 if is_qos0(&last) => Some(last),
+            _ => (self.window()..=last).find(is_qos0),
+        }
     }
 
     /// Nothing waits, and nothing has to be stored.
@@ -167,10 +176,11 @@ impl Queue {
     pub fn remove(&mut self, index: usize, bytes: u32) -> Option<Entry> {
         let entry = self.entries.remove(index)?;
         self.bytes = self.bytes.saturating_sub(bytes.into());
-        self.qos0 -= u32::from(entry.qos() == Qos::AtMostOnce);
         if index < self.window() {
             self.window -= 1;
             self.window_bytes = self.window_bytes.saturating_sub(bytes.into());
+        } else {
+            self.qos0 -= u32::from(entry.qos() == Qos::AtMostOnce);
         }
         // Either those before it get the next number each, or those behind it the one before.
         let (number, end) = (self.first + index as u64, self.first + self.entries.len() as u64);
@@ -194,6 +204,7 @@ impl Queue {
         let entry = *entry;
         self.window += 1;
         self.window_bytes += u64::from(bytes);
+        self.qos0 -= u32::from(entry.qos() == Qos::AtMostOnce);
         self.touch(index);
         Some(entry)
     }
@@ -204,6 +215,7 @@ impl Queue {
         self.entries[index].packet_id = 0;
         self.window -= 1;
         self.window_bytes = self.window_bytes.saturating_sub(bytes.into());
+        self.qos0 += u32::from(self.entries[index].qos() == Qos::AtMostOnce);
         self.touch(index);
     }
 
@@ -292,19 +304,23 @@ impl Queue {
         if self.entries.is_empty() {
             self.first = from;
         }
-        if from != self.first + self.entries.len() as u64 {
+        if from != self.first.checked_add(self.entries.len() as u64)? || from > FIRST * 2 {
             return None;
         }
         while !take.is_empty() {
             let (entry, bytes) = Entry::take(&mut take)?;
+            let index = self.entries.len();
             self.entries.push_back(entry);
             self.add(entry, bytes);
             if entry.packet_id != 0 {
-                self.window += 1;
-                self.window_bytes += u64::from(bytes);
+                if index != self.window() {
+                    return None;
+                }
+                self.admit(entry.packet_id, bytes)?;
             }
             told(entry, bytes);
         }
+        self.clean();
         Some(())
     }
 }

@@ -234,19 +234,14 @@ pub(super) fn trim<S, H: Host<Session = S>>(
     host: &mut H,
 ) {
     while queue.len() > bounds.messages || queue.bytes > bounds.bytes && queue.len() > 1 {
-        let waiting = queue.window()..queue.len();
-        let qos0 = (queue.qos0() > 0)
-            .then(|| waiting.clone().find(|&index| queue.get(index).is_some_and(|e| !e.qos().is_acknowledged())))
-            .flatten();
-        let (index, cause) = match qos0 {
+        let (index, cause) = match queue.waiting_qos0() {
             Some(index) => (index, DropCause::Qos0),
-            None if waiting.is_empty() => return,
+            None if queue.window() == queue.len() => return,
             None if newest_goes => (queue.len() - 1, DropCause::Full),
             None => (queue.window(), DropCause::Full),
         };
         let Some(entry) = queue.get(index) else { return };
-        let bytes = if entry.is_received() { 0 } else { messages.bytes_of(entry.message) };
-        queue.remove(index, bytes);
+        queue.remove(index, messages.bytes_of(entry.message));
         messages.release(entry.message);
         host.dropped(cause, 1);
     }

@@ -64,7 +64,7 @@ impl<S> Machine<S> {
             }
             Record::Spent(cause) => self.spend(cause),
             Record::Acknowledged(exchange) => self.acknowledged(exchange, library, host),
-            Record::Received(Exchange { session, packet_id }) => self.received(session, packet_id),
+            Record::Received(exchange) => self.received(exchange, library, host),
             Record::Released(Exchange { session, packet_id }) => {
                 self.change(session, |kept| kept.inbound.close(packet_id));
             }
@@ -126,12 +126,7 @@ impl<S> Machine<S> {
         }
         kept.will_rests = false;
         kept.greet(session, &mut self.messages, library, host);
-        kept.fill(session, self.settings.window, &mut self.messages, None, library, host);
-        let groups = kept.shares.as_ref().map(|shares| shares.groups.clone()).unwrap_or_default();
-        for group in groups {
-            self.distribute(group, Some(session), None, library, host);
-        }
-        self.mark_session(session);
+        self.offer(session, None, library, host);
     }
 
     fn detach<H: Host<Session = S>>(
@@ -250,8 +245,28 @@ impl<S> Machine<S> {
             entry = entry.with_rare();
         }
         kept.enqueue(entry, bytes, bounds, self.settings.newest_goes, &mut self.messages, host);
-        kept.fill(target.session, self.settings.window, &mut self.messages, Some((at, publish)), library, host);
-        self.mark_session(target.session);
+        self.offer(target.session, Some((at, publish)), library, host);
+    }
+
+    /// Something of a session has changed: gives its connection what there is room for now, of its own queue and then of its groups.
+    fn offer<H: Host<Session = S>>(
+        &mut self,
+        session: Number,
+        fresh: Option<(Position, &Publish)>,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        kept.fill(session, self.settings.window, &mut self.messages, fresh, library, host);
+        self.mark_session(session);
+        let group_at = |machine: &Self, index: usize| {
+            machine.sessions.get(&session)?.shares.as_ref()?.groups.get(index).copied()
+        };
+        let mut index = 0;
+        while let Some(group) = group_at(self, index) {
+            self.distribute(group, Some(session), fresh, library, host);
+            index += 1;
+        }
     }
 
     fn acknowledged<H: Host<Session = S>>(&mut self, exchange: Exchange, library: &mut dyn Library, host: &mut H) {
@@ -267,15 +282,11 @@ impl<S> Machine<S> {
         if let Some(shares) = &mut kept.shares {
             shares.drawn.remove(&packet_id);
         }
-        kept.fill(session, self.settings.window, &mut self.messages, None, library, host);
-        let groups = kept.shares.as_ref().map(|shares| shares.groups.clone()).unwrap_or_default();
-        for group in groups {
-            self.distribute(group, Some(session), None, library, host);
-        }
-        self.mark_session(session);
+        self.offer(session, None, library, host);
     }
 
-    fn received(&mut self, session: Number, packet_id: u16) {
+    fn received<H: Host<Session = S>>(&mut self, exchange: Exchange, library: &mut dyn Library, host: &mut H) {
+        let Exchange { session, packet_id } = exchange;
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         let Some(index) = kept.queue().and_then(|queue| queue.find(packet_id)) else { return };
         let entry = kept.queue().and_then(|queue| queue.get(index));
@@ -283,7 +294,7 @@ impl<S> Machine<S> {
         if kept.queue_mut().receive(index, self.messages.bytes_of(entry.message)) {
             self.messages.release(entry.message);
         }
-        self.mark_session(session);
+        self.offer(session, None, library, host);
     }
 
     fn begin_exchange(&mut self, exchange: Option<Exchange>) {

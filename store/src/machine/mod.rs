@@ -1,12 +1,16 @@
 //! The state machine: what is kept, and how each record changes it.
 
 mod apply;
+#[cfg(test)]
+mod dump;
 mod flush;
 mod group;
 mod link;
 mod queue;
 mod restore;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

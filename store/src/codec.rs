@@ -456,3 +456,6 @@ pub(crate) fn take_extras(take: &mut Take<'_>, epoch: Epoch) -> Option<Extras> {
     }
     Some(extras)
 }
+
+#[cfg(test)]
+mod tests;

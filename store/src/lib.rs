@@ -12,6 +12,7 @@ pub mod conformance;
 mod durability;
 mod extras;
 mod faulty;
+mod fuzz;
 mod keeper;
 mod machine;
 mod memory;
@@ -19,6 +20,8 @@ mod record;
 mod shelf;
 mod wire;
 
+#[doc(hidden)]
+pub use self::fuzz::fuzz_bytes;
 pub use thingway_contract::SubscriptionOptions;
 
 pub use self::{

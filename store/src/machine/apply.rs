@@ -259,9 +259,8 @@ impl<S> Machine<S> {
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         kept.fill(session, self.settings.window, &mut self.messages, fresh, library, host);
         self.mark_session(session);
-        let group_at = |machine: &Self, index: usize| {
-            machine.sessions.get(&session)?.shares.as_ref()?.groups.get(index).copied()
-        };
+        let group_at =
+            |machine: &Self, index: usize| machine.sessions.get(&session)?.shares.as_ref()?.groups.get(index).copied();
         let mut index = 0;
         while let Some(group) = group_at(self, index) {
             self.distribute(group, Some(session), fresh, library, host);

@@ -19,7 +19,8 @@ impl<S> Machine<S> {
             writeln!(out, "message {at}: {} references, {} bytes", info.references, info.bytes).expect("written");
         }
         for (number, kept) in self.sessions.iter().collect::<BTreeMap<_, _>>() {
-            let will = |will: &Will| (will.message.topic().to_owned(), will.message.payload().to_vec(), will.delay_secs);
+            let will =
+                |will: &Will| (will.message.topic().to_owned(), will.message.payload().to_vec(), will.delay_secs);
             write!(out, "session {number} {}: attach {}", kept.client_id, kept.attach).expect("written");
             write!(out, ", detached {}, expires {}", kept.detached_at, kept.expiry_secs).expect("written");
             write!(out, ", next {}, inbound {:?}", kept.next_packet_id(), kept.inbound.iter().collect::<Vec<_>>())

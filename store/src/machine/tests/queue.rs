@@ -233,7 +233,11 @@ fn a_message_counts_alike_wherever_it_was_read() {
     let live = Message::from_body(MessageHead::default(), body, 4..5, 0..0, 7);
     assert_eq!(live.payload(), b"payload");
     assert_eq!(weight(&live), weight(&message("payload", Qos::AtMostOnce)));
-    assert_ne!(live.weight(), message("payload", Qos::AtMostOnce).weight(), "which cannot be said of all they keep alive");
+    assert_ne!(
+        live.weight(),
+        message("payload", Qos::AtMostOnce).weight(),
+        "which cannot be said of all they keep alive"
+    );
 }
 
 #[test]

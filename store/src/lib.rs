@@ -12,6 +12,7 @@ pub mod conformance;
 mod durability;
 mod extras;
 mod faulty;
+mod fuzz;
 mod keeper;
 mod machine;
 mod memory;
@@ -19,6 +20,8 @@ mod record;
 mod shelf;
 mod wire;
 
+#[doc(hidden)]
+pub use self::fuzz::fuzz_bytes;
 pub use thingway_contract::SubscriptionOptions;
 
 pub use self::{
@@ -28,7 +31,7 @@ pub use self::{
     extras::Extras,
     faulty::{Failure, Faulty},
     keeper::{Appended, FORMAT, FlushLimits, Found, Keeper},
-    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings},
+    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings, TryAgain},
     memory::Memory,
     record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
 };

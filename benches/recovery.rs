@@ -13,6 +13,7 @@ use std::{
     env, fs,
     io::Read,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::Instant as Time,
 };
@@ -39,11 +40,17 @@ type Kept = Keeper<Handle, Box<dyn Backend>>;
 
 fn main() {
     let (sessions, messages) = (number("SESSIONS", 1_000_000_u64), number("MESSAGES", 10_000_000_u64));
+    if let Ok(path) = env::var("OPEN") {
+        return open(Path::new(&path), sessions, messages);
+    }
     let folder = env::var("FOLDER").unwrap_or_else(|_| "target".into());
     let folder = tempfile::tempdir_in(folder).expect("a folder");
     let path = folder.path().join("store");
     make(&path, sessions, messages);
-    open(&path, sessions, messages);
+    // In a process of its own, whose memory is only what opening takes.
+    let program = env::current_exe().expect("a program");
+    let opened = Command::new(program).env("OPEN", &path).status().expect("started");
+    assert!(opened.success());
 }
 
 fn make(path: &Path, sessions: u64, messages: u64) {
@@ -77,12 +84,17 @@ fn make(path: &Path, sessions: u64, messages: u64) {
         return;
     }
     let begun = Time::now();
+    let mut payload = [0; PAYLOAD_BYTES];
     for number in 0..messages {
+        // Nothing that can be compressed.
+        for (index, chunk) in payload.chunks_exact_mut(8).enumerate() {
+            chunk.copy_from_slice(&mix(number * 8 + index as u64).to_le_bytes());
+        }
         let client = number % sessions;
         let topic = format!("plant/{}/sensor-{client:08}/set", client % 1000);
         let topic = Topic::parse(&topic, TopicLimits::default()).expect("valid");
         let head = MessageHead { qos: Qos::AtLeastOnce, ..MessageHead::default() };
-        let message = Message::new(head, topic, Properties::default(), &[b'x'; PAYLOAD_BYTES]);
+        let message = Message::new(head, topic, Properties::default(), &payload);
         let session = first + 3 * client;
         let target = Target { session, qos: Qos::AtLeastOnce, retain: false, subscription_id: 0, rare: None };
         let targets = SmallVec::from_elem(target, 1);
@@ -125,7 +137,7 @@ fn open(path: &Path, sessions: u64, messages: u64) {
         bytes as f64 / f64::from(1 << 20)
     );
     println!(
-        "  {:.0} MiB resident, {:.0} bytes a session if messages cost nothing",
+        "  {:.0} MiB resident, {:.0} bytes a session with all that waits for it",
         mebibytes(resident),
         resident as f64 / sessions as f64
     );
@@ -182,6 +194,14 @@ fn files(path: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// The finaliser of SplitMix64.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
 }
 
 /// Nobody has a connection.

@@ -7,6 +7,7 @@
 mod common;
 
 mod figures;
+mod full;
 mod history;
 mod mqttsn;
 mod publisher;

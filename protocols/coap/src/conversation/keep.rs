@@ -2,7 +2,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use thingway_contract::{Instant, Observation as ParkedObservation, Outbox, Parked, Request, Resumption};
 
-use super::{Conversation, Step, ending::park};
+use super::{Conversation, ending::park};
 use crate::observe::next_sequence;
 
 /// The token is told to be good for so many times the silence that ends a connection, and told again when half of that is over: after some three minutes
@@ -63,10 +63,9 @@ impl Conversation {
     /// All observations as they are when those that the gateway is asked for are granted.
     fn expected_observations(&self, now: Instant) -> Vec<ParkedObservation> {
         let mut expected = self.observed();
-        for pending in self.pending.iter().flat_map(|pending| &pending.list) {
-            let Step::Subscribed(registration) = &pending.step else { continue };
+        for (question, registration) in self.planned() {
             let sequence = next_sequence(0, self.config.unix_ms(now));
-            let observation = park(&registration.observation(&pending.question, 0, sequence, now));
+            let observation = park(&registration.observation(question, 0, sequence, now));
             expected.retain(|other| other.token != observation.token);
             expected.push(observation);
         }

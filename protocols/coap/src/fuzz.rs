@@ -334,7 +334,7 @@ impl Driven {
         let mut parked = self.parked.take();
         if !outlives || self.kept.is_kept != is_kept {
             self.kept = Kept { is_kept: outlives && is_kept, last_id: self.kept.last_id, ..Kept::default() };
-            parked = parked.filter(|_| outlives && !is_kept);
+            parked = None;
         } else if is_kept {
             // Those that MQTT has released come without a message.
             let released = self.kept.next_id();

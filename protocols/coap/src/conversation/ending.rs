@@ -79,7 +79,7 @@ pub(super) fn park(observation: &Observation) -> ParkedObservation {
         filter: observation.filter.clone(),
         options: observation.options,
         key: observation.key,
-        // What is left long enough to make more of a difference counts no more.
+        // The lower bits: `resumed_sequence` finds the rest by the clock.
         sequence: observation.sequence as u32,
         accept: observation.accept,
         block_exponent: observation.exponent,

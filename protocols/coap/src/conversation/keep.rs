@@ -2,11 +2,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use thingway_contract::{Instant, Observation as ParkedObservation, Outbox, Parked, Request, Resumption};
 
-use super::{Conversation, Step, ending::park};
+use super::{Conversation, ending::park};
 use crate::observe::next_sequence;
 
-/// The token is told to be good for so many times the silence that ends a connection, and told again when half of that is over: after some three minutes
-/// with a heartbeat every 30 seconds.
+/// The token is told to be good for so many times the silence that ends a connection, and told again when half of that is over: after some three
+/// minutes with a heartbeat every 30 seconds.
 const TOLD_PATIENCES: u64 = 8;
 
 /// What the gateway was told last.
@@ -19,14 +19,14 @@ pub(super) struct Told {
 
 /// What a gateway that keeps the session is told while it lives, for it may end without warning: the observations, and the connection's token.
 ///
-/// An observation is told before the gateway is asked to subscribe: the reply to that comes when the subscription is on record, and with it all that was
-/// told before. So what the peer has an answer to survives. What is refused then, and any other end of an observation, is told at the end of the turn; an
-/// observer that gets what it does not want any more, from a gateway that was killed before that was on record, resets it. The token of a new connection is
-/// told in the turn in which the peer gets it, for there is nothing to wait for: from a gateway killed right then the peer gets 4.01, and finds its session
-/// and its observations when it opens another connection.
+/// An observation is told before the gateway is asked to subscribe: the reply to that comes when the subscription is on record, and with it all
+/// that was told before. So what the peer has an answer to survives. What is refused then, and any other end of an observation, is told at the end
+/// of the turn; an observer that gets what it does not want any more, from a gateway that was killed before that was on record, resets it. The
+/// token of a new connection is told in the turn in which the peer gets it, for there is nothing to wait for: from a gateway killed right then the
+/// peer gets 4.01, and finds its session and its observations when it opens another connection.
 ///
-/// A sequence number alone is nothing to tell, as the next conversation takes its own from the clock ([`next_sequence`]). Nor is each heartbeat: the end of
-/// the token is told to be later than it is, never earlier.
+/// A sequence number alone is nothing to tell, as the next conversation takes its own from the clock ([`next_sequence`]). Nor is each heartbeat:
+/// the end of the token is told to be later than it is, never earlier.
 impl Conversation {
     /// Tells the gateway what the next conversation needs, unless it was told. To be called at the end of each turn.
     pub(super) fn keep(&mut self, now: Instant, out: &mut Outbox) {
@@ -63,10 +63,9 @@ impl Conversation {
     /// All observations as they are when those that the gateway is asked for are granted.
     fn expected_observations(&self, now: Instant) -> Vec<ParkedObservation> {
         let mut expected = self.observed();
-        for pending in self.pending.iter().flat_map(|pending| &pending.list) {
-            let Step::Subscribed(registration) = &pending.step else { continue };
+        for (question, registration) in self.planned() {
             let sequence = next_sequence(0, self.config.unix_ms(now));
-            let observation = park(&registration.observation(&pending.question, 0, sequence, now));
+            let observation = park(&registration.observation(question, 0, sequence, now));
             expected.retain(|other| other.token != observation.token);
             expected.push(observation);
         }

@@ -1,3 +1,4 @@
+use smallvec::SmallVec;
 use thingway_contract::{
     FilterKind, Instant, Message, Outbox, Qos, Request, RetainHandling, SubscribeRefusal, Subscription,
     SubscriptionOptions, Token, TopicFilter,
@@ -100,17 +101,24 @@ impl Conversation {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let observations = self.observations.get_or_insert_default();
+        let observations = self.observations.take().unwrap_or_default();
         let present = observations.find_token(&question.token);
-        if present.is_none() && observations.len() >= self.config.observations_max {
-            return self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many observations"), now, out);
-        }
+        let is_further = |token: &[u8]| token != question.token.as_slice() && observations.find_token(token).is_none();
+        let further = self.planned().filter(|(planned, _)| is_further(&planned.token)).count();
+        let is_full = present.is_none() && observations.len() + further >= self.config.observations_max;
         let filter = &registration.filter;
         let is_new = present.is_none_or(|present| present.filter != *filter);
-        let same = observations.iter().filter(|other| other.filter == *filter);
         // Observations of the same filter are one subscription, at the highest of their qualities of service.
-        registration.options.qos = same.map(|other| other.options.qos).fold(registration.options.qos, Qos::max);
-        registration.options.id = observations.id_for(filter);
+        let planned = self.planned().filter(|(_, planned)| planned.filter == *filter);
+        let planned = planned.map(|(_, planned)| planned.options);
+        let same = observations.iter().filter(|other| other.filter == *filter).map(|other| other.options);
+        let same: SmallVec<[SubscriptionOptions; 4]> = same.chain(planned).collect();
+        let observations = self.observations.insert(observations);
+        if is_full {
+            return self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many observations"), now, out);
+        }
+        registration.options.qos = same.iter().map(|other| other.qos).fold(registration.options.qos, Qos::max);
+        registration.options.id = same.first().map_or_else(|| observations.fresh_id(), |other| other.id);
         let wants_retained = match registration.options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
@@ -150,9 +158,8 @@ impl Conversation {
         observations.mark_changed();
         let refused = results.iter().find_map(|result| result.as_ref().err().copied());
         if let Some(refusal) = refused.or(results.is_empty().then_some(SubscribeRefusal::Failed)) {
-            if results.first().is_some_and(Result::is_ok) {
-                self.unsubscribe_if_last(&registration.filter, registration.is_topic_data, out);
-            }
+            // Perhaps one of two was granted, or the last observation with the subscription has ended meanwhile.
+            self.unsubscribe_if_last(&registration.filter, registration.is_topic_data, out);
             return self.answer(&question, refusal_answer(refusal), now, out);
         }
         let observations = self.observations.get_or_insert_default();
@@ -228,14 +235,26 @@ impl Conversation {
         }
     }
 
-    /// Ends the subscriptions to a filter, and to the configuration behind a topic-data resource, unless another observation has them.
+    /// What the gateway was asked to subscribe for and has not answered yet.
+    pub(super) fn planned(&self) -> impl Iterator<Item = (&Question, &Registration)> {
+        let pending = self.pending.iter().flat_map(|pending| &pending.list);
+        pending.filter_map(|pending| match &pending.step {
+            Step::Subscribed(registration) => Some((&pending.question, &**registration)),
+            _ => None,
+        })
+    }
+
+    /// Ends the subscriptions to a filter, and to the configuration behind a topic-data resource, unless another observation has them or will.
     fn unsubscribe_if_last(&mut self, filter: &TopicFilter, is_topic_data: bool, out: &mut Outbox) {
-        let others = || self.observations.iter().flat_map(|all| all.iter()).filter(|other| other.filter == *filter);
+        let observations = self.observations.iter().flat_map(|all| all.iter());
+        let present = observations.filter(|other| other.filter == *filter).map(|other| other.ends_when_empty);
+        let planned = self.planned().filter(|(_, planned)| planned.filter == *filter);
+        let others: SmallVec<[bool; 4]> = present.chain(planned.map(|(_, planned)| planned.is_topic_data)).collect();
         let mut filters = Vec::new();
-        if others().next().is_none() {
+        if others.is_empty() {
             filters.push(Ok(filter.clone()));
         }
-        if is_topic_data && !others().any(|other| other.ends_when_empty) {
+        if is_topic_data && !others.contains(&true) {
             filters.extend(self.record_of(filter).map(Ok));
         }
         if !filters.is_empty() {

@@ -98,11 +98,8 @@ impl Observations {
         self.last_serial
     }
 
-    /// The subscription identifier for a filter: that of the others with the same filter, or one that was not used for long.
-    pub fn id_for(&mut self, filter: &TopicFilter) -> u32 {
-        if let Some(same) = self.list.iter().find(|other| other.filter == *filter) {
-            return same.options.id;
-        }
+    /// A subscription identifier for a filter that no other observation has: one that was not used for long.
+    pub fn fresh_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id % (RECORD - 1) + 1;
             if self.list.iter().all(|other| other.options.id != self.last_id) {

@@ -2,16 +2,17 @@ use thingway_contract::Instant;
 
 const MASK: u32 = 0xff_ffff;
 
-/// Steps of the sequence in a millisecond. A number is taken to be older than one that is 2^23 behind it, for 128 s: at this pace that is 524 s away, of
-/// which RFC 7641, section 4.4, asks for 256.
+/// Steps of the sequence in a millisecond. A number is taken to be older than one that is 2^23 behind it, for 128 s: at this pace that is 524 s
+/// away, of which RFC 7641, section 4.4, asks for 256.
 const STEPS_PER_MS: u64 = 16;
 
 /// Most that a number left by another conversation is ahead of the clock: 262 s. More is a number of long ago.
 const AHEAD_MAX: u32 = 1 << 22;
 
-/// The sequence number behind `last` (RFC 7641, section 4.4), of which observers are told [`wire_sequence`]. It always grows, and follows the clock, which
-/// says `unix_ms` milliseconds since 1970: an observer gets larger numbers also from a gateway that does not know the last one, as after it was killed.
-/// That holds as long as the machine's clock is not put back, and no more than 16 notifications a millisecond are sent for long.
+/// The sequence number behind `last` (RFC 7641, section 4.4), of which observers are told [`wire_sequence`]. It always grows, and follows the
+/// clock, which says `unix_ms` milliseconds since 1970: an observer gets larger numbers also from a gateway that does not know the last one, as
+/// after it was killed. That holds as long as the machine's clock is not put back, and no more than 16 notifications a millisecond are sent for
+/// long.
 pub fn next_sequence(last: u64, unix_ms: u64) -> u64 {
     last.saturating_add(1).max(unix_ms.saturating_mul(STEPS_PER_MS))
 }

@@ -380,6 +380,9 @@ impl Gateway {
                     let found = subscriptions.len() < before;
                     results.push(if found { Ok(()) } else { Err(UnsubscribeRefusal::NotSubscribed) });
                 }
+                if token == Token::NONE {
+                    return;
+                }
                 Reply::Unsubscribed { token, results }
             }
             Request::Acknowledged { .. } => unreachable!("nobody waits for it"),

@@ -242,11 +242,11 @@ fn nothing_is_told_of_a_session_that_is_left() {
     gateway.delaying = true;
     let observe = with_uint(with_token(get(&peer.path("ps/b?qos=1")), b"2"), option::OBSERVE, 0);
     peer.client.send_all(&mut gateway, observe);
-    // The gateway in miniature fails when something is asked between the request for another session and its answer.
     peer.client.send_all(&mut gateway, post("mqtt/connection?clientid=c2&username=u&password=p", b""));
     gateway.bus.forbidden.push("b".into());
     gateway.answer_delayed();
-    assert!(gateway.has_session("c2") && told(&mut gateway) == pairs(&[("1", "a")]));
+    assert_eq!(told(&mut gateway), pairs(&[("1", "a")]), "by the departure");
+    assert_eq!(gateway.told("c2").observations, [], "and of the next nothing that was of this one");
 }
 
 #[test]

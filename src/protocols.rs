@@ -57,7 +57,7 @@ pub fn start(
             listener::start(options, cores, Streams(service))
         }
         ListenerProtocol::MqttSn => {
-            let config = mqttsn_config(&common.config, settings);
+            let config = mqttsn_config(&common.config, settings, clock_unix_ms(cores.clock().now()));
             let service = service::<mqttsn::Conversation>(listener, config, rates, common, cores);
             datagram::start(options, cores, &service)
         }
@@ -257,7 +257,7 @@ fn topic_limits(config: &Config) -> TopicLimits {
     TopicLimits { bytes_max: config.mqtt.topic_bytes_max.into(), levels_max: config.mqtt.topic_levels_max.into() }
 }
 
-fn mqttsn_config(config: &Config, listener: &config::Listener) -> mqttsn::Config {
+fn mqttsn_config(config: &Config, listener: &config::Listener, clock_unix_ms: u64) -> mqttsn::Config {
     let settings = &config.mqttsn;
     let mut predefined = mqttsn::Predefined::default();
     for topic in &settings.predefined {
@@ -270,7 +270,10 @@ fn mqttsn_config(config: &Config, listener: &config::Listener) -> mqttsn::Config
         }
     }
     let permille = |multiplier: f64| (multiplier * 1000.0) as u32;
+    // Another at each start, and far from the one before: the golden ratio's multiples are.
+    let start = clock_unix_ms.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     mqttsn::Config {
+        first_topic_id: 1 + (start % 65_534) as u16,
         gateway_id: settings.gateway_id,
         advertise_interval_secs: u16::try_from(settings.advertise_interval.as_secs_u32()).unwrap_or(u16::MAX),
         topic_limits: topic_limits(config),

@@ -346,6 +346,19 @@ impl Bus {
         }
     }
 
+    /// Puts on record what a session's next conversation needs.
+    pub fn record_extras(&self, session: &Session, mut parked: Parked) {
+        let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) else { return };
+        let extras = Extras::take(&mut parked);
+        if let Some(link) = session.state.lock().link() {
+            if extras.is_none() && !link.has_extras {
+                return;
+            }
+            link.has_extras = extras.is_some();
+        }
+        keeping.journal.append(Record::Keep { session: number, extras: extras.unwrap_or_default() }, None);
+    }
+
     /// Puts a session's will on record.
     pub(super) fn record_will(&self, session: &Session, will: Option<Box<Will>>) {
         if let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) {

@@ -15,6 +15,9 @@ use crate::{
 /// Bytes of the backend's own cache.
 const BACKEND_CACHE_BYTES: u64 = 8 << 20;
 
+/// Deadlines that are seen to in one go.
+const DUE_PER_TURN: usize = 10_000;
+
 /// A store that was opened.
 pub(super) struct Opened {
     keeper: Keeper<Handle, Box<dyn Backend>>,
@@ -61,6 +64,10 @@ impl Opened {
         tracing::info!("store {}; {} retained", self.told, bus.gauges().retained);
         let cores = cores.clone();
         let desk = bus.desk(lane, move |lane| cores.forward_wakes(lane));
-        Ok(journal.start(self.keeper, desk)?)
+        let committer = journal.start(self.keeper, desk)?;
+        // What fell due meanwhile comes before anybody is back: the wills of those whom the end of the gateway has cut off, above all.
+        let mut lane = bus.lane(NO_CORE);
+        while bus.tick(now, DUE_PER_TURN, &mut lane) {}
+        Ok(committer)
     }
 }

@@ -4,6 +4,7 @@ mod backup;
 mod housekeeping;
 mod keeping;
 mod listeners;
+mod secret;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -88,9 +89,9 @@ pub enum StartError {
     /// What was kept cannot be read, or cannot be kept where it should.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] BackendError),
-    /// The system gives no random bytes.
-    #[error("the system gives no random bytes")]
-    Random,
+    /// The secret that it signs with cannot be had.
+    #[error("the gateway's secret: {0}")]
+    Secret(io::Error),
     /// A setting that only shows itself to be wrong when it is used.
     #[error("listener {listener}: {problem}")]
     Setting {
@@ -111,7 +112,7 @@ impl StartError {
             Self::Listen(ListenError::Tls { listener, .. }) => Some(format!("listeners.{listener}.tls")),
             Self::Listen(ListenError::Combination(listener)) => Some(format!("listeners.{listener}")),
             Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
-            Self::Store(_) => Some("gateway.data_dir".into()),
+            Self::Store(_) | Self::Secret(_) => Some("gateway.data_dir".into()),
             _ => None,
         }
     }
@@ -122,7 +123,7 @@ impl Gateway {
     /// what is no data path.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         raise_open_files(config.gateway.open_files_max);
-        let secret = secret()?;
+        let secret = secret::secret(&config).map_err(StartError::Secret)?;
         let clock = Clock::new();
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
@@ -252,13 +253,6 @@ async fn stop_cores(cores: &Cores) {
 fn unix_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |time| time.as_millis() as u64)
-}
-
-fn secret() -> Result<[u8; 16], StartError> {
-    let mut secret = [0; 16];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut secret).map_err(|_| StartError::Random)?;
-    Ok(secret)
 }
 
 /// Every connection is a descriptor: ask for as many as the system allows.

@@ -236,6 +236,9 @@ impl<P: Protocol> Conversation<P> {
             }
             Request::Released { token, packet_id } => {
                 service.bus.released(session, packet_id, &mut core.lane);
+                if token == Token::NONE {
+                    return Ok(());
+                }
                 Reply::Recorded { token }
             }
             Request::Received { token, packet_id } => {
@@ -244,6 +247,10 @@ impl<P: Protocol> Conversation<P> {
             }
             Request::Acknowledged { packet_id } => {
                 service.bus.acknowledged(session, packet_id);
+                return Ok(());
+            }
+            Request::Keep { parked } => {
+                service.bus.record_extras(session, *parked);
                 return Ok(());
             }
             Request::SetWill { will } => {

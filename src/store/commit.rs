@@ -428,3 +428,6 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

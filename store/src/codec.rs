@@ -284,7 +284,7 @@ pub(crate) fn take_message(take: &mut Take<'_>, epoch: Epoch) -> Option<Message>
         0..0
     };
     let payload = offset(take.bytes()?);
-    let body = before.get(..payload.end)?;
+    let body = before.get(..payload.end).filter(|body| u32::try_from(body.len()).is_ok())?;
     let publisher = if flags & 32 != 0 { PublisherKey::default() } else { EARLIER_RUN };
     let head =
         MessageHead { qos: Qos::from_u8(flags & 3)?, retain: flags & 4 != 0, publisher, received_at, expires_at };
@@ -308,11 +308,12 @@ fn take_exchange(take: &mut Take<'_>) -> Option<Option<Exchange>> {
 
 fn put_kind_exchange(kind: u8, exchange: Exchange, out: &mut Vec<u8>) {
     out.push(kind);
-    put_exchange(Some(exchange), out);
+    out.number(exchange.session);
+    out.number(exchange.packet_id.into());
 }
 
 fn take_whole_exchange(take: &mut Take<'_>) -> Option<Exchange> {
-    take_exchange(take)?
+    Some(Exchange { session: take.number()?, packet_id: take.short()? })
 }
 
 fn put_cause(cause: Cause, out: &mut Vec<u8>) {
@@ -455,3 +456,6 @@ pub(crate) fn take_extras(take: &mut Take<'_>, epoch: Epoch) -> Option<Extras> {
     }
     Some(extras)
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,6 @@ pub struct Import<B> {
     changes_bytes: usize,
     highest: Number,
     subscriptions: HashSet<(Number, Box<str>)>,
-    packet_ids: HashSet<(Number, u16)>,
     retained: HashSet<Box<str>>,
     delayed: HashSet<u64>,
     rare: HashMap<Position, SmallVec<[Target; 1]>>,
@@ -81,7 +80,6 @@ impl<B: Backend> Import<B> {
             changes_bytes: 0,
             highest: 0,
             subscriptions: HashSet::new(),
-            packet_ids: HashSet::new(),
             retained: HashSet::new(),
             delayed: HashSet::new(),
             rare: HashMap::new(),
@@ -122,10 +120,7 @@ impl<B: Backend> Import<B> {
             }
             Item::Queued(queued) => {
                 self.number(queued.message.unwrap_or(1))?;
-                self.number(queued.group.max(1))?;
-                if queued.packet_id != 0 && !self.packet_ids.insert((queued.queue, queued.packet_id)) {
-                    return Err("the queue has this packet identifier already".into());
-                }
+                self.number(queued.drawn.map_or(1, |drawn| drawn.group))?;
                 let target = self.machine.put_queued(&queued)?;
                 if let (Some(target), Some(at)) = (target, queued.message) {
                     self.rare.entry(at).or_default().push(target);
@@ -133,7 +128,7 @@ impl<B: Backend> Import<B> {
             }
             Item::Message { number, message } => {
                 self.number(number)?;
-                self.machine.put_message(number, message.weight())?;
+                self.machine.put_message(number, &message)?;
                 let targets = self.rare.remove(&number).unwrap_or_default();
                 let publish = Publish { message, retains: false, exchange: None, targets, cause: Cause::None };
                 let mut row = Vec::new();

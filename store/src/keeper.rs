@@ -6,7 +6,7 @@ use std::{collections::VecDeque, ops::ControlFlow};
 use thingway_contract::{Delivery, Message, SubscriptionOptions, TopicFilter};
 
 use crate::{
-    Attached, Backend, BackendError, Change, Counts, DropCause, Epoch, Host, Library, Machine, Number, Position,
+    Attached, Backend, BackendError, Change, Counts, DropCause, Epoch, Exchange, Host, Machine, Number, Position,
     Record, SessionView, Settings, Table, WallMs,
     codec::{parse_filter, put_publish, take_message, take_options},
     machine::key,
@@ -73,8 +73,16 @@ pub struct Keeper<S, B> {
     limits: FlushLimits,
     block: Vec<u8>,
     log_bytes: u64,
-    /// The log up to here is being made unnecessary.
-    flushing: Option<Position>,
+    flush: Option<Flush>,
+}
+
+/// The log up to `upto`, of so many bytes, is being made unnecessary.
+#[derive(Clone, Copy, Debug)]
+struct Flush {
+    upto: Position,
+    log_bytes: u64,
+    /// The rows are up to date; they are to be made safe, and the log to be trimmed.
+    written: bool,
 }
 
 impl<S, B: Backend> Keeper<S, B> {
@@ -109,10 +117,7 @@ impl<S, B: Backend> Keeper<S, B> {
             }
             at = end;
         }
-        if let Some(failure) = shelf.take_failure() {
-            return Err(failure);
-        }
-        let mut keeper = Self { machine, shelf, limits, block: Vec::new(), log_bytes, flushing: None };
+        let mut keeper = Self { machine, shelf, limits, block: Vec::new(), log_bytes, flush: None };
         let restarted = Appended { record: Record::Restarted { at: now }, handle: None };
         keeper.commit(&mut VecDeque::from([restarted]), &mut Nobody::default()).map_err(|(_, error)| error)?;
         let cut_bytes = keeper.shelf.backend.cut_bytes();
@@ -125,6 +130,31 @@ impl<S, B: Backend> Keeper<S, B> {
     /// # Errors
     /// Nothing happened then; the records are still where they were. How many would have been appended.
     pub fn commit<H: Host<Session = S>>(
+        &mut self,
+        pending: &mut VecDeque<Appended<S>>,
+        host: &mut H,
+    ) -> Result<usize, (usize, BackendError)> {
+        // What fails here is tried again the next time; it is no reason to refuse anything.
+        let _ = self.retry(host);
+        self.append(pending, host)
+    }
+
+    /// Gives connections what could not be read when it was their turn, and has the log say what is nowhere to be found any more. Every
+    /// [`Keeper::commit`] begins with it.
+    ///
+    /// # Errors
+    /// When the log could not be written. It may be asked again.
+    pub fn retry<H: Host<Session = S>>(&mut self, host: &mut H) -> Result<(), BackendError> {
+        self.machine.retry(&mut self.shelf, host);
+        let over = |exchange: Exchange| Appended { record: Record::Acknowledged(exchange), handle: None };
+        let mut lost: VecDeque<_> = self.machine.lost().into_iter().map(over).collect();
+        while !lost.is_empty() {
+            self.append(&mut lost, host).map_err(|(_, error)| error)?;
+        }
+        Ok(())
+    }
+
+    fn append<H: Host<Session = S>>(
         &mut self,
         pending: &mut VecDeque<Appended<S>>,
         host: &mut H,
@@ -166,33 +196,57 @@ impl<S, B: Backend> Keeper<S, B> {
     /// # Errors
     /// When the backend fails. Nothing is lost; it may be asked again.
     pub fn tend(&mut self, now: bool) -> Result<bool, BackendError> {
+        let more = self.step(now)?;
+        // Whoever it was for waits until it can be read; this is where it is told.
+        self.shelf.take_failure().map_or(Ok(more), Err)
+    }
+
+    fn step(&mut self, now: bool) -> Result<bool, BackendError> {
         let due = self.log_bytes >= self.limits.log_bytes || self.machine.dirty() >= self.limits.dirty;
-        let upto = match self.flushing {
-            Some(upto) => upto,
-            None if due || now => *self.flushing.insert(self.machine.position()),
+        let Flush { upto, log_bytes, written } = match self.flush {
+            Some(flush) => flush,
+            None if due || now => {
+                let flush = Flush { upto: self.machine.position(), log_bytes: self.log_bytes, written: false };
+                *self.flush.insert(flush)
+            }
             None => return Ok(false),
         };
-        let copies = self.machine.uncopied(upto, COPIES_PER_STEP);
-        if let Some(&last) = copies.last() {
-            let mut changes = Vec::with_capacity(copies.len() + 1);
-            for at in copies {
-                let Some(publish) = self.shelf.load(at) else {
-                    return Err(self.shelf.take_failure().unwrap_or_else(|| missing(at)));
-                };
-                let mut row = Vec::new();
-                put_publish(&publish, self.shelf.epoch, &mut row);
-                changes.push(Change { table: Table::Messages, key: key(at), value: Some(row) });
+        if !written {
+            let copies = self.machine.uncopied(upto, COPIES_PER_STEP);
+            if let Some(&last) = copies.last() {
+                self.copy(&copies, last)?;
+                return Ok(true);
             }
-            changes.push(self.state_row(None, last)?);
-            self.shelf.backend.write(changes)?;
-            self.set_copied(last);
-            return Ok(true);
+            self.write(upto)?;
+            // From here on the rows are there, whatever becomes of the rest.
+            self.flush = Some(Flush { upto, log_bytes, written: true });
         }
+        self.shelf.backend.sync()?;
+        self.shelf.backend.trim(upto + 1)?;
+        self.log_bytes -= log_bytes;
+        self.flush = None;
+        Ok(false)
+    }
+
+    /// Gives messages rows of their own.
+    fn copy(&mut self, messages: &[Position], last: Position) -> Result<(), BackendError> {
+        let mut changes = Vec::with_capacity(messages.len() + 1);
+        for &at in messages {
+            let publish = self.shelf.read(at)?;
+            let mut row = Vec::new();
+            put_publish(&publish, self.shelf.epoch, &mut row);
+            changes.push(Change { table: Table::Messages, key: key(at), value: Some(row) });
+        }
+        changes.push(self.state_row(None, last)?);
+        self.shelf.backend.write(changes)?;
+        self.set_copied(last);
+        Ok(())
+    }
+
+    /// Brings all other rows up to date.
+    fn write(&mut self, upto: Position) -> Result<(), BackendError> {
         let epoch = self.shelf.epoch;
-        let mut changes = self.machine.changes(epoch, &mut self.shelf);
-        if let Some(failure) = self.shelf.take_failure() {
-            return Err(failure);
-        }
+        let mut changes = self.machine.changes(epoch, |at| self.shelf.read(at))?;
         for number in self.machine.ended() {
             for table in [Table::Queues, Table::Subscriptions] {
                 self.shelf.backend.rows(table, &key(*number), &mut |key, _| {
@@ -203,13 +257,9 @@ impl<S, B: Backend> Keeper<S, B> {
         }
         changes.push(self.state_row(Some(self.machine.position()), upto)?);
         self.shelf.backend.write(changes)?;
-        self.shelf.backend.sync()?;
         self.machine.flushed();
         self.set_copied(upto);
-        self.flushing = None;
-        self.log_bytes = 0;
-        self.shelf.backend.trim(upto + 1)?;
-        Ok(false)
+        Ok(())
     }
 
     fn set_copied(&mut self, upto: Position) {
@@ -236,7 +286,7 @@ impl<S, B: Backend> Keeper<S, B> {
         self.shelf.backend.bytes()
     }
 
-    /// All sessions, in the order in which they were made.
+    /// All sessions, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
         self.machine.sessions()
     }
@@ -293,10 +343,7 @@ impl<S, B: Backend> Keeper<S, B> {
             ControlFlow::Continue(())
         })?;
         for at in machine.dirty_retained().collect::<Vec<_>>() {
-            match self.shelf.load(at) {
-                Some(publish) => visit(publish.message.clone()),
-                None => return Err(self.shelf.take_failure().unwrap_or_else(|| missing(at))),
-            }
+            visit(self.shelf.read(at)?.message.clone());
         }
         damaged.map_or(Ok(()), Err)
     }
@@ -311,19 +358,17 @@ impl<S, B: Backend> Keeper<S, B> {
             let message = match row {
                 Some(row) => {
                     let mut take = Take(&row);
-                    take.number().and_then(|_| take_message(&mut take, self.shelf.epoch))
+                    let message = take.number().and_then(|_| take_message(&mut take, self.shelf.epoch));
+                    message.ok_or_else(|| BackendError::Corrupt(format!("delayed message {id}").into()))?
                 }
-                None => self.shelf.load(at).map(|publish| publish.message.clone()),
+                None => self.shelf.read(at)?.message.clone(),
             };
-            match message {
-                Some(message) => visit(id, due, message),
-                None => return Err(self.shelf.take_failure().unwrap_or_else(|| missing(at))),
-            }
+            visit(id, due, message);
         }
         Ok(())
     }
 
-    /// Tells a session what its host calls it.
+    /// Tells a session with a connection what its host calls it.
     pub fn bind(&mut self, session: Number, handle: S) {
         self.machine.bind(session, handle);
     }
@@ -332,10 +377,6 @@ impl<S, B: Backend> Keeper<S, B> {
     pub fn into_backend(self) -> B {
         self.shelf.backend
     }
-}
-
-fn missing(at: Position) -> BackendError {
-    BackendError::Corrupt(format!("message {at} is not there").into())
 }
 
 fn damage(damaged: &mut Option<BackendError>, what: &str) -> ControlFlow<()> {

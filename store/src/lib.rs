@@ -12,6 +12,7 @@ pub mod conformance;
 mod durability;
 mod extras;
 mod faulty;
+mod fuzz;
 mod import;
 mod keeper;
 mod machine;
@@ -22,6 +23,8 @@ mod record;
 mod shelf;
 mod wire;
 
+#[doc(hidden)]
+pub use self::fuzz::fuzz_bytes;
 pub use thingway_contract::SubscriptionOptions;
 
 pub use self::{
@@ -32,9 +35,9 @@ pub use self::{
     faulty::{Failure, Faulty},
     import::{Import, ImportError},
     keeper::{Appended, Checked, FORMAT, FlushLimits, Found, Keeper, VisitItem, check},
-    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings},
+    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings, TryAgain},
     memory::Memory,
-    portable::{Item, QueuedItem, SessionItem},
+    portable::{Drawn, Item, QueuedItem, SessionItem},
     reader::Reader,
     record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
 };

@@ -89,6 +89,17 @@ pub struct QueuedItem {
     pub retain: bool,
     /// Subscription identifiers, all that match.
     pub subscription_ids: Vec<u32>,
-    /// The group that it was drawn from, 0 for none.
+    /// Where it comes from, if it is of a shared subscription.
+    pub drawn: Option<Drawn>,
+}
+
+/// What waited at a group before a member drew it, and is there again if the member gives it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The group, which may be over.
     pub group: Number,
+    /// With what quality of service.
+    pub qos: Qos,
+    /// With the retain flag.
+    pub retain: bool,
 }

@@ -7,8 +7,8 @@ use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
 use crate::{
-    Backend, BackendError, Cause, Epoch, Library, Position, Publish, Record, Table, codec::take_publish, machine::key,
-    wire::Take,
+    Backend, BackendError, Cause, Epoch, Library, Position, Publish, Record, Table, TryAgain, codec::take_publish,
+    machine::key, wire::Take,
 };
 
 /// Where messages are found again: the latest in memory, as many as a budget allows, the rest where it was written.
@@ -56,7 +56,7 @@ impl<B: Backend> Shelf<B> {
         }
     }
 
-    /// The error of a load since this was last asked.
+    /// The error of the last load that failed since this was asked.
     pub fn take_failure(&mut self) -> Option<BackendError> {
         self.failure.take()
     }
@@ -88,25 +88,30 @@ impl<B: Backend> Shelf<B> {
     }
 }
 
-impl<B: Backend> Library for Shelf<B> {
-    fn load(&mut self, at: Position) -> Option<Arc<Publish>> {
+impl<B: Backend> Shelf<B> {
+    /// A message, from wherever it is.
+    pub fn read(&mut self, at: Position) -> Result<Arc<Publish>, BackendError> {
         if let Some(publish) = self.cache.get(&at) {
-            return Some(publish.clone());
+            return Ok(publish.clone());
         }
         if let Some(publish) = self.find_in_block(at) {
-            return Some(publish);
+            return Ok(publish);
         }
-        let found = self.row(at).and_then(|row| match row {
-            Some(publish) => Ok(Some(publish)),
-            None => self.logged(at),
-        });
-        match found {
-            Ok(found) => found,
-            Err(error) => {
-                self.failure = Some(error);
-                None
-            }
-        }
+        let found = match self.row(at)? {
+            Some(publish) => Some(publish),
+            None => self.logged(at)?,
+        };
+        found.ok_or_else(|| BackendError::Corrupt(format!("message {at} is not there").into()))
+    }
+}
+
+impl<B: Backend> Library for Shelf<B> {
+    fn load(&mut self, at: Position) -> Result<Option<Arc<Publish>>, TryAgain> {
+        self.read(at).map(Some).or_else(|error| {
+            let lost = matches!(error, BackendError::Corrupt(_));
+            self.failure = Some(error);
+            if lost { Ok(None) } else { Err(TryAgain) }
+        })
     }
 }
 

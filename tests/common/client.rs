@@ -1,6 +1,12 @@
 //! A client whose use reads like a script: send this, expect that.
 
-use std::{collections::VecDeque, io::ErrorKind, net::SocketAddr, sync::atomic, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    sync::atomic,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -53,6 +59,13 @@ impl Client {
         (client, connack)
     }
 
+    /// A connection on which nothing was said yet, or why there is none.
+    pub async fn try_open(address: SocketAddr, version: Version) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::over(stream, version))
+    }
+
     /// Whether the gateway has closed by now. What it said before is kept.
     pub async fn is_closed(&mut self) -> bool {
         let mut chunk = [0; 4096];
@@ -93,6 +106,26 @@ impl<C: Carrier> Client<C> {
     /// Writes bytes if the gateway takes them in this time. False when it does not, or has closed.
     pub async fn send_within(&mut self, bytes: &[u8], limit: Duration) -> bool {
         matches!(timeout(limit, self.stream.write_all(bytes)).await, Ok(Ok(())))
+    }
+
+    /// Writes bytes. False when the connection is gone, as that of a process that was killed.
+    pub async fn send_or_gone(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
+    /// The next packet, however long it takes, or `None` when the connection is gone, be it within a packet, as that of a process that was killed.
+    /// May be dropped while it waits.
+    pub async fn next_or_gone(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(packet) = self.parse() {
+                return Some(packet);
+            }
+            let mut chunk = [0; 4096];
+            match self.stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
+            }
+        }
     }
 
     /// Writes CONNECT with this body.

@@ -1,4 +1,4 @@
-use thingway_contract::{Qos, TopicLimits};
+use thingway_contract::{Instant, Qos, TopicLimits};
 
 use crate::message::Transmission;
 
@@ -46,8 +46,8 @@ pub struct Config {
     /// Sixteen secret bytes: connection tokens, Echo values and message ids come from them. They must be the same in all listeners that a client may move
     /// between, and unknown to everybody else. After a change clients need new tokens to go on from another address.
     pub secret: [u8; 16],
-    /// Milliseconds from the beginning of 1970 to that of the clock which conversations are told the time by: what dates are compared with. A change of the
-    /// machine's clock while the gateway runs is not noticed.
+    /// Milliseconds from the beginning of 1970 to that of the clock which conversations are told the time by: what dates are compared with, and what numbers
+    /// notifications for observers who were there before. A change of the machine's clock while the gateway runs is not noticed.
     pub clock_unix_ms: u64,
     /// Only serve topics to peers that have opened a connection (`POST mqtt/connection`): the others get 4.00.
     pub connection_required: bool,
@@ -121,6 +121,13 @@ impl Default for Config {
             pubsub_path: Some("pubsub".into()),
             collection_max: 1000,
         }
+    }
+}
+
+impl Config {
+    /// Milliseconds since 1970 at a point of the clock that conversations are told the time by.
+    pub(crate) const fn unix_ms(&self, now: Instant) -> u64 {
+        self.clock_unix_ms.saturating_add(now.as_millis())
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use thingway_contract::{
-    CloseReason, Connected, DatagramProtocol, Delivered, Delivery, Input, Instant, Message, MessageHead, Outbox,
-    Parked, Peer, Properties, Protocol, PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Token, Topic,
-    TopicLimits, Transport, UnsubscribeRefusal,
+    CloseReason, Connected, DatagramProtocol, Delivered, Delivery, Input, Instant, Message, MessageHead, Observation,
+    Outbox, Parked, Peer, Properties, Protocol, PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Token,
+    Topic, TopicLimits, Transport, Unacknowledged, UnsubscribeRefusal,
 };
 
 use crate::{
@@ -46,6 +46,50 @@ fn assemble(data: &[u8]) {
     }
 }
 
+/// The exchanges of a session that is kept, as a store has them.
+#[derive(Default)]
+struct Kept {
+    is_kept: bool,
+    /// Those that are not over, in the order of delivery.
+    exchanges: Vec<Unacknowledged>,
+    last_id: u16,
+    /// What it was told by the conversation that lives.
+    told: Option<Parked>,
+}
+
+impl Kept {
+    fn next_id(&mut self) -> u16 {
+        if !self.is_kept {
+            return 0;
+        }
+        self.last_id = self.last_id.wrapping_add(1).max(1);
+        self.last_id
+    }
+
+    fn end(&mut self, packet_id: u16) {
+        let at = self.exchanges.iter().position(|exchange| exchange.packet_id == packet_id);
+        self.exchanges.remove(at.expect("under way, and not said to be over before"));
+    }
+
+    /// What the gateway was told is what would be left now, and the token is not told to end before it does.
+    fn compare_told(&self, machine: &Conversation) {
+        let told = self.told.as_ref().expect("told in the turn in which the session was granted");
+        let left = machine.observed();
+        assert_eq!(terms(&told.observations), terms(&left));
+        let (told, left) = (told.resumption.expect("of a connection"), machine.resumption().expect("of a connection"));
+        assert!(told.key == left.key && told.until >= left.until, "{told:?} instead of {left:?}");
+    }
+
+    /// A conversation has left the session: all that is not over is listed, and nothing else.
+    fn compare(&self, left: &Parked) {
+        let mut listed: Vec<u16> = left.outbound.iter().map(|exchange| exchange.packet_id).collect();
+        let mut known: Vec<u16> = self.exchanges.iter().map(|exchange| exchange.packet_id).collect();
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert!(!self.is_kept || listed == known, "{listed:?} instead of {known:?}");
+    }
+}
+
 struct Driven {
     machine: Conversation,
     config: Arc<Config>,
@@ -57,6 +101,8 @@ struct Driven {
     /// Bytes of the largest datagram that may still be answered.
     input_bytes: usize,
     parked: Option<Parked>,
+    /// What the gateway keeps of the session.
+    kept: Kept,
     number: u8,
     closed: bool,
 }
@@ -81,6 +127,7 @@ impl Driven {
             last_id: 0,
             input_bytes: 0,
             parked: None,
+            kept: Kept::default(),
             number: 0,
             closed: false,
         }
@@ -137,7 +184,9 @@ impl Driven {
         }
         if more & 8 != 0 {
             packet.push(option::URI_QUERY, b"c=me");
-            let token = crate::resources::connection_token(&self.config.secret, "me", more.into());
+            // Mostly the same one, so that its session goes on.
+            let nonce = u64::from(more & 0xf0 == 0xf0);
+            let token = crate::resources::connection_token(&self.config.secret, "me", nonce);
             packet.push(option::URI_QUERY, format!("t={token}").as_bytes());
         }
         let block = Block { number: u32::from(more >> 5), more: more & 16 != 0, exponent: 0 };
@@ -184,8 +233,27 @@ impl Driven {
         self.out.clear();
         let mut requests = Vec::new();
         self.out.swap_requests(&mut requests);
-        self.requests.append(&mut requests);
+        for request in requests {
+            match request {
+                // Has no reply, and is dealt with at once.
+                Request::Acknowledged { packet_id } => self.kept.end(packet_id),
+                Request::Keep { parked } => {
+                    assert!(self.kept.is_kept && self.machine.has_session(), "of a session that there is");
+                    assert!(parked.observations.len() <= OBSERVATIONS_MAX);
+                    self.kept.told = Some(*parked);
+                }
+                Request::Connect(_) => {
+                    self.depart();
+                    self.requests.push(request);
+                }
+                request => self.requests.push(request),
+            }
+        }
         assert!(self.machine.observations_len() <= OBSERVATIONS_MAX);
+        let is_registering = self.requests.iter().any(|request| matches!(request, Request::Subscribe { .. }));
+        if self.kept.is_kept && self.machine.has_session() && !self.closed && !is_registering {
+            self.kept.compare_told(&self.machine);
+        }
         // Both must be answered at all times.
         let _ = (self.machine.standing(), self.machine.deadline());
     }
@@ -201,20 +269,15 @@ impl Driven {
             return;
         }
         let reply = match self.requests.remove(0) {
-            Request::Connect(_) => {
-                let _ = self.machine.depart();
-                match choice & 7 {
-                    6 => Reply::Refused(Refusal::NoSession),
-                    7 => Reply::Refused(Refusal::BadCredentials),
-                    _ => {
-                        let parked = self.parked.take().map(Box::new);
-                        Reply::Connected(Box::new(Connected { parked, ..Connected::default() }))
-                    }
-                }
-            }
+            Request::Connect(connect) => match choice & 7 {
+                6 => Reply::Refused(Refusal::NoSession),
+                7 => Reply::Refused(Refusal::BadCredentials),
+                _ => Reply::Connected(Box::new(self.grant(!connect.is_transient(), choice & 8 != 0))),
+            },
             Request::Publish { token: Token::NONE, .. }
             | Request::Authenticate { .. }
             | Request::SetWill { .. }
+            | Request::Keep { .. }
             | Request::Acknowledged { .. } => return,
             Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
             Request::Publish { token, .. } => {
@@ -251,11 +314,51 @@ impl Driven {
         let message = message("t", &vec![choice; usize::from(choice) * 50], expires_at);
         let qos = Qos::from_u8(choice & 3).unwrap_or_default();
         let subscription_id = u32::from(choice >> 2 & 3);
-        let delivery = Delivery { message, rare: None, subscription_id, qos, retain: false, packet_id: 0 };
-        if let Delivered::Later(_) | Delivered::Dropped(_) = self.machine.deliver(delivery, self.now, &mut self.out) {
-            assert!(self.out.is_empty());
+        let packet_id = self.kept.next_id();
+        let delivery = Delivery { message, rare: None, subscription_id, qos, retain: false, packet_id };
+        let kept = Unacknowledged { packet_id, delivery: Some(delivery.clone()) };
+        match self.machine.deliver(delivery, self.now, &mut self.out) {
+            Delivered::Sent if packet_id != 0 && qos.is_acknowledged() => self.kept.exchanges.push(kept),
+            Delivered::Sent => {}
+            Delivered::Later(delivery) => {
+                assert!(self.out.is_empty() && delivery.packet_id == packet_id && delivery.qos == qos);
+            }
+            Delivered::Dropped(_) => assert!(self.out.is_empty()),
         }
         self.after(Ok(()));
+    }
+
+    /// The session is another one, or that which was left last.
+    fn grant(&mut self, outlives: bool, is_kept: bool) -> Connected {
+        self.kept.told = None;
+        let mut parked = self.parked.take();
+        if !outlives || self.kept.is_kept != is_kept {
+            self.kept = Kept { is_kept: outlives && is_kept, last_id: self.kept.last_id, ..Kept::default() };
+            parked = None;
+        } else if is_kept {
+            // Those that MQTT has released come without a message.
+            let released = self.kept.next_id();
+            self.kept.exchanges.push(Unacknowledged { packet_id: released, delivery: None });
+            parked = Some(Parked { outbound: self.kept.exchanges.clone(), ..parked.unwrap_or_default() });
+        }
+        Connected { kept: self.kept.is_kept, parked: parked.map(Box::new), ..Connected::default() }
+    }
+
+    /// The session is left.
+    fn depart(&mut self) {
+        assert!(self.requests.iter().all(|request| !is_awaited(request)), "the replies will not come any more");
+        self.requests.clear();
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        let was_granted = self.machine.has_session();
+        let parked = self.machine.depart().parked;
+        assert!(parked.observations.len() <= OBSERVATIONS_MAX);
+        if was_granted {
+            self.kept.compare(&parked);
+            self.parked = Some(parked);
+        }
     }
 
     fn pass_time(&mut self, argument: u8) {
@@ -277,20 +380,50 @@ impl Driven {
     }
 
     fn close(&mut self, argument: u8) {
+        if argument == 2 {
+            return self.die();
+        }
         let reason = if argument & 1 == 0 { CloseReason::TakenOver } else { CloseReason::ShuttingDown };
         let was_closed = self.closed;
         self.machine.close(&reason, self.now, &mut self.out);
         assert!(was_closed || self.out.is_closing());
         self.after(Ok(()));
-        let parked = self.machine.depart().parked;
-        let now = self.now;
-        *self = Self { parked: Some(parked), now, ..Self::new(self.config.block_bytes_max) };
+        self.leave();
+        let (parked, kept, now) = (self.parked.take(), std::mem::take(&mut self.kept), self.now);
+        *self = Self { parked, kept, now, ..Self::new(self.config.block_bytes_max) };
+    }
+
+    /// The gateway is killed and started again: what it was told is all that there is.
+    fn die(&mut self) {
+        let mut kept = std::mem::take(&mut self.kept);
+        let parked = if self.machine.has_session() { kept.told.take() } else { self.parked.take() };
+        let (parked, now) = (parked.filter(|_| kept.is_kept), self.now);
+        let kept = if kept.is_kept { kept } else { Kept::default() };
+        *self = Self { parked, kept, now, ..Self::new(self.config.block_bytes_max) };
     }
 
     fn end(&mut self) {
-        let parked = self.machine.depart().parked;
-        assert!(parked.observations.len() <= OBSERVATIONS_MAX);
+        self.leave();
     }
+}
+
+/// Tokens and filters of observations, and the rest that matters to the observer.
+fn terms(observations: &[Observation]) -> Vec<String> {
+    let all = observations.iter().map(|observation| Observation { sequence: 0, ..observation.clone() });
+    let mut terms: Vec<String> = all.map(|observation| format!("{observation:?}")).collect();
+    terms.sort();
+    terms
+}
+
+/// True for a request whose reply somebody waits for.
+fn is_awaited(request: &Request) -> bool {
+    !matches!(
+        request,
+        Request::Publish { token: Token::NONE, .. }
+            | Request::Unsubscribe { token: Token::NONE, .. }
+            | Request::SetWill { .. }
+            | Request::Connect(_)
+    )
 }
 
 fn message(topic: &str, payload: &[u8], expires_at: Instant) -> Message {
@@ -321,6 +454,50 @@ mod tests {
             let length = random.below(300);
             let data: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
             fuzz_bytes(&data);
+        }
+    }
+
+    /// Instructions of observers whose session is kept, as random ones get there seldom. The byte behind a request is its second argument and the next
+    /// instruction.
+    #[test]
+    fn random_lives_of_observers_break_nothing() {
+        const ANSWER_ALL: u8 = 10 << 3 | 7;
+        const STEPS: [&[u8]; 23] = [
+            // Observations of a topic, of the same once more, and of all.
+            &[6 << 3, 1 << 3 | 4, ANSWER_ALL],
+            &[6 << 3, 1 << 3 | 5, ANSWER_ALL],
+            &[9 << 3, 1 << 3 | 6, ANSWER_ALL],
+            // The end of one, a registration whose replies come later, and a refusal.
+            &[6 << 3, 1 << 3 | 4 | 1 << 7],
+            &[6 << 3, 1 << 3 | 6],
+            &[11 << 3 | 3],
+            // Deliveries: of each quality of service, to one or another, soon expired.
+            &[4 << 3 | 4],
+            &[5 << 3 | 4],
+            &[5 << 3 | 4],
+            &[6 << 3 | 4],
+            &[9 << 3 | 4],
+            &[21 << 3 | 4],
+            // Acknowledgements and resets.
+            &[6],
+            &[6],
+            &[6],
+            &[1 << 3 | 6],
+            // Publications, and one reply at a time.
+            &[3 << 3, 1 << 3 | 4],
+            &[10 << 3 | 3],
+            // A second passes, half a minute, and the gateway has it go on elsewhere, stops, or is killed.
+            &[1 << 3 | 5],
+            &[31 << 3 | 5],
+            &[7],
+            &[1 << 3 | 7],
+            &[2 << 3 | 7],
+        ];
+        for seed in 0..3000 {
+            let mut random = Random::new(seed);
+            let steps = (0..random.below(100)).flat_map(|_| STEPS[random.below(STEPS.len() as u64) as usize]);
+            let data: Vec<u8> = steps.copied().collect();
+            Driven::new(64).follow(&data);
         }
     }
 }

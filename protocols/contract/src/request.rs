@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::{Connect, Connected, Message, Qos, Refusal, TopicFilter, Will};
+use crate::{Connect, Connected, Message, Parked, Qos, Refusal, TopicFilter, Will};
 
 /// Names a request so that its reply finds it. The protocol chooses the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -157,6 +157,12 @@ pub enum Request {
     Acknowledged {
         /// The delivery's packet identifier.
         packet_id: u16,
+    },
+    /// In a kept session: what the next conversation needs has changed, and shall be there even if the gateway ends without warning. Of the parked state
+    /// topic ids, observations, sleep and resumption count, all of them as they are now. There is no reply.
+    Keep {
+        /// The state.
+        parked: Box<Parked>,
     },
     /// Put another will in the place of the present one, or none. There is no reply.
     SetWill {

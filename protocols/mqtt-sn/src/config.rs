@@ -1,6 +1,6 @@
 use thingway_contract::TopicLimits;
 
-use crate::Predefined;
+use crate::{Predefined, registry::TopicIds};
 
 /// The gateway's side of every MQTT-SN conversation of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub struct Config {
     pub inbound_max: u16,
     /// Most topic ids that a client has at once; more are refused with 0x01, and messages on names beyond them cannot be sent to it.
     pub topic_ids_max: u16,
+    /// The topic id that a conversation gives out first, 1 to 65,534. A gateway that keeps sessions through its own restart sets another one at each start,
+    /// further away than a client has ids: what it gave out since a conversation began is not kept when it is killed, and an id that a client still
+    /// knows from before must be unknown here and not another name.
+    pub first_topic_id: u16,
     /// Most bytes of a will's message; a longer one is refused with 0x03.
     pub will_bytes_max: usize,
     /// Most bytes of a datagram from a client; a larger one is not read.
@@ -82,6 +86,7 @@ impl Default for Config {
             session_expiry_secs: 7200,
             inbound_max: 8,
             topic_ids_max: 1024,
+            first_topic_id: 1,
             will_bytes_max: 4096,
             packet_bytes_max: 65_535,
             datagram_bytes_max: 1400,
@@ -96,6 +101,10 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) const fn topic_ids(&self) -> TopicIds {
+        TopicIds { first: self.first_topic_id, count_max: self.topic_ids_max }
+    }
+
     /// Milliseconds that a client may be silent that promised a sign of life every `secs` seconds.
     pub(crate) fn patience_ms(&self, secs: u16) -> u64 {
         let permille = if secs <= 60 { self.keep_alive_permille } else { self.keep_alive_long_permille };

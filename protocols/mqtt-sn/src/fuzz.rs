@@ -1,13 +1,16 @@
 //! The entry for fuzzing: arbitrary bytes through the codec and through whole conversations.
 
+mod model;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use thingway_contract::{
-    ClientId, CloseReason, Connected, DatagramProtocol, Delivered, Delivery, Input, Instant, Message, MessageHead,
-    Outbox, Parked, Peer, Properties, Protocol, PublishOutcome, Qos, Refusal, Reply, Request, Standing,
+    ClientId, CloseReason, Connect, Connected, DatagramProtocol, Delivered, Delivery, Input, Instant, Message,
+    MessageHead, Outbox, Parked, Peer, Properties, Protocol, PublishOutcome, Qos, Refusal, Reply, Request, Standing,
     SubscribeRefusal, Token, Topic, TopicLimits, Transport,
 };
 
+use self::model::Exchanges;
 use crate::{Config, Conversation, MqttSnFault, Packet, PacketType, Predefined, State, codec};
 
 /// Runs arbitrary bytes through the decoder, and through conversations with a gateway that the bytes script, with and without a forwarder.
@@ -15,7 +18,8 @@ use crate::{Config, Conversation, MqttSnFault, Packet, PacketType, Predefined, S
 /// # Panics
 /// When an invariant does not hold: what is decoded encodes to something that decodes to the same; what the machine writes can be read by a client and
 /// is no larger than it may be; who has no session gets no more bytes than it sent; only time ends a conversation; a deadline that is over has a
-/// consequence; a sleeping client gets PINGRESP when all is acknowledged.
+/// consequence; a sleeping client gets PINGRESP when all is acknowledged; of exchanges that the gateway keeps nothing is said before it has, each end is
+/// told once, and nothing is asked twice.
 pub fn fuzz_bytes(data: &[u8]) {
     fuzz_codec(data);
     for node in [&b""[..], b"nd"] {
@@ -57,6 +61,11 @@ struct Simulation {
     requests: VecDeque<Request>,
     queue: VecDeque<Delivery>,
     attached: bool,
+    /// The gateway keeps sessions through its own restart.
+    keeps: bool,
+    /// It keeps the present one, or the last.
+    kept: bool,
+    exchanges: Exchanges,
     /// A session was granted in this turn.
     granted: bool,
     parked: Option<Parked>,
@@ -90,6 +99,9 @@ impl Simulation {
             requests: VecDeque::new(),
             queue: VecDeque::new(),
             attached: false,
+            keeps: choice & 32 != 0,
+            kept: false,
+            exchanges: Exchanges::default(),
             granted: false,
             parked: None,
             closed: false,
@@ -100,24 +112,29 @@ impl Simulation {
     /// The bytes are instructions, some of them followed by bytes for the machine.
     fn follow(&mut self, mut data: &[u8]) {
         while let Some((&instruction, rest)) = data.split_first() {
-            data = rest;
-            let argument = instruction >> 3;
-            match instruction & 7 {
-                0 => {
-                    let (bytes, rest) = data.split_at(usize::from(argument).min(data.len()));
-                    self.receive(bytes);
-                    data = rest;
-                }
-                1 => self.receive_setup(argument),
-                2 | 3 => self.receive_valid(argument, data.first().copied().unwrap_or_default()),
-                4 => self.answer(argument),
-                5 => self.deliver(argument),
-                6 => self.pass_time(argument),
-                _ if argument & 0b11 == 0 => self.close(argument),
-                _ => self.answer_all(),
-            }
+            data = self.follow_one(instruction, rest);
         }
         self.end();
+    }
+
+    /// Follows one instruction, and tells what is left of the bytes after it.
+    fn follow_one<'a>(&mut self, instruction: u8, data: &'a [u8]) -> &'a [u8] {
+        let argument = instruction >> 3;
+        match instruction & 7 {
+            0 => {
+                let (bytes, rest) = data.split_at(usize::from(argument).min(data.len()));
+                self.receive(bytes);
+                return rest;
+            }
+            1 => self.receive_setup(argument),
+            2 | 3 => self.receive_valid(argument, data.first().copied().unwrap_or_default()),
+            4 => self.answer(argument),
+            5 => self.deliver(argument),
+            6 => self.pass_time(argument),
+            _ if argument & 0b11 == 0 => self.close(argument),
+            _ => self.answer_all(),
+        }
+        data
     }
 
     /// What sets up conversations and puts them to sleep.
@@ -218,8 +235,12 @@ impl Simulation {
     fn deliver_queue(&mut self) -> usize {
         while let Some(delivery) = self.queue.pop_front() {
             let before = self.out.wire().len();
+            let again = delivery.clone();
             match self.machine.deliver(delivery, self.now, &mut self.out) {
-                Delivered::Sent => assert!(self.out.wire().len() > before, "something was sent"),
+                Delivered::Sent => {
+                    assert!(self.out.wire().len() > before, "something was sent");
+                    self.exchanges.sent(again);
+                }
                 Delivered::Later(delivery) => {
                     assert_eq!(self.out.wire().len(), before);
                     self.queue.push_front(delivery);
@@ -255,14 +276,20 @@ impl Simulation {
                 }
             };
             let packet = Packet::decode(message);
-            assert!(packet.is_ok(), "{packet:?} from {datagram:02x?}");
+            match packet {
+                Ok(packet) => self.exchanges.written(&packet),
+                Err(error) => panic!("{error} from {datagram:02x?}"),
+            }
         }
         assert_eq!(ended, sent, "each datagram is ended");
         self.closed |= self.out.is_closing();
         self.out.clear();
         let mut requests = Vec::new();
         self.out.swap_requests(&mut requests);
-        self.requests.extend(requests);
+        for request in requests {
+            self.exchanges.asked(&request, self.kept);
+            self.requests.push_back(request);
+        }
         sent
     }
 
@@ -277,40 +304,21 @@ impl Simulation {
             return;
         }
         let Some(request) = self.requests.pop_front() else { return };
+        let outcome = match choice & 3 {
+            1 => PublishOutcome::NotAuthorized,
+            2 => PublishOutcome::QuotaExceeded,
+            _ => PublishOutcome::Accepted,
+        };
+        self.exchanges.done(&request, outcome);
         let reply = match request {
-            Request::Connect(connect) => {
-                if self.attached {
-                    self.depart();
-                }
-                let parked = self.parked.take().filter(|_| !connect.clean_start);
-                match choice & 7 {
-                    5 => Reply::Refused(Refusal::Busy),
-                    6 => Reply::Refused(Refusal::NoSession),
-                    _ if connect.must_exist && parked.is_none() => Reply::Refused(Refusal::NoSession),
-                    _ => {
-                        self.attached = true;
-                        self.granted = true;
-                        Reply::Connected(Box::new(Connected {
-                            assigned_client_id: ClientId::new("assigned", 100).ok(),
-                            session_present: parked.is_some(),
-                            parked: parked.map(Box::new),
-                            ..Connected::default()
-                        }))
-                    }
-                }
-            }
-            Request::Publish { token: Token::NONE, .. } | Request::SetWill { .. } | Request::Acknowledged { .. } => {
-                return;
-            }
+            Request::Connect(connect) => self.decide(choice, &connect),
+            Request::Publish { token: Token::NONE, .. }
+            | Request::Released { token: Token::NONE, .. }
+            | Request::SetWill { .. }
+            | Request::Keep { .. }
+            | Request::Acknowledged { .. } => return,
             Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
-            Request::Publish { token, .. } => {
-                let outcome = match choice & 3 {
-                    1 => PublishOutcome::NotAuthorized,
-                    2 => PublishOutcome::QuotaExceeded,
-                    _ => PublishOutcome::Accepted,
-                };
-                Reply::Published { token, outcome }
-            }
+            Request::Publish { token, .. } => Reply::Published { token, outcome },
             Request::Subscribe { token, subscriptions } => {
                 let results = subscriptions.into_iter().map(|subscription| match choice & 1 {
                     0 => subscription.map(|subscription| subscription.options.qos),
@@ -324,6 +332,36 @@ impl Simulation {
         let result = self.machine.reply(reply, self.now, &mut self.out);
         assert_eq!(result, Ok(()));
         self.after(result);
+    }
+
+    /// Grants a session, or refuses it.
+    fn decide(&mut self, choice: u8, connect: &Connect) -> Reply {
+        if self.attached {
+            self.depart();
+        }
+        let keeps = self.keeps && connect.session_expiry_secs > 0;
+        let parked = self.parked.take().filter(|_| !connect.clean_start && keeps == self.kept);
+        let refusal = match choice & 7 {
+            5 => Some(Refusal::Busy),
+            6 => Some(Refusal::NoSession),
+            _ => (connect.must_exist && parked.is_none()).then_some(Refusal::NoSession),
+        };
+        if parked.is_none() {
+            self.exchanges = Exchanges::default();
+            self.queue.iter_mut().for_each(|delivery| delivery.packet_id = 0);
+        }
+        if let Some(refusal) = refusal {
+            self.parked = parked;
+            return Reply::Refused(refusal);
+        }
+        (self.attached, self.granted, self.kept) = (true, true, keeps);
+        Reply::Connected(Box::new(Connected {
+            assigned_client_id: ClientId::new("assigned", 100).ok(),
+            session_present: parked.is_some(),
+            kept: keeps,
+            parked: parked.map(Box::new),
+            ..Connected::default()
+        }))
     }
 
     fn deliver(&mut self, choice: u8) {
@@ -344,7 +382,7 @@ impl Simulation {
             subscription_id: 0,
             qos,
             retain: choice & 8 != 0,
-            packet_id: 0,
+            packet_id: if self.kept && self.number & 4 == 0 { self.exchanges.free_id(&self.queue) } else { 0 },
         });
         if self.attached && !self.closed {
             self.after(Ok(()));
@@ -371,6 +409,7 @@ impl Simulation {
         let reason = match argument >> 2 {
             0 => CloseReason::TakenOver,
             1 => CloseReason::ShuttingDown,
+            2..=5 if self.attached && self.kept => return self.kill(),
             _ => CloseReason::RateExceeded,
         };
         self.machine.close(&reason, self.now, &mut self.out);
@@ -378,18 +417,34 @@ impl Simulation {
         assert!(self.closed);
         self.depart();
         assert_eq!(self.machine.deadline(), Instant::NEVER);
-        // The client comes back.
+        self.come_back();
+    }
+
+    fn kill(&mut self) {
+        self.exchanges.kill(&mut self.queue);
+        self.parked = Some(self.exchanges.parked(Vec::new(), 0));
+        self.come_back();
+    }
+
+    /// The client begins another conversation.
+    fn come_back(&mut self) {
         let mut next = Self::new(&self.node, 0);
         next.config = Arc::clone(&self.config);
         next.machine = Conversation::open(&self.config, &peer(&self.node), self.now);
         (next.now, next.parked) = (self.now, self.parked.take());
+        (next.keeps, next.kept) = (self.keeps, self.kept);
+        next.exchanges = std::mem::take(&mut self.exchanges);
         next.queue = std::mem::take(&mut self.queue);
         *self = next;
     }
 
     fn depart(&mut self) {
-        let parked = self.machine.depart().parked;
-        self.attached = false;
+        let mut parked = self.machine.depart().parked;
+        let attached = std::mem::replace(&mut self.attached, false);
+        // What was asked is done, and there is nobody to tell.
+        for request in self.requests.drain(..) {
+            self.exchanges.done(&request, PublishOutcome::Accepted);
+        }
         let mut ids: Vec<u16> = parked.outbound.iter().map(|entry| entry.packet_id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -397,6 +452,12 @@ impl Simulation {
         assert!(!ids.contains(&0) && !parked.inbound.contains(&0));
         assert!(parked.inbound.len() <= usize::from(INBOUND_MAX), "{:?}", parked.inbound);
         assert!(parked.topic_ids.len() <= 20);
+        if self.kept {
+            if attached {
+                self.exchanges.check_left(&parked);
+            }
+            parked = self.exchanges.parked(parked.topic_ids, parked.sleep_secs);
+        }
         self.parked = Some(parked);
     }
 
@@ -420,34 +481,4 @@ fn peer(node: &[u8]) -> Peer {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn random_bytes(data in vec(any::<u8>(), 0..400)) {
-            fuzz_bytes(&data);
-        }
-
-        /// Instructions only, so that the conversation gets far.
-        #[test]
-        fn random_instructions(data in vec(any::<u8>().prop_map(|byte| if byte & 7 == 0 { byte | 1 } else { byte }), 0..300), choice in 0u8..32) {
-            let data = [&[choice & !7 | 1], &data[..]].concat();
-            fuzz_bytes(&data);
-        }
-
-        /// Datagrams of the form of messages.
-        #[test]
-        fn random_messages(messages in vec((0u8..0x20, vec(any::<u8>(), 0..8)), 0..60)) {
-            let mut peer = Simulation::new(b"", 0);
-            peer.receive(&[7, 0x04, 0, 1, 0, 60, b'c']);
-            for (kind, body) in messages {
-                peer.receive(&[&[body.len() as u8 + 2, kind], &body[..]].concat());
-                peer.answer_all();
-            }
-            peer.end();
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 use thingway_contract::TopicId;
 
-/// Topic ids that stand for names in one conversation (section 6.5), given out by the gateway from 1 upwards.
+/// Topic ids that stand for names in one conversation (section 6.5), given out by the gateway from [`TopicIds::first`] upwards.
 ///
 /// Each conversation has its own, as section 7.3 advises, and an id never changes its name: a late datagram then cannot be taken for something else.
 #[derive(Debug, Default)]
@@ -9,6 +9,17 @@ pub(crate) struct Registry {
     entries: Vec<Entry>,
     /// Positions in `entries` in the order of names; empty while there are few, which are looked through.
     order: Vec<u16>,
+    /// The id to try next; 0 before the first.
+    next: u16,
+}
+
+/// Which ids may be given out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicIds {
+    /// The one to begin with.
+    pub(crate) first: u16,
+    /// Most at once.
+    pub(crate) count_max: u16,
 }
 
 #[derive(Debug)]
@@ -41,16 +52,24 @@ impl Registry {
         Some((entry.id, entry.known))
     }
 
-    /// The id of a name, a new one if it has none; `None` when there are `count_max` ids.
-    pub(crate) fn assign(&mut self, name: &str, count_max: u16) -> Option<u16> {
+    /// The id of a name, a new one if it has none; `None` when there are as many as may be.
+    pub(crate) fn assign(&mut self, name: &str, ids: TopicIds) -> Option<u16> {
         if let Some((id, _)) = self.find(name) {
             return Some(id);
         }
-        let id = self.entries.last().map_or(1, |last| last.id.saturating_add(1));
-        if id > ID_MAX || self.entries.len() >= usize::from(count_max) {
+        if self.entries.len() >= usize::from(ids.count_max.min(ID_MAX)) {
             return None;
         }
-        self.append(Entry { name: name.into(), id, known: false });
+        let mut id = if self.next == 0 { within(ids.first) } else { self.next };
+        // Ends because an id is free.
+        let place = loop {
+            match self.entries.binary_search_by_key(&id, |entry| entry.id) {
+                Ok(_) => id = within(id.wrapping_add(1)),
+                Err(place) => break place,
+            }
+        };
+        self.next = within(id.wrapping_add(1));
+        self.insert(place, Entry { name: name.into(), id, known: false });
         Some(id)
     }
 
@@ -81,7 +100,7 @@ impl Registry {
         for TopicId { id, name, known } in topic_ids {
             let fits = registry.entries.len() < usize::from(count_max);
             if id != 0 && id <= ID_MAX && fits && registry.find(&name).is_none() {
-                registry.append(Entry { name, id, known });
+                registry.insert(registry.entries.len(), Entry { name, id, known });
             }
         }
         registry
@@ -100,40 +119,56 @@ impl Registry {
         self.order.binary_search_by(|&position| (*self.entries[usize::from(position)].name).cmp(name))
     }
 
-    fn append(&mut self, entry: Entry) {
+    fn insert(&mut self, place: usize, entry: Entry) {
         if self.entries.len() < UNORDERED_MAX {
             // Most clients have one or two names.
             self.entries.reserve_exact(1);
         }
-        self.entries.push(entry);
-        let last = self.entries.len() - 1;
+        let is_last = place == self.entries.len();
+        self.entries.insert(place, entry);
         if self.entries.len() <= UNORDERED_MAX {
             return;
         }
         if self.order.is_empty() {
-            self.order = (0..=last as u16).collect();
+            self.order = (0..self.entries.len() as u16).collect();
             let entries = &self.entries;
             self.order.sort_by(|&a, &b| entries[usize::from(a)].name.cmp(&entries[usize::from(b)].name));
-        } else if let Err(place) = self.search(&self.entries[last].name) {
-            self.order.insert(place, last as u16);
+            return;
+        }
+        if !is_last {
+            for position in self.order.iter_mut().filter(|position| usize::from(**position) >= place) {
+                *position += 1;
+            }
+        }
+        if let Err(rank) = self.search(&self.entries[place].name) {
+            self.order.insert(rank, place as u16);
         }
     }
+}
+
+/// The id itself, or the first one for what is none.
+const fn within(id: u16) -> u16 {
+    if id == 0 || id > ID_MAX { 1 } else { id }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const fn at_most(count_max: u16) -> TopicIds {
+        TopicIds { first: 1, count_max }
+    }
+
     #[test]
     fn section_6_5_ids_begin_at_1_and_keep_their_names() {
         let mut registry = Registry::default();
         for number in 0..200u16 {
             let name = format!("t/{}", u32::from(number) * 7919 % 200);
-            assert_eq!(registry.assign(&name, 200), Some(number + 1));
-            assert_eq!(registry.assign(&name, 200), Some(number + 1), "the same name again");
+            assert_eq!(registry.assign(&name, at_most(200)), Some(number + 1));
+            assert_eq!(registry.assign(&name, at_most(200)), Some(number + 1), "the same name again");
             assert_eq!(registry.name(number + 1), Some(&*name));
         }
-        assert_eq!(registry.assign("one/more", 200), None);
+        assert_eq!(registry.assign("one/more", at_most(200)), None);
         for id in 1..=200 {
             let name = registry.name(id).expect("there").to_owned();
             assert_eq!(registry.find(&name), Some((id, false)));
@@ -144,8 +179,8 @@ mod tests {
     #[test]
     fn what_the_client_knows_is_noted_and_survives() {
         let mut registry = Registry::default();
-        registry.assign("a", 9);
-        registry.assign("b", 9);
+        registry.assign("a", at_most(9));
+        registry.assign("b", at_most(9));
         registry.set_known(2, true);
         assert_eq!((registry.find("a"), registry.find("b")), (Some((1, false)), Some((2, true))));
         let mut parked = registry.park();
@@ -154,16 +189,49 @@ mod tests {
         let mut registry = Registry::restore(parked, 9);
         assert_eq!(registry.len(), 2);
         assert_eq!((registry.find("a"), registry.find("b")), (Some((1, false)), Some((2, true))));
-        assert_eq!(registry.assign("c", 9), Some(3));
+        assert_eq!(registry.assign("c", at_most(9)), Some(3));
         registry.set_all_unknown();
         assert_eq!(registry.find("b"), Some((2, false)));
     }
 
     #[test]
     fn the_last_id_is_not_the_reserved_one() {
-        let parked = vec![TopicId { id: 0xfffd, name: "a".into(), known: true }];
-        let mut registry = Registry::restore(parked, u16::MAX);
-        assert_eq!(registry.assign("b", u16::MAX), Some(0xfffe));
-        assert_eq!(registry.assign("c", u16::MAX), None);
+        let mut registry = Registry::default();
+        let ids = TopicIds { first: 0xfffe, count_max: u16::MAX };
+        assert_eq!(registry.assign("a", ids), Some(0xfffe));
+        assert_eq!(registry.assign("b", ids), Some(1));
+        let ids = TopicIds { first: 0xffff, count_max: u16::MAX };
+        assert_eq!(Registry::default().assign("a", ids), Some(1));
+    }
+
+    #[test]
+    fn all_ids_can_be_in_use() {
+        let ids = TopicIds { first: 0xfffe, count_max: u16::MAX };
+        let left = |id: u16| TopicId { id, name: id.to_string().into(), known: true };
+        let mut registry = Registry::restore((2..0xfffe).map(left).collect(), u16::MAX);
+        assert_eq!((registry.assign("last", ids), registry.assign("first", ids)), (Some(0xfffe), Some(1)));
+        assert_eq!(registry.assign("one/more", ids), None);
+        assert_eq!((registry.find("first"), registry.find("2")), (Some((1, false)), Some((2, true))));
+    }
+
+    /// What an earlier run of the gateway gave out lies before or behind.
+    #[test]
+    fn new_ids_begin_where_they_shall_and_skip_those_in_use() {
+        let left = |id: u16| TopicId { id, name: format!("left/{id}").into(), known: true };
+        let ids = TopicIds { first: 500, count_max: 100 };
+        let mut registry = Registry::restore([1, 2, 501, 700].map(left).to_vec(), 100);
+        let mut given = vec![];
+        for number in 0..40 {
+            given.push(registry.assign(&format!("new/{}", number * 17 % 40), ids).expect("there is room"));
+        }
+        let expected: Vec<u16> = (500..541).filter(|&id| id != 501).collect();
+        assert_eq!(given, expected);
+        for (number, id) in given.into_iter().enumerate() {
+            let name = format!("new/{}", number * 17 % 40);
+            assert_eq!((registry.find(&name), registry.name(id)), (Some((id, false)), Some(&*name)));
+        }
+        for id in [1, 2, 501, 700] {
+            assert_eq!(registry.find(&format!("left/{id}")), Some((id, true)));
+        }
     }
 }

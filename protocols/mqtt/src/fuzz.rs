@@ -363,7 +363,10 @@ impl Conversation {
                 Reply::Unsubscribed { token, results }
             }
             Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
-            Request::SetWill { .. } | Request::ReadRetained { .. } | Request::Acknowledged { .. } => return,
+            Request::SetWill { .. }
+            | Request::Keep { .. }
+            | Request::ReadRetained { .. }
+            | Request::Acknowledged { .. } => return,
         };
         let result = self.machine.reply(reply, self.now, &mut self.out);
         self.after(result);

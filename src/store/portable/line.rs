@@ -6,7 +6,7 @@ use thingway_contract::{
     ClientId, Instant, Message, MessageHead, Observation, PropertiesBuilder, Property, PublisherKey, Qos, Resumption,
     RetainHandling, ShareName, SubscriptionOptions, Topic, TopicFilter, TopicId, TopicLimits, Will,
 };
-use thingway_store::{Extras, Item, QueuedItem, SessionItem};
+use thingway_store::{Drawn, Extras, Item, QueuedItem, SessionItem};
 
 /// The operator's limits may be others than those when something was accepted.
 const LIMITS: TopicLimits = TopicLimits { bytes_max: usize::MAX, levels_max: usize::MAX };
@@ -162,8 +162,17 @@ pub(super) struct Queued {
     retain: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     subscription_ids: Vec<u32>,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drawn: Option<DrawnObject>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrawnObject {
     group: u64,
+    qos: u8,
+    #[serde(default, skip_serializing_if = "is_false")]
+    retain: bool,
 }
 
 /// How far the exchange with the subscriber is.
@@ -397,20 +406,25 @@ impl OptionsObject {
 
 impl From<QueuedItem> for Queued {
     fn from(item: QueuedItem) -> Self {
-        let QueuedItem { queue, message, packet_id, qos, retain, subscription_ids, group } = item;
+        let QueuedItem { queue, message, packet_id, qos, retain, subscription_ids, drawn } = item;
+        let drawn = drawn.map(|it| DrawnObject { group: it.group, qos: it.qos as u8, retain: it.retain });
         let stage = match (message, packet_id) {
             (None, _) => Stage::Received,
             (_, 0) => Stage::Waiting,
             _ => Stage::Sent,
         };
-        Self { queue, stage, packet_id, message, qos: qos as u8, retain, subscription_ids, group }
+        Self { queue, stage, packet_id, message, qos: qos as u8, retain, subscription_ids, drawn }
     }
 }
 
 impl Queued {
     fn item(self) -> Parsed<QueuedItem> {
-        let Self { queue, stage, packet_id, message, retain, subscription_ids, group, .. } = self;
-        let item = QueuedItem { queue, message, packet_id, qos: quality(self.qos)?, retain, subscription_ids, group };
+        let Self { queue, stage, packet_id, message, retain, subscription_ids, .. } = self;
+        let drawn = self
+            .drawn
+            .map(|DrawnObject { group, qos, retain }| Parsed::Ok(Drawn { group, qos: quality(qos)?, retain }));
+        let drawn = drawn.transpose()?;
+        let item = QueuedItem { queue, message, packet_id, qos: quality(self.qos)?, retain, subscription_ids, drawn };
         if Self::from(item.clone()).stage != stage {
             return Err("stage: waiting has a message, sent a message and a packet_id, received a packet_id".into());
         }

@@ -2,7 +2,7 @@ use std::{collections::HashSet, ops::ControlFlow};
 
 use super::{FlushLimits, Keeper, check_format, read_state, split};
 use crate::{
-    Backend, BackendError, Counts, Epoch, Library, Machine, Position, Reader, Record, Settings, Table, WallMs,
+    Backend, BackendError, Counts, Epoch, Machine, Position, Reader, Record, Settings, Table, WallMs,
     codec::{parse_filter, take_message, take_options, take_publish},
     shelf::records,
     wire::Take,
@@ -203,11 +203,8 @@ fn check_opened<B: Backend>(
     checked.counts = keeper.counts();
     checked.groups = keeper.machine.groups_len();
     for at in keeper.machine.waiting() {
-        if keeper.shelf.load(at).is_none() {
-            match keeper.shelf.take_failure() {
-                Some(failure) => checked.damage(failure)?,
-                None => checked.problem(format!("message {at} is in a queue, but is not there")),
-            }
+        if let Err(error) = keeper.shelf.read(at) {
+            checked.damage(error)?;
         }
     }
     let (mut subscriptions, mut retained, mut delayed_bytes) = (0, (0, 0), 0);

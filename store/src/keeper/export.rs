@@ -2,9 +2,9 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use thingway_contract::Message;
 
-use super::{Keeper, damage, missing, split};
+use super::{Keeper, damage, split};
 use crate::{
-    Backend, BackendError, Item, Library, Table,
+    Backend, BackendError, Item, Table,
     codec::{parse_filter, take_message, take_options},
     wire::Take,
 };
@@ -31,7 +31,7 @@ impl<S, B: Backend> Keeper<S, B> {
             return Ok(());
         }
         let flow = self.machine.tell_queues(&mut self.shelf, visit);
-        self.failed()?;
+        self.shelf.take_failure().map_or(Ok(()), Err)?;
         if flow.is_break() || self.export_messages(visit)?.is_break() || self.export_retained(visit)?.is_break() {
             return Ok(());
         }
@@ -41,10 +41,6 @@ impl<S, B: Backend> Keeper<S, B> {
                 flow = visit(Item::Delayed { id, due, message });
             }
         })
-    }
-
-    pub(super) fn failed(&mut self) -> Result<(), BackendError> {
-        self.shelf.take_failure().map_or(Ok(()), Err)
     }
 
     fn export_subscriptions(&mut self, visit: &mut VisitItem<'_>) -> Result<ControlFlow<()>, BackendError> {
@@ -86,10 +82,7 @@ impl<S, B: Backend> Keeper<S, B> {
 
     fn export_messages(&mut self, visit: &mut VisitItem<'_>) -> Result<ControlFlow<()>, BackendError> {
         for number in self.machine.waiting() {
-            let Some(publish) = self.shelf.load(number) else {
-                self.failed()?;
-                return Err(missing(number));
-            };
+            let publish = self.shelf.read(number)?;
             if visit(Item::Message { number, message: publish.message.clone() }).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -103,10 +96,7 @@ impl<S, B: Backend> Keeper<S, B> {
         places.sort_unstable();
         let mut changed: BTreeMap<Box<[u8]>, Message> = BTreeMap::new();
         for at in places {
-            let Some(publish) = self.shelf.load(at) else {
-                self.failed()?;
-                return Err(missing(at));
-            };
+            let publish = self.shelf.read(at)?;
             changed.insert(publish.message.topic_bytes().into(), publish.message.clone());
         }
         let (machine, epoch) = (&self.machine, self.shelf.epoch);

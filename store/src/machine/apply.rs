@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use thingway_contract::{Unacknowledged, WillFate};
+use thingway_contract::{Qos, WillFate};
 
-use super::{Attached, DropCause, Entry, Host, Kept, Library, Machine, delivery};
+use super::{Entry, Host, Kept, Library, Machine, link::Link, queue::Queue, weight};
 use crate::{Attach, Cause, Exchange, Number, Position, Publish, Record, Target, WallMs};
 
 impl<S> Machine<S> {
@@ -64,16 +64,20 @@ impl<S> Machine<S> {
             }
             Record::Spent(cause) => self.spend(cause),
             Record::Acknowledged(exchange) => self.acknowledged(exchange, library, host),
-            Record::Received(Exchange { session, packet_id }) => self.received(session, packet_id),
+            Record::Received(exchange) => self.received(exchange, library, host),
             Record::Released(Exchange { session, packet_id }) => {
-                self.change(session, |kept| kept.inbound.retain(|&id| id != packet_id));
+                self.change(session, |kept| kept.inbound.close(packet_id));
             }
             Record::Restarted { at } => {
                 let mut attached: Vec<Number> =
                     self.sessions.iter().filter(|(_, kept)| kept.is_attached()).map(|(&number, _)| number).collect();
                 attached.sort_unstable();
+                // All of them first, lest one is given what another gives back.
+                for session in &attached {
+                    self.change(*session, |kept| kept.disconnect(at));
+                }
                 for session in attached {
-                    self.detach(session, at, 0, library, host);
+                    self.take_back(session, 0, library, host);
                 }
             }
         }
@@ -102,12 +106,13 @@ impl<S> Machine<S> {
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let found = self.names.get(&attach.client_id).copied();
-        let session = found.unwrap_or(at);
-        if self.sessions.get(&session).is_some_and(|kept| kept.is_attached()) {
+        let mut found = self.names.get(&attach.client_id).copied();
+        if let Some(session) = found.filter(|number| self.sessions.get(number).is_some_and(|kept| kept.is_attached())) {
             // Whoever had it did not say goodbye, as when its node has died.
             self.detach(session, 0, 0, library, host);
+            found = found.filter(|number| self.sessions.contains_key(number));
         }
+        let session = found.unwrap_or(at);
         if found.is_none() {
             self.names.insert(attach.client_id.clone(), session);
             self.sessions.insert(session, Box::new(Kept::new(attach.client_id.clone())));
@@ -115,44 +120,13 @@ impl<S> Machine<S> {
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         kept.expiry_secs = attach.expiry_secs;
         kept.attach = at;
-        kept.handle = handle;
+        kept.link = handle.map(|handle| Box::new(Link::new(handle)));
         if attach.will.is_some() || !attach.keep_will {
             kept.will = attach.will;
         }
         kept.will_rests = false;
-        let outbound = if kept.handle.is_some() {
-            let (outbound, lost) = resumed(session, kept, library);
-            for packet_id in lost {
-                let index = kept.queue().and_then(|queue| queue.find(packet_id));
-                if let Some((index, entry)) = index.and_then(|at| Some((at, kept.queue()?.get(at)?))) {
-                    let bytes = self.messages.bytes_of(entry.message);
-                    kept.queue_mut().remove(index, bytes);
-                    self.messages.release(entry.message);
-                    host.dropped(DropCause::Unreadable, 1);
-                }
-            }
-            outbound
-        } else {
-            Vec::new()
-        };
-        if let Some(handle) = &kept.handle {
-            let attached = Attached {
-                session,
-                attach: at,
-                present: found.is_some(),
-                outbound,
-                inbound: kept.inbound.clone(),
-                extras: kept.extras.clone(),
-                will: kept.will.clone(),
-            };
-            host.attached(handle, attached);
-        }
-        kept.fill(session, self.settings.window, &mut self.messages, None, library, host);
-        let groups = kept.shares.as_ref().map(|shares| shares.groups.clone()).unwrap_or_default();
-        for group in groups {
-            self.distribute(group, Some(session), None, library, host);
-        }
-        self.mark_session(session);
+        kept.greet(session, &mut self.messages, library, host);
+        self.offer(session, None, library, host);
     }
 
     fn detach<H: Host<Session = S>>(
@@ -163,15 +137,20 @@ impl<S> Machine<S> {
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.is_attached()) else { return };
-        kept.attach = 0;
-        kept.detached_at = at;
-        kept.handle = None;
-        kept.set_behind(false);
-        let sent = kept.queue().map_or(0, |queue| {
-            let unsent = (unsent != 0).then(|| queue.find(unsent)).flatten();
-            unsent.unwrap_or(queue.window())
-        });
+        self.change(session, |kept| kept.disconnect(at));
+        self.take_back(session, unsent, library, host);
+    }
+
+    /// Takes back what a session's connection was given, but for what may have been sent; that is what comes before `unsent`.
+    fn take_back<H: Host<Session = S>>(
+        &mut self,
+        session: Number,
+        unsent: u16,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let Some(kept) = self.sessions.get(&session) else { return };
+        let sent = kept.queue().map_or(0, |queue| queue.sent(unsent));
         let sent = self.give_back(session, sent, false, library, host);
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         // What was not sent waits as before, and its packet identifiers go to whatever is sent first.
@@ -196,7 +175,10 @@ impl<S> Machine<S> {
     }
 
     fn end<H: Host<Session = S>>(&mut self, session: Number, library: &mut dyn Library, host: &mut H) {
-        let window = self.sessions.get(&session).and_then(|kept| kept.queue()).map_or(0, |queue| queue.window());
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        // Nothing that it gives back may come to itself.
+        kept.disconnect(kept.detached_at);
+        let window = kept.queue().map_or(0, Queue::window);
         self.give_back(session, window, true, library, host);
         let groups =
             self.sessions.get(&session).and_then(|kept| kept.shares.as_ref()).map(|shares| shares.groups.clone());
@@ -236,11 +218,12 @@ impl<S> Machine<S> {
             let value = (!message.payload().is_empty()).then_some(at);
             self.dirty.retained.insert(message.topic().into(), value);
         }
-        let bytes = u32::try_from(message.weight()).unwrap_or(u32::MAX);
+        let bytes = weight(message);
         for target in &publish.targets {
-            match target.share() {
-                Some(name) => self.enqueue_shared(at, name, target.session, bytes, publish, library, host),
-                None => self.enqueue(at, target, bytes, publish, library, host),
+            if target.share().is_some() {
+                self.enqueue_shared(at, target, bytes, publish, library, host);
+            } else {
+                self.enqueue(at, target, bytes, publish, library, host);
             }
         }
     }
@@ -262,8 +245,27 @@ impl<S> Machine<S> {
             entry = entry.with_rare();
         }
         kept.enqueue(entry, bytes, bounds, self.settings.newest_goes, &mut self.messages, host);
-        kept.fill(target.session, self.settings.window, &mut self.messages, Some((at, publish)), library, host);
-        self.mark_session(target.session);
+        self.offer(target.session, Some((at, publish)), library, host);
+    }
+
+    /// Something of a session has changed: gives its connection what there is room for now, of its own queue and then of its groups.
+    fn offer<H: Host<Session = S>>(
+        &mut self,
+        session: Number,
+        fresh: Option<(Position, &Publish)>,
+        library: &mut dyn Library,
+        host: &mut H,
+    ) {
+        let Some(kept) = self.sessions.get_mut(&session) else { return };
+        kept.fill(session, self.settings.window, &mut self.messages, fresh, library, host);
+        self.mark_session(session);
+        let group_at =
+            |machine: &Self, index: usize| machine.sessions.get(&session)?.shares.as_ref()?.groups.get(index).copied();
+        let mut index = 0;
+        while let Some(group) = group_at(self, index) {
+            self.distribute(group, Some(session), fresh, library, host);
+            index += 1;
+        }
     }
 
     fn acknowledged<H: Host<Session = S>>(&mut self, exchange: Exchange, library: &mut dyn Library, host: &mut H) {
@@ -272,38 +274,31 @@ impl<S> Machine<S> {
         let Some(index) = kept.queue().and_then(|queue| queue.find(packet_id)) else { return };
         let Some(entry) = kept.queue().and_then(|queue| queue.get(index)) else { return };
         let bytes = if entry.is_received() { 0 } else { self.messages.bytes_of(entry.message) };
-        kept.queue_mut().remove(index, bytes);
+        kept.take_out(index, bytes);
         if !entry.is_received() {
             self.messages.release(entry.message);
         }
         if let Some(shares) = &mut kept.shares {
             shares.drawn.remove(&packet_id);
         }
-        kept.fill(session, self.settings.window, &mut self.messages, None, library, host);
-        let groups = kept.shares.as_ref().map(|shares| shares.groups.clone()).unwrap_or_default();
-        for group in groups {
-            self.distribute(group, Some(session), None, library, host);
-        }
-        self.mark_session(session);
+        self.offer(session, None, library, host);
     }
 
-    fn received(&mut self, session: Number, packet_id: u16) {
+    fn received<H: Host<Session = S>>(&mut self, exchange: Exchange, library: &mut dyn Library, host: &mut H) {
+        let Exchange { session, packet_id } = exchange;
         let Some(kept) = self.sessions.get_mut(&session) else { return };
         let Some(index) = kept.queue().and_then(|queue| queue.find(packet_id)) else { return };
-        let Some(entry) = kept.queue().and_then(|queue| queue.get(index)) else { return };
+        let entry = kept.queue().and_then(|queue| queue.get(index));
+        let Some(entry) = entry.filter(|entry| entry.qos() == Qos::ExactlyOnce) else { return };
         if kept.queue_mut().receive(index, self.messages.bytes_of(entry.message)) {
             self.messages.release(entry.message);
         }
-        self.mark_session(session);
+        self.offer(session, None, library, host);
     }
 
     fn begin_exchange(&mut self, exchange: Option<Exchange>) {
         if let Some(Exchange { session, packet_id }) = exchange {
-            self.change(session, |kept| {
-                if !kept.inbound.contains(&packet_id) {
-                    kept.inbound.push(packet_id);
-                }
-            });
+            self.change(session, |kept| kept.inbound.open(packet_id));
         }
     }
 
@@ -318,21 +313,4 @@ impl<S> Machine<S> {
             }
         }
     }
-}
-
-/// Exchanges under way as the next connection needs them, and the identifiers of those whose messages cannot be read back.
-fn resumed<S>(session: Number, kept: &Kept<S>, library: &mut dyn Library) -> (Vec<Unacknowledged>, Vec<u16>) {
-    let (mut outbound, mut lost) = (Vec::new(), Vec::new());
-    let Some(queue) = kept.queue() else { return (outbound, lost) };
-    for entry in queue.iter().take(queue.window()) {
-        let packet_id = entry.packet_id;
-        if entry.is_received() {
-            outbound.push(Unacknowledged { packet_id, delivery: None });
-        } else if let Some(publish) = library.load(entry.message) {
-            outbound.push(Unacknowledged { packet_id, delivery: Some(delivery(session, entry, &publish)) });
-        } else {
-            lost.push(packet_id);
-        }
-    }
-    (outbound, lost)
 }

@@ -1,6 +1,8 @@
-use super::{Entry, Group, Kept, Library, Machine, queue::Queue};
+use std::sync::Arc;
+
+use super::{Entry, Group, Kept, Machine, queue::Queue};
 use crate::{
-    Change, Epoch, Number, Position, Table,
+    BackendError, Change, Epoch, Extras, Number, Position, Publish, Table,
     codec::{put_extras, put_message, put_options, put_share, put_will},
     wire::Put,
 };
@@ -46,7 +48,14 @@ impl<S> Machine<S> {
     }
 
     /// What must be written so that the rows tell the present state. All of it together, for one part tells of the others.
-    pub fn changes(&self, epoch: Epoch, library: &mut dyn Library) -> Vec<Change> {
+    ///
+    /// # Errors
+    /// When a message cannot be read.
+    pub(crate) fn changes(
+        &self,
+        epoch: Epoch,
+        mut read: impl FnMut(Position) -> Result<Arc<Publish>, BackendError>,
+    ) -> Result<Vec<Change>, BackendError> {
         let mut changes = Vec::new();
         let mut put = |table, key: Vec<u8>, value| changes.push(Change { table, key, value });
         for &number in &self.dirty.ended {
@@ -73,27 +82,25 @@ impl<S> Machine<S> {
             put(Table::Subscriptions, [&key(*number), filter.as_bytes()].concat(), row);
         }
         for (topic, at) in &self.dirty.retained {
-            let row = at.and_then(|at| library.load(at)).map(|publish| {
-                let mut row = Vec::new();
-                put_message(&publish.message, epoch, &mut row);
-                row
-            });
-            put(Table::Retained, topic.as_bytes().to_vec(), row);
+            let mut value = None;
+            if let Some(at) = *at {
+                put_message(&read(at)?.message, epoch, value.insert(Vec::new()));
+            }
+            put(Table::Retained, topic.as_bytes().to_vec(), value);
         }
         for &id in &self.dirty.delayed {
-            let delayed = self.delayed.get(&id);
-            let row = delayed.and_then(|&(due, at)| Some((due, library.load(at)?))).map(|(due, publish)| {
-                let mut row = Vec::new();
+            let mut value = None;
+            if let Some(&(due, at)) = self.delayed.get(&id) {
+                let row: &mut Vec<u8> = value.insert(Vec::new());
                 row.number(due);
-                put_message(&publish.message, epoch, &mut row);
-                row
-            });
-            put(Table::Delayed, key(id), row);
+                put_message(&read(at)?.message, epoch, row);
+            }
+            put(Table::Delayed, key(id), value);
         }
         for &at in &self.messages.gone {
             put(Table::Messages, key(at), None);
         }
-        changes
+        Ok(changes)
     }
 
     /// What [`Machine::changes`] told was written.
@@ -132,11 +139,11 @@ pub(super) fn encode_session<S>(kept: &Kept<S>, epoch: Epoch) -> Vec<u8> {
     row.number(kept.detached_at);
     row.number(kept.next_packet_id().into());
     row.number(kept.inbound.len() as u64);
-    for &id in &kept.inbound {
+    for id in kept.inbound.iter() {
         row.number(id.into());
     }
     put_will(kept.will.as_deref(), epoch, &mut row);
-    put_extras(&kept.extras.as_deref().cloned().unwrap_or_default(), epoch, &mut row);
+    put_extras(kept.extras.as_deref().unwrap_or(&Extras::default()), epoch, &mut row);
     let drawn = kept.shares.as_ref().map(|shares| &shares.drawn);
     row.number(drawn.map_or(0, |drawn| drawn.len() as u64));
     for (&id, &group) in drawn.into_iter().flatten() {

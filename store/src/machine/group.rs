@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use thingway_contract::{Qos, ShareName, SubscriptionOptions};
 
 use super::{DropCause, Entry, Host, Library, Machine, queue::Queue, session::trim};
-use crate::{Number, Position, Publish};
+use crate::{Number, Position, Publish, Target};
 
 /// A group of shared subscriptions: what no member has taken yet waits here, so that no member that stays away keeps it from the others.
 #[derive(Debug)]
@@ -51,10 +51,7 @@ impl<S> Machine<S> {
         self.groups.entry(number).or_insert_with(|| Group::new(name)).members.insert(session, options);
         self.mark_group(number);
         if let Some(kept) = self.sessions.get_mut(&session) {
-            let groups = &mut kept.shares.get_or_insert_default().groups;
-            if !groups.contains(&number) {
-                groups.push(number);
-            }
+            kept.shares.get_or_insert_default().join(number);
         }
         number
     }
@@ -80,18 +77,17 @@ impl<S> Machine<S> {
         }
     }
 
-    /// A message for whichever member: `preferred` first. It waits at the group until one has room.
+    /// A message for whichever member, the target's first. It waits at the group until one has room.
     pub(super) fn enqueue_shared<H: Host<Session = S>>(
         &mut self,
         at: Position,
-        name: &ShareName,
-        preferred: Number,
+        target: &Target,
         bytes: u32,
         publish: &Publish,
         library: &mut dyn Library,
         host: &mut H,
     ) {
-        let Some(&number) = self.group_names.get(name) else { return };
+        let Some(&number) = target.share().and_then(|name| self.group_names.get(name)) else { return };
         let bounds = self.bounds(false);
         let Some(group) = self.groups.get_mut(&number) else { return };
         let entry = Entry::new(at, publish.message.head().qos, publish.message.head().retain, 0);
@@ -99,7 +95,7 @@ impl<S> Machine<S> {
         group.queue.push_back(entry, bytes);
         trim(&mut group.queue, bounds, self.settings.newest_goes, &mut self.messages, host);
         self.mark_group(number);
-        self.distribute(number, Some(preferred), Some((at, publish)), library, host);
+        self.distribute(number, Some(target.session), Some((at, publish)), library, host);
     }
 
     /// Gives what waits at a group to members with room.
@@ -115,22 +111,19 @@ impl<S> Machine<S> {
         let Some(group) = self.groups.get_mut(&number) else { return };
         let mut given = Vec::new();
         while let Some(entry) = group.queue.get(0) {
+            let bytes = self.messages.bytes_of(entry.message);
             let has_room = |member: &Number| {
                 group.members.contains_key(member)
-                    && self.sessions.get(member).is_some_and(|kept| kept.has_room(window))
+                    && self.sessions.get(member).is_some_and(|kept| kept.has_room(window, bytes))
             };
             let Some(member) = preferred.take().filter(has_room).or_else(|| group.in_turn().find(has_room)) else {
                 break;
             };
-            let bytes = self.messages.bytes_of(entry.message);
             group.queue.remove(0, bytes);
             group.turn = member;
             let options = group.members.get(&member).copied().unwrap_or_default();
             let Some(kept) = self.sessions.get_mut(&member) else { break };
-            let retain = entry.retain() && options.retain_as_published;
-            let own = Entry::new(entry.message, entry.qos().min(options.qos), retain, options.id).with_share();
-            let queue = kept.queue_mut();
-            queue.push_back(own, bytes);
+            kept.queue_mut().push_back(entry.drawn(options), bytes);
             if let Some(id) = kept.fill(member, window, &mut self.messages, fresh, library, host) {
                 kept.shares.get_or_insert_default().drawn.insert(id, number);
             }
@@ -177,14 +170,7 @@ impl<S> Machine<S> {
             }
             match self.groups.get_mut(&number) {
                 Some(group) => {
-                    // The quality of service that it was published with is the group's to grant again.
-                    let Some(publish) = library.load(entry.message) else {
-                        self.messages.release(entry.message);
-                        host.dropped(DropCause::Unreadable, 1);
-                        continue;
-                    };
-                    let head = publish.message.head();
-                    group.queue.push_front(Entry::new(entry.message, head.qos, head.retain, 0), bytes);
+                    group.queue.push_front(entry.returned(), bytes);
                     touched.push(number);
                 }
                 None => {

@@ -1,12 +1,17 @@
 //! The state machine: what is kept, and how each record changes it.
 
 mod apply;
+#[cfg(test)]
+mod dump;
 mod flush;
 mod group;
+mod link;
 mod portable;
 mod queue;
 mod restore;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,12 +19,12 @@ use std::{
 };
 
 use foldhash::fast::FixedState;
-use thingway_contract::{ClientId, Delivery, Rare, ShareName, Unacknowledged, Will};
+use thingway_contract::{ClientId, Delivery, Message, Rare, ShareName, Unacknowledged, Will};
 
 pub(crate) use self::flush::key;
 pub use self::session::SessionView;
-use self::{group::Group, queue::Entry, session::Kept};
-use crate::{Extras, Number, Position, Publish, SubscriptionOptions, Target, WallMs};
+use self::{group::Group, link::Link, queue::Entry, session::Kept};
+use crate::{Exchange, Extras, Number, Position, Publish, SubscriptionOptions, Target, WallMs};
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
@@ -62,16 +67,23 @@ impl Default for Settings {
 
 /// Reads messages back.
 pub trait Library {
-    /// The publication or delayed message that was recorded at this position.
-    fn load(&mut self, at: Position) -> Option<Arc<Publish>>;
+    /// The publication or delayed message that was recorded at this position; `None` when it is nowhere to be found.
+    ///
+    /// # Errors
+    /// When it cannot be read at the moment.
+    fn load(&mut self, at: Position) -> Result<Option<Arc<Publish>>, TryAgain>;
 }
+
+/// A message could not be read, but it may be later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TryAgain;
 
 /// Those whom a record concerns, who are alive beside the machine.
 pub trait Host {
     /// Names a session to the host.
     type Session;
 
-    /// A connection has its session.
+    /// A connection has its session. Before this it hears of nothing, which may be a while when what the session holds cannot be read.
     fn attached(&mut self, session: &Self::Session, attached: Attached);
 
     /// A message for a session's connection.
@@ -161,6 +173,10 @@ struct Messages {
     copied: Position,
     /// Rows of messages that nobody waits for any more.
     gone: Vec<Position>,
+    /// Sessions whose connections wait until a message can be read.
+    stalled: BTreeSet<Number>,
+    /// Exchanges whose messages are nowhere to be found, which is for the log to say.
+    lost: Vec<(Exchange, Position)>,
 }
 
 impl Messages {
@@ -249,18 +265,37 @@ impl<S> Machine<S> {
         self.names.get(client_id).copied()
     }
 
-    /// All sessions, in the order in which they were made.
+    /// All sessions, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
-        let mut numbers: Vec<_> = self.sessions.keys().copied().collect();
-        numbers.sort_unstable();
-        numbers.into_iter().filter_map(|number| Some(self.sessions.get(&number)?.view(number)))
+        self.sessions.iter().map(|(&number, kept)| kept.view(number))
     }
 
-    /// Tells a session what its host calls it.
+    /// Tells a session with a connection what its host calls it. What comes from then on goes to it.
     pub fn bind(&mut self, session: Number, handle: S) {
-        if let Some(kept) = self.sessions.get_mut(&session) {
-            kept.handle = Some(handle);
+        if let Some(kept) = self.sessions.get_mut(&session).filter(|kept| kept.is_attached()) {
+            kept.link = Some(Box::new(Link::new(handle)));
         }
+    }
+
+    /// Gives connections what could not be read when it was their turn.
+    pub fn retry<H: Host<Session = S>>(&mut self, library: &mut dyn Library, host: &mut H) {
+        for session in std::mem::take(&mut self.messages.stalled) {
+            if let Some(kept) = self.sessions.get_mut(&session) {
+                kept.retry(session, &mut self.messages, library, host);
+            }
+        }
+    }
+
+    /// Exchanges under way whose messages are nowhere to be found. Each takes room until a record says that it is over.
+    pub fn lost(&mut self) -> Vec<Exchange> {
+        let mut lost = std::mem::take(&mut self.messages.lost);
+        lost.retain(|(exchange, message)| {
+            let queue = self.sessions.get(&exchange.session).and_then(|kept| kept.queue());
+            let entry = queue.and_then(|queue| queue.get(queue.find(exchange.packet_id)?));
+            entry.is_some_and(|entry| entry.message == *message)
+        });
+        self.messages.lost.clone_from(&lost);
+        lost.into_iter().map(|(exchange, _)| exchange).collect()
     }
 
     pub(crate) fn has_session(&self, number: Number) -> bool {
@@ -294,6 +329,14 @@ impl<S> Machine<S> {
         }
         Bounds { messages: (bounds.messages / 8).max(1), bytes: bounds.bytes / 8 }
     }
+}
+
+/// Bytes that a message counts for. Told by what it says alone: what it keeps alive besides depends on where it was read, and queues overflow alike
+/// wherever the log is.
+fn weight(message: &Message) -> u32 {
+    const BOOKKEEPING: usize = 64;
+    let parts = [message.topic_bytes(), message.properties().as_bytes(), message.payload()];
+    u32::try_from(BOOKKEEPING + parts.map(<[u8]>::len).iter().sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 /// The delivery of an entry.

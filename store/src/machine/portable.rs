@@ -1,14 +1,15 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use smallvec::SmallVec;
-use thingway_contract::{Qos, Rare, ShareName, SubscriptionOptions};
+use thingway_contract::{Message, Qos, Rare, ShareName, SubscriptionOptions};
 
 use super::{
     Entry, Group, Kept, Library, Machine, delivery,
     flush::{encode_group, encode_session, key, part_key},
     queue::Queue,
+    weight,
 };
-use crate::{Change, Epoch, Item, Number, Position, QueuedItem, SessionItem, Table, Target};
+use crate::{Change, Drawn, Epoch, Item, Number, Position, QueuedItem, SessionItem, Table, Target};
 
 /// Telling what is kept.
 impl<S> Machine<S> {
@@ -40,7 +41,7 @@ impl<S> Machine<S> {
                 expiry_secs: kept.expiry_secs,
                 detached_at: kept.detached_at,
                 next_packet_id: kept.next_packet_id(),
-                inbound: kept.inbound.clone(),
+                inbound: kept.inbound.iter().collect(),
                 will: kept.will.clone(),
                 will_rests: kept.will_rests,
                 extras: kept.extras.as_deref().cloned().unwrap_or_default(),
@@ -62,13 +63,14 @@ impl<S> Machine<S> {
             let Some(kept) = self.sessions.get(&number) else { continue };
             for entry in kept.queue().into_iter().flat_map(Queue::iter) {
                 let drawn = kept.shares.as_ref().and_then(|shares| shares.drawn.get(&entry.packet_id));
-                let group = drawn.copied().filter(|_| entry.is_shared()).unwrap_or_default();
-                visit(Item::Queued(told(number, entry, group, library)))?;
+                let (waiting, group) = (entry.returned(), drawn.copied().filter(|_| entry.is_shared()));
+                let drawn = group.map(|group| Drawn { group, qos: waiting.qos(), retain: waiting.retain() });
+                visit(Item::Queued(told(number, entry, drawn, library)))?;
             }
         }
         for (&number, group) in &self.groups {
             for entry in group.queue.iter() {
-                visit(Item::Queued(told(number, entry, 0, library)))?;
+                visit(Item::Queued(told(number, entry, None, library)))?;
             }
         }
         ControlFlow::Continue(())
@@ -81,7 +83,28 @@ impl<S> Machine<S> {
     }
 }
 
-fn told(queue: Number, entry: Entry, group: Number, library: &mut dyn Library) -> QueuedItem {
+impl<S> Kept<S> {
+    /// Whether this can be the packet identifier of the next entry: they go up along the window, and from its end to the one that is tried next.
+    fn check_next(&mut self, packet_id: u16) -> Result<(), &'static str> {
+        let next = self.next_packet_id();
+        let queue = self.queue_mut();
+        if queue.window() < queue.len() {
+            return Err("what has a packet identifier comes first in its queue");
+        }
+        let front = queue.get(0).map_or(packet_id, |entry| entry.packet_id);
+        let distance = |id: u16| id.wrapping_sub(front);
+        let last = queue.len().checked_sub(1).and_then(|index| queue.get(index));
+        if last.is_some_and(|last| distance(packet_id) <= distance(last.packet_id)) {
+            return Err("packet identifiers go up along a queue");
+        }
+        if next != front && distance(next) <= distance(packet_id) {
+            return Err("the session's next packet identifier comes after those of its queue");
+        }
+        Ok(())
+    }
+}
+
+fn told(queue: Number, entry: Entry, drawn: Option<Drawn>, library: &mut dyn Library) -> QueuedItem {
     let mut item = QueuedItem {
         queue,
         message: None,
@@ -89,7 +112,7 @@ fn told(queue: Number, entry: Entry, group: Number, library: &mut dyn Library) -
         qos: entry.qos(),
         retain: false,
         subscription_ids: Vec::new(),
-        group,
+        drawn,
     };
     if entry.is_received() {
         return item;
@@ -98,7 +121,7 @@ fn told(queue: Number, entry: Entry, group: Number, library: &mut dyn Library) -
     item.retain = entry.retain();
     item.subscription_ids.extend(Some(entry.subscription_id).filter(|&id| id != 0));
     if entry.has_rare()
-        && let Some(publish) = library.load(entry.message)
+        && let Ok(Some(publish)) = library.load(entry.message)
         && let Some(rare) = delivery(queue, entry, &publish).rare
     {
         item.subscription_ids.extend(&rare.further_subscription_ids);
@@ -120,7 +143,7 @@ impl<S> Machine<S> {
         kept.expiry_secs = item.expiry_secs;
         kept.detached_at = item.detached_at;
         kept.set_next_packet_id(item.next_packet_id);
-        kept.inbound = item.inbound;
+        item.inbound.into_iter().for_each(|id| kept.inbound.open(id));
         kept.will = item.will;
         kept.will_rests = item.will_rests;
         kept.extras = Some(Box::new(item.extras)).filter(|extras| !extras.is_empty());
@@ -158,14 +181,14 @@ impl<S> Machine<S> {
 
     /// Puts it at the end of its queue. Its message's weight is told later. The target to find with the message, if it has something rare.
     pub(crate) fn put_queued(&mut self, item: &QueuedItem) -> Result<Option<Target>, &'static str> {
-        let QueuedItem { queue: number, packet_id, qos, .. } = *item;
+        let QueuedItem { queue: number, packet_id, qos, retain, .. } = *item;
         let (id, further) = match item.subscription_ids.split_first() {
             Some((&id, further)) => (id, further),
             None => (0, &[][..]),
         };
-        let mut entry = Entry::new(item.message.unwrap_or_default(), qos, item.retain, id);
+        let mut entry = Entry::new(item.message.unwrap_or_default(), qos, retain, id);
         if let Some(group) = self.groups.get_mut(&number) {
-            if packet_id != 0 || item.message.is_none() || item.group != 0 || id != 0 {
+            if packet_id != 0 || item.message.is_none() || item.drawn.is_some() || id != 0 {
                 return Err("what waits in a group has only a message, a quality of service and a retain flag");
             }
             group.queue.push_back(entry, 0);
@@ -173,21 +196,22 @@ impl<S> Machine<S> {
             return Ok(None);
         }
         let kept = self.sessions.get_mut(&number).ok_or("there is no such session or group")?;
-        let queue = kept.queue_mut();
         if packet_id == 0 {
-            if item.message.is_none() || item.group != 0 {
+            if item.message.is_none() || item.drawn.is_some() {
                 return Err("without a packet identifier it has a message and comes from no group");
             }
-        } else if queue.window() < queue.len() {
-            return Err("what has a packet identifier comes first in its queue");
-        } else if !qos.is_acknowledged() {
-            return Err("QoS 0 has no packet identifier");
-        } else if item.message.is_none() && qos != Qos::ExactlyOnce {
-            return Err("only QoS 2 is taken over");
+        } else {
+            kept.check_next(packet_id)?;
+            if !qos.is_acknowledged() {
+                return Err("QoS 0 has no packet identifier");
+            }
+            if qos != Qos::ExactlyOnce && (item.message.is_none() || item.drawn.is_some()) {
+                return Err("only QoS 2 is taken over, or stays with the member of a group that has left");
+            }
         }
-        if item.group != 0 {
-            entry = entry.with_share();
-            kept.shares.get_or_insert_default().drawn.insert(packet_id, item.group);
+        if let Some(Drawn { group, qos, retain }) = item.drawn {
+            entry = entry.drawn_as(Entry::new(entry.message, qos, retain, 0));
+            kept.shares.get_or_insert_default().drawn.insert(packet_id, group);
         }
         if !further.is_empty() {
             entry = entry.with_rare();
@@ -203,22 +227,18 @@ impl<S> Machine<S> {
                 queue.receive(queue.len() - 1, 0);
             }
         }
-        Ok((!further.is_empty()).then(|| Target {
-            session: number,
-            qos,
-            retain: item.retain,
-            subscription_id: id,
-            rare: Some(Arc::new(Rare { further_subscription_ids: SmallVec::from_slice(further), share: None })),
-        }))
+        let rare = || Some(Arc::new(Rare { further_subscription_ids: SmallVec::from_slice(further), share: None }));
+        let target = || Target { session: number, qos, retain, subscription_id: id, rare: rare() };
+        Ok((!further.is_empty()).then(target))
     }
 
     /// Tells what a message weighs that is in a queue.
-    pub(crate) fn put_message(&mut self, at: Position, weight: usize) -> Result<(), &'static str> {
+    pub(crate) fn put_message(&mut self, at: Position, message: &Message) -> Result<(), &'static str> {
         let info = self.messages.waiting.get_mut(&at).ok_or("no queue has this message")?;
         if info.bytes != 0 {
             return Err("another message has this number");
         }
-        info.bytes = u32::try_from(weight).unwrap_or(u32::MAX).max(1);
+        info.bytes = weight(message);
         self.messages.bytes += u64::from(info.bytes);
         Ok(())
     }

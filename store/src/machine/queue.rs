@@ -1,7 +1,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
-use thingway_contract::Qos;
+use thingway_contract::{Qos, SubscriptionOptions};
 
+use super::Bounds;
 use crate::{
     Position,
     wire::{Put, Take},
@@ -20,6 +21,8 @@ pub(crate) struct Entry {
     /// 0 until it is given to a connection.
     pub packet_id: u16,
     flags: u8,
+    /// Of one drawn from a group: the flags that it had there.
+    waiting: u8,
 }
 
 impl Entry {
@@ -30,7 +33,7 @@ impl Entry {
 
     pub fn new(message: Position, qos: Qos, retain: bool, subscription_id: u32) -> Self {
         let flags = qos as u8 | if retain { Self::RETAIN } else { 0 };
-        Self { message, subscription_id, packet_id: 0, flags }
+        Self { message, subscription_id, packet_id: 0, flags, waiting: 0 }
     }
 
     /// With something that only the message's record tells.
@@ -38,9 +41,21 @@ impl Entry {
         Self { flags: self.flags | Self::RARE, ..self }
     }
 
-    /// Drawn from a group.
-    pub fn with_share(self) -> Self {
-        Self { flags: self.flags | Self::SHARED, ..self }
+    /// What a member with these options gets of what waits at a group.
+    pub fn drawn(self, options: SubscriptionOptions) -> Self {
+        let retain = self.retain() && options.retain_as_published;
+        let entry = Self::new(self.message, self.qos().min(options.qos), retain, options.id);
+        Self { flags: entry.flags | Self::SHARED, waiting: self.flags, ..entry }
+    }
+
+    /// Drawn from a group, where it was this.
+    pub fn drawn_as(self, waiting: Self) -> Self {
+        Self { flags: self.flags | Self::SHARED, waiting: waiting.flags, ..self }
+    }
+
+    /// What waited at the group before it was drawn.
+    pub fn returned(self) -> Self {
+        Self { message: self.message, subscription_id: 0, packet_id: 0, flags: self.waiting, waiting: 0 }
     }
 
     pub fn qos(self) -> Qos {
@@ -70,13 +85,19 @@ impl Entry {
         out.number(self.subscription_id.into());
         out.number(self.packet_id.into());
         out.number(bytes.into());
+        if self.is_shared() {
+            out.push(self.waiting);
+        }
     }
 
     fn take(take: &mut Take<'_>) -> Option<(Self, u32)> {
         let flags = take.byte()?;
         Qos::from_u8(flags & 3)?;
-        let entry = Self { flags, message: take.number()?, subscription_id: take.int()?, packet_id: take.short()? };
-        Some((entry, take.int()?))
+        let (message, subscription_id, packet_id) = (take.number()?, take.int()?, take.short()?);
+        let bytes = take.int()?;
+        let waiting = if flags & Self::SHARED == 0 { 0 } else { take.byte()? };
+        Qos::from_u8(waiting & 3)?;
+        Some((Self { message, subscription_id, packet_id, flags, waiting }, bytes))
     }
 }
 
@@ -88,6 +109,7 @@ pub(crate) struct Queue {
     first: u64,
     /// Entries of the window.
     window: u32,
+    /// Entries of QoS 0 behind it.
     qos0: u32,
     /// Bytes of all messages, and of those in the window.
     pub bytes: u64,
@@ -105,8 +127,16 @@ impl Queue {
         self.window as usize
     }
 
-    pub fn qos0(&self) -> u32 {
-        self.qos0
+    /// The oldest entry of QoS 0 behind the window.
+    pub fn waiting_qos0(&self) -> Option<usize> {
+        let is_qos0 = |index: &usize| self.entries[*index].qos() == Qos::AtMostOnce;
+        let last = self.entries.len().checked_sub(1)?;
+        match self.qos0 {
+            0 => None,
+            // As a rule the one that has just come.
+            1 if is_qos0(&last) => Some(last),
+            _ => (self.window()..=last).find(is_qos0),
+        }
     }
 
     /// Nothing waits, and nothing has to be stored.
@@ -151,10 +181,11 @@ impl Queue {
     pub fn remove(&mut self, index: usize, bytes: u32) -> Option<Entry> {
         let entry = self.entries.remove(index)?;
         self.bytes = self.bytes.saturating_sub(bytes.into());
-        self.qos0 -= u32::from(entry.qos() == Qos::AtMostOnce);
         if index < self.window() {
             self.window -= 1;
             self.window_bytes = self.window_bytes.saturating_sub(bytes.into());
+        } else {
+            self.qos0 -= u32::from(entry.qos() == Qos::AtMostOnce);
         }
         // Either those before it get the next number each, or those behind it the one before.
         let (number, end) = (self.first + index as u64, self.first + self.entries.len() as u64);
@@ -178,6 +209,7 @@ impl Queue {
         let entry = *entry;
         self.window += 1;
         self.window_bytes += u64::from(bytes);
+        self.qos0 -= u32::from(entry.qos() == Qos::AtMostOnce);
         self.touch(index);
         Some(entry)
     }
@@ -188,6 +220,7 @@ impl Queue {
         self.entries[index].packet_id = 0;
         self.window -= 1;
         self.window_bytes = self.window_bytes.saturating_sub(bytes.into());
+        self.qos0 += u32::from(self.entries[index].qos() == Qos::AtMostOnce);
         self.touch(index);
     }
 
@@ -207,17 +240,28 @@ impl Queue {
         (low < self.window() && self.entries[low].packet_id == packet_id).then_some(low)
     }
 
-    /// The packet identifier for the next entry of the window, from `next` on: one that the window does not hold.
-    pub fn free_id(&self, next: u16) -> u16 {
-        let mut id = next.max(1);
-        // Identifiers go up along the window, so that only the next ones can be in the way.
-        for entry in self.entries.iter().take(self.window()) {
-            if entry.packet_id != id {
-                break;
-            }
-            id = successor(id);
+    /// How many of the window's first entries may have been sent, when the first that was not is `unsent`; all of them when there is none such. Whatever
+    /// is said, what the subscriber has taken over was sent.
+    pub fn sent(&self, unsent: u16) -> usize {
+        let told = self.find(unsent).unwrap_or(self.window());
+        let received = (told..self.window()).rfind(|&index| self.entries[index].is_received());
+        received.map_or(told, |index| index + 1)
+    }
+
+    /// The packet identifier for the next entry of the window, `next` or the one after it; `None` while the window has no room for a message of so many
+    /// bytes.
+    ///
+    /// Nor has it when the identifiers have gone all the way around to that of the first entry: they go up along the window, and what has waited for its
+    /// acknowledgement since 65,534 messages holds up what comes then.
+    pub fn room(&self, bounds: Bounds, bytes: u32, next: u16) -> Option<u16> {
+        let next = next.max(1);
+        if self.window == 0 {
+            return Some(next);
         }
-        id
+        let free = self.window() < bounds.messages
+            && self.window_bytes + u64::from(bytes) <= bounds.bytes
+            && self.entries[0].packet_id != next;
+        free.then_some(next)
     }
 
     /// The subscriber has taken this one over. False when it had before.
@@ -265,19 +309,23 @@ impl Queue {
         if self.entries.is_empty() {
             self.first = from;
         }
-        if from != self.first + self.entries.len() as u64 {
+        if from != self.first.checked_add(self.entries.len() as u64)? || from > FIRST * 2 {
             return None;
         }
         while !take.is_empty() {
             let (entry, bytes) = Entry::take(&mut take)?;
+            let index = self.entries.len();
             self.entries.push_back(entry);
             self.add(entry, bytes);
             if entry.packet_id != 0 {
-                self.window += 1;
-                self.window_bytes += u64::from(bytes);
+                if index != self.window() {
+                    return None;
+                }
+                self.admit(entry.packet_id, bytes)?;
             }
             told(entry, bytes);
         }
+        self.clean();
         Some(())
     }
 }

@@ -31,7 +31,7 @@ impl<S> Machine<S> {
                 kept.detached_at = take.number()?;
                 kept.set_next_packet_id(take.short()?);
                 for _ in 0..take.number()? {
-                    kept.inbound.push(take.short()?);
+                    kept.inbound.open(take.short()?);
                 }
                 kept.will = take_will(&mut take, epoch)?;
                 kept.extras = Some(Box::new(take_extras(&mut take, epoch)?)).filter(|extras| !extras.is_empty());
@@ -73,7 +73,7 @@ impl<S> Machine<S> {
     pub fn restore_subscription(&mut self, number: Number, filter: &TopicFilter, options: SubscriptionOptions) {
         let group = filter.share_name().and_then(|name| self.group_names.get(&name).copied());
         if let (Some(group), Some(kept)) = (group, self.sessions.get_mut(&number)) {
-            kept.shares.get_or_insert_default().groups.push(group);
+            kept.shares.get_or_insert_default().join(group);
             if let Some(group) = self.groups.get_mut(&group) {
                 group.members.insert(number, options);
             }

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
 use thingway_contract::{ClientId, Resumption, Will};
 
 use super::{
-    Bounds, DropCause, Entry, Host, Library, Messages, delivery,
+    Bounds, DropCause, Entry, Host, Library, Messages,
+    link::Link,
     queue::{Queue, successor},
 };
 use crate::{Extras, Number, Position, Publish, WallMs};
@@ -12,15 +14,14 @@ use crate::{Extras, Number, Position, Publish, WallMs};
 #[derive(Debug)]
 pub(super) struct Kept<S> {
     pub client_id: ClientId,
-    /// What the host calls it, once it has said so.
-    pub handle: Option<S>,
+    /// Its connection, if that is one of this gateway.
+    pub link: Option<Box<Link<S>>>,
     pub will: Option<Box<Will>>,
     pub extras: Option<Box<Extras>>,
-    queue: Option<Box<Queue>>,
+    pub(super) queue: Option<Box<Queue>>,
     /// Rare: shared subscriptions.
     pub shares: Option<Box<Shares>>,
-    /// Packet identifiers of its own messages that it has not released.
-    pub inbound: Vec<u16>,
+    pub inbound: Inbound,
     pub detached_at: WallMs,
     pub expiry_secs: u32,
     next_packet_id: u16,
@@ -30,8 +31,6 @@ pub(super) struct Kept<S> {
     pub will_rests: bool,
     /// It has rows.
     pub stored: bool,
-    /// The host was told that it is behind.
-    behind: bool,
     /// It is in the list of those that are not as they are stored.
     pub dirty: bool,
 }
@@ -39,10 +38,48 @@ pub(super) struct Kept<S> {
 /// What a member of groups holds.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// Groups that it is in.
+    /// Groups that it is in, in order: room is offered to one after the other, by all who read the log.
     pub groups: Vec<Number>,
     /// The group of each shared message that it was given, by packet identifier.
     pub drawn: BTreeMap<u16, Number>,
+}
+
+impl Shares {
+    pub fn join(&mut self, group: Number) {
+        if let Err(index) = self.groups.binary_search(&group) {
+            self.groups.insert(index, group);
+        }
+    }
+}
+
+/// Packet identifiers of a session's own messages that it has not released. Few sessions have any while they sleep.
+#[derive(Debug, Default)]
+pub(super) struct Inbound(Option<Box<SmallVec<[u16; 8]>>>);
+
+impl Inbound {
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().flat_map(|ids| ids.iter().copied())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |ids| ids.len())
+    }
+
+    pub fn open(&mut self, id: u16) {
+        let ids = self.0.get_or_insert_default();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+
+    pub fn close(&mut self, id: u16) {
+        if let Some(ids) = &mut self.0 {
+            ids.retain(|open| *open != id);
+            if ids.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
 }
 
 /// What is told of a session.
@@ -72,19 +109,18 @@ impl<S> Kept<S> {
     pub fn new(client_id: ClientId) -> Self {
         Self {
             client_id,
-            handle: None,
+            link: None,
             will: None,
             extras: None,
             queue: None,
             shares: None,
-            inbound: Vec::new(),
+            inbound: Inbound::default(),
             detached_at: 0,
             stored: false,
             expiry_secs: 0,
             next_packet_id: 1,
             attach: 0,
             will_rests: false,
-            behind: false,
             dirty: false,
         }
     }
@@ -108,6 +144,13 @@ impl<S> Kept<S> {
         self.attach != 0
     }
 
+    /// Its connection is gone.
+    pub fn disconnect(&mut self, at: WallMs) {
+        self.attach = 0;
+        self.detached_at = at;
+        self.link = None;
+    }
+
     pub fn queued(&self) -> (usize, u64) {
         self.queue.as_ref().map_or((0, 0), |queue| (queue.len(), queue.bytes))
     }
@@ -124,10 +167,6 @@ impl<S> Kept<S> {
         self.next_packet_id
     }
 
-    pub fn set_behind(&mut self, behind: bool) {
-        self.behind = behind;
-    }
-
     pub fn set_next_packet_id(&mut self, id: u16) {
         self.next_packet_id = id;
     }
@@ -139,13 +178,11 @@ impl<S> Kept<S> {
         }
     }
 
-    /// True when a message that is given to the connection now would not wait behind another.
-    pub fn has_room(&self, window: Bounds) -> bool {
-        let Some(queue) = &self.queue else { return self.is_attached() };
-        self.is_attached()
-            && queue.window() == queue.len()
-            && queue.window() < window.messages
-            && (queue.window_bytes < window.bytes || queue.window() == 0)
+    /// True when a message of so many bytes would be given to the connection at once.
+    pub fn has_room(&self, window: Bounds, bytes: u32) -> bool {
+        let has_room =
+            |queue: &Queue| queue.window() == queue.len() && queue.room(window, bytes, self.next_packet_id).is_some();
+        self.is_attached() && self.queue().is_none_or(has_room)
     }
 
     /// Gives the connection what its window has room for; the packet identifier of the last. `fresh` is the record at hand, which need not be read
@@ -164,42 +201,14 @@ impl<S> Kept<S> {
             let Some(queue) = &mut self.queue else { return last };
             let Some(next) = queue.get(queue.window()) else { break };
             let bytes = messages.bytes_of(next.message);
-            let over = queue.window_bytes + u64::from(bytes) > window.bytes && queue.window() > 0;
-            if queue.window() >= window.messages || over {
-                break;
-            }
-            let id = queue.free_id(self.next_packet_id);
+            let Some(id) = queue.room(window, bytes, self.next_packet_id) else { break };
             self.next_packet_id = successor(id);
             let Some(entry) = queue.admit(id, bytes) else { break };
-            last = Some(id);
-            let Some(handle) = &self.handle else { continue };
-            let given = match fresh {
-                Some((at, publish)) if at == entry.message => Some(delivery(number, entry, publish)),
-                _ => library.load(entry.message).map(|publish| delivery(number, entry, &publish)),
-            };
-            if let Some(given) = given {
-                host.deliver(handle, given);
-            } else {
-                let index = queue.window() - 1;
-                queue.remove(index, bytes);
-                messages.release(entry.message);
-                host.dropped(DropCause::Unreadable, 1);
-                last = None;
-            }
+            last = Some(entry.packet_id);
+            self.give_next(number, messages, fresh, library, host);
         }
         self.tell_behind(host);
         last
-    }
-
-    /// Tells the host when the queue behind the window grows, and when it is gone.
-    fn tell_behind<H: Host<Session = S>>(&mut self, host: &mut H) {
-        let (Some(handle), Some(queue)) = (&self.handle, &self.queue) else { return };
-        let behind = queue.len() - queue.window();
-        let now = self.is_attached() && if self.behind { behind > 0 } else { behind > queue.window().max(64) };
-        if now != self.behind {
-            self.behind = now;
-            host.behind(handle, now);
-        }
     }
 
     /// Puts a message at the end, and gives up what is too much.
@@ -228,19 +237,14 @@ pub(super) fn trim<S, H: Host<Session = S>>(
     host: &mut H,
 ) {
     while queue.len() > bounds.messages || queue.bytes > bounds.bytes && queue.len() > 1 {
-        let waiting = queue.window()..queue.len();
-        let qos0 = (queue.qos0() > 0)
-            .then(|| waiting.clone().find(|&index| queue.get(index).is_some_and(|e| !e.qos().is_acknowledged())))
-            .flatten();
-        let (index, cause) = match qos0 {
+        let (index, cause) = match queue.waiting_qos0() {
             Some(index) => (index, DropCause::Qos0),
-            None if waiting.is_empty() => return,
+            None if queue.window() == queue.len() => return,
             None if newest_goes => (queue.len() - 1, DropCause::Full),
             None => (queue.window(), DropCause::Full),
         };
         let Some(entry) = queue.get(index) else { return };
-        let bytes = if entry.is_received() { 0 } else { messages.bytes_of(entry.message) };
-        queue.remove(index, bytes);
+        queue.remove(index, messages.bytes_of(entry.message));
         messages.release(entry.message);
         host.dropped(cause, 1);
     }

@@ -7,6 +7,7 @@ use crate::{
     Amplification,
     blockwise::{Block, Body, Download, exponent_for},
     codec::{Code, Kind, Packet, option},
+    message::UNTAGGED,
     resources::{echo_value, entity_tag},
 };
 
@@ -94,12 +95,15 @@ impl Conversation {
     }
 
     fn write_answer(&mut self, question: &Question, packet: &mut Packet, now: Instant, out: &mut Outbox) {
-        if question.acknowledged && packet.has(option::ECHO) {
+        if !question.acknowledged {
+            self.endpoint.answer(question.exchange, packet, &self.config.transmission, now, out);
+        } else if packet.has(option::ECHO) {
             // To an address that may be forged it would be sent again and again if it had to be acknowledged (RFC 9175, section 2.4, item 3).
             self.endpoint.send(packet, &self.config.transmission, now, out);
-            return;
+        } else {
+            // Also when the exchange is forgotten by now.
+            self.endpoint.send_confirmable(packet, UNTAGGED, &self.config.transmission, now, out);
         }
-        self.endpoint.answer(question.exchange, packet, &self.config.transmission, now, out);
     }
 
     pub(super) fn answer(&mut self, question: &Question, mut answer: Answer, now: Instant, out: &mut Outbox) {

@@ -1,25 +1,26 @@
-use thingway_contract::{
-    CloseReason, Departure, Instant, Observation as ParkedObservation, Outbox, Parked, Unacknowledged, WillFate,
-};
+use thingway_contract::{CloseReason, Departure, Instant, Observation as ParkedObservation, Outbox, Parked, WillFate};
 
 use super::{Conversation, Fate};
 use crate::{
     codec::{Code, TokenBytes},
-    observe::Observation,
+    observe::{Observation, resumed_sequence},
 };
 
 /// Seconds that a session without expiry waits for the conversation that takes it over.
 const HANDOVER_SECS: u32 = 30;
 
 impl Conversation {
-    /// Tells observers that their observations are over, unless somebody goes on with them.
+    /// Tells observers that their observations are over, unless they go on: with another conversation, or when the gateway that keeps them is started
+    /// again, which the peer notices by no more than that nothing is answered for a while.
     pub(super) fn close_with(&mut self, reason: &CloseReason, now: Instant, out: &mut Outbox) {
         if self.closed {
             return;
         }
+        self.abandon(now, out);
+        let is_kept = self.is_connected() && self.session.as_ref().is_some_and(|session| session.kept);
         if *reason == CloseReason::TakenOver {
             self.fate = Fate::TakenOver;
-        } else {
+        } else if *reason != CloseReason::ShuttingDown || !is_kept {
             self.fate = Fate::Over;
             if self.validated {
                 let code =
@@ -33,7 +34,7 @@ impl Conversation {
 
     /// What is left of the session. The conversation may go on with another: what it knows of the peer's messages stays.
     pub(super) fn take_departure(&mut self) -> Departure {
-        let deliveries = self.take_unacknowledged();
+        let outbound = self.take_unacknowledged();
         let observations = self.observations.take().map(|mut observations| observations.take_all()).unwrap_or_default();
         for observation in &observations {
             self.endpoint.forget(observation.serial);
@@ -44,16 +45,8 @@ impl Conversation {
         if !is_connection {
             return Departure { will: WillFate::Discard, ..Departure::default() };
         }
-        let outbound = deliveries
-            .into_iter()
-            .zip(1..)
-            .map(|(delivery, packet_id)| Unacknowledged { packet_id, delivery: Some(delivery) });
-        let parked = Parked {
-            outbound: outbound.collect(),
-            observations: observations.iter().map(park).collect(),
-            resumption,
-            ..Parked::default()
-        };
+        let parked =
+            Parked { outbound, observations: observations.iter().map(park).collect(), resumption, ..Parked::default() };
         let session_expiry_secs = match self.fate {
             Fate::TakenOver => Some(self.config.session_expiry_secs.max(HANDOVER_SECS)),
             Fate::Left => Some(0),
@@ -62,26 +55,32 @@ impl Conversation {
         Departure { will: WillFate::Discard, session_expiry_secs, parked }
     }
 
-    /// Goes on with what an earlier conversation of the session left.
-    pub(super) fn restore(&mut self, parked: Parked, now: Instant) {
+    /// Goes on with what an earlier conversation of the session left. What was released but not completed (MQTT, QoS 2) is over: nobody here will say
+    /// so, and a gateway that keeps the exchange is told.
+    pub(super) fn restore(&mut self, parked: Parked, is_kept: bool, now: Instant, out: &mut Outbox) {
         if !parked.observations.is_empty() {
             let observations = self.observations.get_or_insert_default();
             for observation in parked.observations {
                 let serial = observations.fresh_serial();
-                observations.insert(unpark(observation, serial, now));
+                observations.insert(unpark(observation, serial, self.config.unix_ms(now), now));
             }
         }
-        self.send_again(parked.outbound.into_iter().filter_map(|entry| entry.delivery));
+        for left in parked.outbound {
+            if left.delivery.is_some() || is_kept {
+                self.send_again(left, out);
+            }
+        }
     }
 }
 
-fn park(observation: &Observation) -> ParkedObservation {
+pub(super) fn park(observation: &Observation) -> ParkedObservation {
     ParkedObservation {
         token: observation.token.as_slice().into(),
         filter: observation.filter.clone(),
         options: observation.options,
         key: observation.key,
-        sequence: observation.sequence,
+        // The lower bits: `resumed_sequence` finds the rest by the clock.
+        sequence: observation.sequence as u32,
         accept: observation.accept,
         block_exponent: observation.exponent,
         check_secs: observation.check_secs,
@@ -90,7 +89,7 @@ fn park(observation: &Observation) -> ParkedObservation {
     }
 }
 
-fn unpark(parked: ParkedObservation, serial: u32, now: Instant) -> Observation {
+fn unpark(parked: ParkedObservation, serial: u32, unix_ms: u64, now: Instant) -> Observation {
     Observation {
         serial,
         token: TokenBytes::from_slice(&parked.token),
@@ -99,7 +98,7 @@ fn unpark(parked: ParkedObservation, serial: u32, now: Instant) -> Observation {
         key: parked.key,
         accept: parked.accept,
         exponent: parked.block_exponent,
-        sequence: parked.sequence,
+        sequence: resumed_sequence(parked.sequence, unix_ms),
         last_id: None,
         unconfirmed: 0,
         confirmed_at: now,

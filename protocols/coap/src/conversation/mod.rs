@@ -9,9 +9,11 @@
 //! | `pubsub` | topic collections of the publish/subscribe draft |
 //! | `notify` | messages to observers |
 //! | `ending` | what is told and kept at the end |
+//! | `keep` | what is told to a gateway that may end without warning |
 
 mod answer;
 mod ending;
+mod keep;
 mod notify;
 mod publish;
 mod pubsub;
@@ -40,6 +42,7 @@ use self::{
 use crate::{
     CoapFault, Config,
     blockwise::Transfers,
+    codec::Code,
     message::{Endpoint, Incoming, Lost, PACKET_NAMES, UNTAGGED},
     observe::Observations,
     resources::address_key,
@@ -128,10 +131,13 @@ impl Protocol for Conversation {
 
     fn open(config: &Arc<Config>, peer: &Peer, now: Instant) -> Self {
         let address = address_key(&config.secret, peer);
-        let seed = crate::hash::keyed(&config.secret, &[&address.to_be_bytes(), &now.as_millis().to_be_bytes()]);
+        // Also of another gateway process, if it has the same secret.
+        let unix_ms = config.unix_ms(now);
+        let seed = crate::hash::keyed(&config.secret, &[&address.to_be_bytes(), &unix_ms.to_be_bytes()]);
+        let first_id = (address as u16).wrapping_add(config.transmission.id_ticks(config.clock_unix_ms) as u16);
         Self {
             config: Arc::clone(config),
-            endpoint: Endpoint::new(seed).with_first_id(address as u16),
+            endpoint: Endpoint::new(seed).with_first_id(first_id),
             address,
             last_heard: now,
             session: None,
@@ -162,7 +168,7 @@ impl Protocol for Conversation {
             Incoming::Request(exchange, packet) => self.on_request(exchange, packet, datagram.len(), now, out),
             Incoming::Acknowledged(tag) => {
                 self.validated = true;
-                self.on_acknowledged(tag, now);
+                self.on_acknowledged(tag, now, out);
                 Ok(())
             }
             // A ping is answered by a reset.
@@ -178,6 +184,7 @@ impl Protocol for Conversation {
             Incoming::Response(..) | Incoming::Nothing => Ok(()),
         };
         self.pump(now, out);
+        self.keep(now, out);
         result
     }
 
@@ -209,12 +216,16 @@ impl Protocol for Conversation {
             | Reply::Reauthenticated { .. }
             | Reply::Recorded { .. } => {}
         }
+        self.leave_session(now, out);
         self.pump(now, out);
+        self.keep(now, out);
         Ok(())
     }
 
     fn deliver(&mut self, delivery: Delivery, now: Instant, out: &mut Outbox) -> Delivered {
-        self.on_delivery(delivery, now, out)
+        let delivered = self.on_delivery(delivery, now, out);
+        self.keep(now, out);
+        delivered
     }
 
     fn timeout(&mut self, now: Instant, out: &mut Outbox) -> Result<(), CoapFault> {
@@ -246,6 +257,7 @@ impl Protocol for Conversation {
             self.closed = true;
             out.close();
         }
+        self.keep(now, out);
         Ok(())
     }
 
@@ -297,6 +309,11 @@ impl Conversation {
     /// True once the peer has shown that it receives what is sent to its address.
     pub const fn is_validated(&self) -> bool {
         self.validated
+    }
+
+    /// A session was granted, and not left.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session.is_some()
     }
 
     /// How many observations the peer has.
@@ -357,6 +374,13 @@ impl Conversation {
         let taken = pending.list.remove(at);
         self.pending.take_if(|pending| pending.list.is_empty());
         Some(taken)
+    }
+
+    /// Answers requests whose replies will not come any more. What they asked for may have been done.
+    fn abandon(&mut self, now: Instant, out: &mut Outbox) {
+        for pending in self.pending.take().into_iter().flat_map(|pending| pending.list) {
+            self.answer(&pending.question, Answer::code(Code::SERVICE_UNAVAILABLE), now, out);
+        }
     }
 
     /// Requests whose answer takes long are acknowledged alone (RFC 7252, section 5.2.2).

@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use smallvec::SmallVec;
-use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, levels};
+use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, Request, Unacknowledged, levels};
 
 use super::{Conversation, Step, answer::UNVALIDATED_BYTES};
 use crate::{
@@ -9,18 +9,21 @@ use crate::{
     blockwise::{Block, Body, Download, exponent_for},
     codec::{Code, Kind, Packet, option},
     message::UNTAGGED,
-    observe::{Observation, RECORD, next_sequence},
+    observe::{Observation, RECORD, next_sequence, wire_sequence},
     resources::{TopicConfig, age_secs, entity_tag, format_of},
 };
 
 /// Messages on their way to observers. Where RFC 7641, section 4.5.2, lets a newer state take the place of one that is not acknowledged, all are sent here,
 /// one after the other: they are messages, and each is owed its quality of service. A message that several observations want, as of overlapping filters, goes to one after the other.
+///
+/// A delivery with a packet identifier is in the queue or unacknowledged until no observation waits for it any more; then the gateway is told. Here
+/// an identifier of 0 says that it need not be.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
     /// At most one that came from the gateway, and behind a take-over those that were left unacknowledged.
     queue: VecDeque<Spread>,
-    /// Sent in confirmable messages, by the observation's serial number.
-    unacknowledged: SmallVec<[(u32, Delivery); 1]>,
+    /// Sent in confirmable messages.
+    unacknowledged: SmallVec<[Sent; 1]>,
 }
 
 #[derive(Debug)]
@@ -28,6 +31,37 @@ struct Spread {
     delivery: Delivery,
     /// Serial numbers of the observations that still want it.
     targets: SmallVec<[u32; 4]>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    /// The observation's serial number.
+    serial: u32,
+    /// The message id.
+    id: u16,
+    delivery: Delivery,
+}
+
+impl Notifier {
+    /// True while an observation waits for the delivery with this packet identifier.
+    fn holds(&self, packet_id: u16) -> bool {
+        let queued = self.queue.iter().map(|spread| &spread.delivery);
+        let mut all = queued.chain(self.unacknowledged.iter().map(|sent| &sent.delivery));
+        all.any(|delivery| delivery.packet_id == packet_id)
+    }
+
+    /// Takes out what was sent and fits; the packet identifiers.
+    fn take_sent(&mut self, fits: impl Fn(&Sent) -> bool) -> SmallVec<[u16; 2]> {
+        let mut taken = SmallVec::new();
+        self.unacknowledged.retain(|sent| {
+            let fits = fits(sent);
+            if fits {
+                taken.push(sent.delivery.packet_id);
+            }
+            !fits
+        });
+        taken
+    }
 }
 
 fn ids_of(delivery: &Delivery) -> SmallVec<[u32; 4]> {
@@ -38,15 +72,26 @@ fn ids_of(delivery: &Delivery) -> SmallVec<[u32; 4]> {
     ids
 }
 
+/// True for what is one message to the session, though it waits for several observations.
+fn is_same(one: &Delivery, other: &Delivery) -> bool {
+    one.packet_id == other.packet_id && (one.packet_id != 0 || one.message.is_same(&other.message))
+}
+
 impl Conversation {
-    pub(super) fn on_delivery(&mut self, delivery: Delivery, now: Instant, out: &mut Outbox) -> Delivered {
+    pub(super) fn on_delivery(&mut self, mut delivery: Delivery, now: Instant, out: &mut Outbox) -> Delivered {
+        if self.closed {
+            return Delivered::Later(delivery);
+        }
         if delivery.message.is_expired(now) {
             return Delivered::Dropped(DropCause::Expired);
         }
+        // What need not be acknowledged is over for the gateway as soon as it is sent.
+        let packet_id = if delivery.qos.is_acknowledged() { delivery.packet_id } else { 0 };
         let targets = self.targets(&delivery);
-        if self.closed || targets.is_empty() {
+        if targets.is_empty() {
             // It is a topic's configuration, or the last observation of it ended while it was on its way.
             self.on_record(&delivery, now, out);
+            self.finish(packet_id, out);
             return Delivered::Sent;
         }
         let is_waiting = self.notifier.as_ref().is_some_and(|notifier| !notifier.queue.is_empty());
@@ -55,8 +100,10 @@ impl Conversation {
             return Delivered::Later(delivery);
         }
         self.on_record(&delivery, now, out);
+        delivery.packet_id = packet_id;
         if let [only] = targets[..] {
             self.notify(only, delivery, now, out);
+            self.finish(packet_id, out);
         } else {
             self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
             self.pump(now, out);
@@ -65,7 +112,18 @@ impl Conversation {
     }
 
     fn targets(&self, delivery: &Delivery) -> SmallVec<[u32; 4]> {
-        self.observations.as_ref().map(|observations| observations.targets(&ids_of(delivery))).unwrap_or_default()
+        let topic = delivery.message.name();
+        self.observations
+            .as_ref()
+            .map(|observations| observations.targets(&ids_of(delivery), topic))
+            .unwrap_or_default()
+    }
+
+    /// Tells the gateway that the exchange of a delivery is over, unless an observation waits for it.
+    fn finish(&self, packet_id: u16, out: &mut Outbox) {
+        if packet_id != 0 && !self.notifier.as_ref().is_some_and(|notifier| notifier.holds(packet_id)) {
+            out.request(Request::Acknowledged { packet_id });
+        }
     }
 
     /// The configuration of a topic that is observed has changed, or is deleted: then so are its data.
@@ -77,6 +135,8 @@ impl Conversation {
         let config = TopicConfig::parse(delivery.message.payload()).ok();
         let observations = self.observations.iter().flat_map(|observations| observations.iter());
         let concerned = observations.filter(|one| one.ends_when_empty && ids.contains(&(one.options.id | RECORD)));
+        let topic = delivery.message.name();
+        let concerned = concerned.filter(|one| self.record_of(&one.filter).is_some_and(|record| record.matches(topic)));
         let concerned: SmallVec<[u32; 4]> = concerned.map(|observation| observation.serial).collect();
         for serial in concerned {
             let Some(config) = &config else {
@@ -84,9 +144,8 @@ impl Conversation {
                 continue;
             };
             let check_secs = config.observer_check_secs().unwrap_or(self.config.confirm_secs);
-            if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) {
-                observation.ends_at = delivery.message.head().expires_at;
-                observation.check_secs = check_secs.min(86_400);
+            if let Some(observations) = &mut self.observations {
+                observations.set_terms(serial, check_secs.min(86_400), delivery.message.head().expires_at);
             }
         }
     }
@@ -114,14 +173,18 @@ impl Conversation {
 
     /// Sends what can be sent now.
     pub(super) fn pump(&mut self, now: Instant, out: &mut Outbox) {
+        if self.closed {
+            return;
+        }
         while let Some(spread) = self.notifier.as_mut().and_then(|notifier| notifier.queue.front_mut()) {
             if spread.targets.is_empty() || spread.delivery.message.is_expired(now) {
-                self.notifier.as_mut().and_then(|notifier| notifier.queue.pop_front());
+                let over = self.notifier.as_mut().and_then(|notifier| notifier.queue.pop_front());
+                self.finish(over.map_or(0, |spread| spread.delivery.packet_id), out);
                 continue;
             }
             let serial = spread.targets[0];
             let delivery = spread.delivery.clone();
-            if self.closed || !self.endpoint.is_free(&self.config.transmission) || self.is_held(serial, now) {
+            if !self.endpoint.is_free(&self.config.transmission) || self.is_held(serial, now) {
                 return;
             }
             if let Some(spread) = self.notifier.as_mut().and_then(|notifier| notifier.queue.front_mut()) {
@@ -143,7 +206,7 @@ impl Conversation {
             // The one format that the observer takes is not to be had any more (RFC 7641, section 4.2).
             return self.end_observation(serial, Code::NOT_ACCEPTABLE, now, out);
         }
-        observation.sequence = next_sequence(observation.sequence, now);
+        observation.sequence = next_sequence(observation.sequence, self.config.unix_ms(now));
         let wanted = match self.config.notify_type {
             NotifyType::Qos => delivery.qos.is_acknowledged(),
             NotifyType::Confirmable => true,
@@ -155,7 +218,7 @@ impl Conversation {
             || observation.must_confirm(self.config.unconfirmed_max, now);
         let mut packet = Packet::new(Kind::NonConfirmable, Code::CONTENT);
         packet.set_token(&observation.token);
-        packet.push_uint(option::OBSERVE, observation.sequence);
+        packet.push_uint(option::OBSERVE, wire_sequence(observation.sequence));
         if let Some(format) = format {
             packet.push_uint(option::CONTENT_FORMAT, format.into());
         }
@@ -195,8 +258,8 @@ impl Conversation {
             packet.set_payload(part.to_vec());
         }
         if confirmable {
-            self.notifier.get_or_insert_default().unacknowledged.push((serial, delivery));
-            self.endpoint.send_confirmable(&mut packet, serial, &self.config.transmission, now, out);
+            let id = self.endpoint.send_confirmable(&mut packet, serial, &self.config.transmission, now, out);
+            self.notifier.get_or_insert_default().unacknowledged.push(Sent { serial, id, delivery });
         } else {
             let id = self.endpoint.send(&mut packet, &self.config.transmission, now, out);
             if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(serial)) {
@@ -225,19 +288,24 @@ impl Conversation {
         }
     }
 
-    /// Ends all observations, whose subscriptions go with the session.
+    /// Ends all observations, whose subscriptions go with the session, as do messages that are not acknowledged.
     pub(super) fn end_observations(&mut self, code: Code, now: Instant, out: &mut Outbox) {
         let all = self.observations.as_mut().map(|observations| observations.take_all()).unwrap_or_default();
         for observation in all {
-            self.drop_notifications(observation.serial);
+            self.endpoint.forget(observation.serial);
             self.say_last(&observation.token, code, false, now, out);
         }
         self.observations = None;
     }
 
-    pub(super) fn on_acknowledged(&mut self, tag: u32, now: Instant) {
-        if let Some(notifier) = &mut self.notifier {
-            notifier.unacknowledged.retain(|(serial, _)| *serial != tag);
+    pub(super) fn on_acknowledged(&mut self, tag: u32, now: Instant, out: &mut Outbox) {
+        let Self { notifier, endpoint, .. } = self;
+        let taken = notifier.as_mut().map(|notifier| {
+            // Of several that are under way to an observation one was acknowledged.
+            notifier.take_sent(|sent| sent.serial == tag && !endpoint.is_unacknowledged(sent.id))
+        });
+        for packet_id in taken.unwrap_or_default() {
+            self.finish(packet_id, out);
         }
         if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(tag)) {
             observation.confirmed(now);
@@ -265,36 +333,49 @@ impl Conversation {
     }
 
     /// Forgets what is on its way to an observation.
-    pub(super) fn drop_notifications(&mut self, serial: u32) {
+    pub(super) fn drop_notifications(&mut self, serial: u32, out: &mut Outbox) {
         self.endpoint.forget(serial);
         let Some(notifier) = &mut self.notifier else { return };
-        notifier.unacknowledged.retain(|(other, _)| *other != serial);
+        let taken = notifier.take_sent(|sent| sent.serial == serial);
         for spread in &mut notifier.queue {
             spread.targets.retain(|other| *other != serial);
         }
+        for packet_id in taken {
+            self.finish(packet_id, out);
+        }
     }
 
-    /// What was not acknowledged, each message once.
-    pub(super) fn take_unacknowledged(&mut self) -> Vec<Delivery> {
+    /// What was not acknowledged, each message once: under the packet identifier that it came with, or another.
+    pub(super) fn take_unacknowledged(&mut self) -> Vec<Unacknowledged> {
         let Some(notifier) = self.notifier.take() else { return Vec::new() };
-        let mut kept: Vec<Delivery> = Vec::new();
-        let sent = notifier.unacknowledged.into_iter().map(|(_, delivery)| delivery);
+        let mut left: Vec<Delivery> = Vec::new();
+        let sent = notifier.unacknowledged.into_iter().map(|sent| sent.delivery);
         for delivery in sent.chain(notifier.queue.into_iter().map(|spread| spread.delivery)) {
-            let is_there = kept.iter().any(|other| other.message.is_same(&delivery.message));
-            if delivery.qos.is_acknowledged() && !is_there {
-                kept.push(delivery);
+            let is_there = left.iter().any(|other| is_same(other, &delivery));
+            if (delivery.qos.is_acknowledged() || delivery.packet_id != 0) && !is_there {
+                left.push(delivery);
             }
         }
-        kept
+        let chosen: SmallVec<[u16; 4]> = left.iter().map(|delivery| delivery.packet_id).collect();
+        let mut free = (1..=u16::MAX).filter(|id| !chosen.contains(id));
+        left.into_iter()
+            .filter_map(|delivery| {
+                let packet_id = if delivery.packet_id != 0 { delivery.packet_id } else { free.next()? };
+                Some(Unacknowledged { packet_id, delivery: Some(delivery) })
+            })
+            .collect()
     }
 
-    /// Sends again, first of all, what an earlier conversation left unacknowledged.
-    pub(super) fn send_again(&mut self, deliveries: impl Iterator<Item = Delivery>) {
-        for delivery in deliveries {
-            let targets = self.targets(&delivery);
-            if !targets.is_empty() {
-                self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
-            }
+    /// Sends again, first of all, what an earlier conversation left unacknowledged. What nobody observes any more is over.
+    pub(super) fn send_again(&mut self, left: Unacknowledged, out: &mut Outbox) {
+        let Some(mut delivery) = left.delivery else { return self.finish(left.packet_id, out) };
+        if delivery.packet_id != left.packet_id {
+            delivery.packet_id = 0;
         }
+        let targets = self.targets(&delivery);
+        if targets.is_empty() {
+            return self.finish(delivery.packet_id, out);
+        }
+        self.notifier.get_or_insert_default().queue.push_back(Spread { delivery, targets });
     }
 }

@@ -3,8 +3,8 @@ use thingway_contract::{
 };
 
 use super::{
-    Conversation, Fate, acknowledge_at, answer::Answer, publish::Publication, pubsub::Errand, request::Question,
-    subscribe::Registration,
+    Conversation, Fate, acknowledge_at, answer::Answer, keep::Told, publish::Publication, pubsub::Errand,
+    request::Question, subscribe::Registration,
 };
 use crate::{
     blockwise::Body,
@@ -17,6 +17,10 @@ use crate::{
 pub(super) struct Session {
     who: Who,
     pub(super) publisher: PublisherKey,
+    /// The gateway keeps it through its own restart.
+    pub(super) kept: bool,
+    /// What a gateway that keeps it was told last.
+    pub(super) told: Option<Told>,
 }
 
 /// Whom a session was granted to.
@@ -58,6 +62,15 @@ pub(super) struct Deciding {
     pub(super) acknowledge_at: Instant,
     who: Who,
     after: After,
+    /// Not asked for yet.
+    connect: Option<Box<Connect>>,
+}
+
+impl Deciding {
+    /// The gateway was asked: the session before is left.
+    pub(super) fn is_asked(&self) -> bool {
+        self.connect.is_none()
+    }
 }
 
 #[derive(Debug)]
@@ -84,7 +97,7 @@ impl Conversation {
     }
 
     /// What the session is left with: the token goes on with it until the heartbeat would be missing.
-    pub(super) fn resumption(&self) -> Option<Resumption> {
+    pub(crate) fn resumption(&self) -> Option<Resumption> {
         let key = self.connection()?.token;
         Some(Resumption { key, until: self.connection_deadline() })
     }
@@ -98,11 +111,16 @@ impl Conversation {
 
     /// When a connection without requests ends.
     pub(super) fn connection_deadline(&self) -> Instant {
-        if !self.is_connected() || self.config.heartbeat_secs == 0 {
+        if self.is_connected() { self.silence_ends(1) } else { Instant::NEVER }
+    }
+
+    /// When nothing has come for so many times the silence that ends a connection.
+    pub(super) fn silence_ends(&self, patiences: u64) -> Instant {
+        if self.config.heartbeat_secs == 0 {
             return Instant::NEVER;
         }
         let patience_ms = u64::from(self.config.heartbeat_secs) * 1500;
-        Instant::from_millis(self.last_heard.as_millis().saturating_add(patience_ms))
+        Instant::from_millis(self.last_heard.as_millis().saturating_add(patience_ms * patiences))
     }
 
     /// Who a request says to come from, as far as that can be told here.
@@ -243,13 +261,23 @@ impl Conversation {
         now: Instant,
         out: &mut Outbox,
     ) {
+        let acknowledge_at = acknowledge_at(&question, &self.config, now);
+        let connect = Some(Box::new(connect));
+        self.deciding = Some(Box::new(Deciding { question, acknowledge_at, who, after, connect }));
+        self.leave_session(now, out);
+    }
+
+    /// Asks for another session once all that was asked for in this one is answered: a session that is left answers nothing more.
+    pub(super) fn leave_session(&mut self, now: Instant, out: &mut Outbox) {
+        if self.pending.is_some() {
+            return;
+        }
+        let Some(connect) = self.deciding.as_mut().and_then(|deciding| deciding.connect.take()) else { return };
         if self.session.is_some() && !self.is_connected() {
             // The observations of a guest go with its session.
             self.end_observations(Code::SERVICE_UNAVAILABLE, now, out);
         }
-        let acknowledge_at = acknowledge_at(&question, &self.config, now);
-        self.deciding = Some(Box::new(Deciding { question, acknowledge_at, who, after }));
-        out.request(Request::Connect(Box::new(connect)));
+        out.request(Request::Connect(connect));
     }
 
     pub(super) fn on_connected(&mut self, connected: Connected, now: Instant, out: &mut Outbox) {
@@ -260,10 +288,11 @@ impl Conversation {
             let nonce = self.endpoint.random() ^ connected.publisher.0;
             connection.token = connection_token(&self.config.secret, &connection.client_id, nonce);
         }
-        self.session = Some(Box::new(Session { who, publisher: connected.publisher }));
+        self.session =
+            Some(Box::new(Session { who, publisher: connected.publisher, kept: connected.kept, told: None }));
         self.fate = Fate::Default;
         if let Some(parked) = connected.parked {
-            self.restore(*parked, now);
+            self.restore(*parked, connected.kept, now, out);
         }
         self.after(question, after, now, out);
     }
@@ -277,6 +306,7 @@ impl Conversation {
             }
             After::Heartbeat => self.answer(&question, Answer::code(Code::CHANGED), now, out),
             After::Close => {
+                self.abandon(now, out);
                 self.answer(&question, Answer::code(Code::DELETED), now, out);
                 self.fate = Fate::Left;
                 self.closed = true;

@@ -1,3 +1,4 @@
+use smallvec::SmallVec;
 use thingway_contract::{
     FilterKind, Instant, Message, Outbox, Qos, Request, RetainHandling, SubscribeRefusal, Subscription,
     SubscriptionOptions, Token, TopicFilter,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     blockwise::Block,
     codec::Code,
-    observe::{Observation, RECORD, next_sequence},
+    observe::{Observation, RECORD, next_sequence, wire_sequence},
     resources::{Query, id_of, record_topic},
 };
 
@@ -31,6 +32,29 @@ pub(super) struct Registration {
     pub(super) initialized: bool,
     /// When the topic expires.
     pub(super) ends_at: Instant,
+}
+
+impl Registration {
+    /// What it becomes when the gateway has subscribed.
+    pub(super) fn observation(&self, question: &Question, serial: u32, sequence: u64, now: Instant) -> Observation {
+        Observation {
+            serial,
+            token: question.token.clone(),
+            filter: self.filter.clone(),
+            options: self.options,
+            key: question.key,
+            accept: question.accept,
+            exponent: question.block2.map_or(Block::EXPONENT_MAX, |block| block.exponent),
+            sequence,
+            last_id: None,
+            unconfirmed: 0,
+            confirmed_at: now,
+            proven: false,
+            check_secs: self.check_secs.min(86_400),
+            ends_when_empty: self.is_topic_data,
+            ends_at: self.ends_at,
+        }
+    }
 }
 
 impl Conversation {
@@ -77,17 +101,24 @@ impl Conversation {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let observations = self.observations.get_or_insert_default();
+        let observations = self.observations.take().unwrap_or_default();
         let present = observations.find_token(&question.token);
-        if present.is_none() && observations.len() >= self.config.observations_max {
-            return self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many observations"), now, out);
-        }
+        let is_further = |token: &[u8]| token != question.token.as_slice() && observations.find_token(token).is_none();
+        let further = self.planned().filter(|(planned, _)| is_further(&planned.token)).count();
+        let is_full = present.is_none() && observations.len() + further >= self.config.observations_max;
         let filter = &registration.filter;
         let is_new = present.is_none_or(|present| present.filter != *filter);
-        let same = observations.iter().filter(|other| other.filter == *filter);
         // Observations of the same filter are one subscription, at the highest of their qualities of service.
-        registration.options.qos = same.map(|other| other.options.qos).fold(registration.options.qos, Qos::max);
-        registration.options.id = observations.id_for(filter);
+        let planned = self.planned().filter(|(_, planned)| planned.filter == *filter);
+        let planned = planned.map(|(_, planned)| planned.options);
+        let same = observations.iter().filter(|other| other.filter == *filter).map(|other| other.options);
+        let same: SmallVec<[SubscriptionOptions; 4]> = same.chain(planned).collect();
+        let observations = self.observations.insert(observations);
+        if is_full {
+            return self.answer(&question, Answer::text(Code::SERVICE_UNAVAILABLE, "too many observations"), now, out);
+        }
+        registration.options.qos = same.iter().map(|other| other.qos).fold(registration.options.qos, Qos::max);
+        registration.options.id = same.first().map_or_else(|| observations.fresh_id(), |other| other.id);
         let wants_retained = match registration.options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
@@ -109,6 +140,8 @@ impl Conversation {
             subscriptions.push(Ok(Subscription { filter, options }));
         }
         if let Some(token) = self.wait(question, Step::Subscribed(registration), now, out) {
+            self.observations.get_or_insert_default().mark_changed();
+            self.keep(now, out);
             out.request(Request::Subscribe { token, subscriptions });
         }
     }
@@ -121,36 +154,22 @@ impl Conversation {
         out: &mut Outbox,
     ) {
         let Pending { question, step: Step::Subscribed(registration), .. } = pending else { return };
+        let observations = self.observations.get_or_insert_default();
+        observations.mark_changed();
         let refused = results.iter().find_map(|result| result.as_ref().err().copied());
         if let Some(refusal) = refused.or(results.is_empty().then_some(SubscribeRefusal::Failed)) {
-            if results.first().is_some_and(Result::is_ok) {
-                self.unsubscribe_if_last(&registration.filter, registration.is_topic_data, out);
-            }
+            // Perhaps one of two was granted, or the last observation with the subscription has ended meanwhile.
+            self.unsubscribe_if_last(&registration.filter, registration.is_topic_data, out);
             return self.answer(&question, refusal_answer(refusal), now, out);
         }
         let observations = self.observations.get_or_insert_default();
         let serial = observations.fresh_serial();
         let before = observations.find_token(&question.token).map_or(0, |before| before.sequence);
-        let sequence = next_sequence(before, now);
-        let replaced = observations.insert(Observation {
-            serial,
-            token: question.token.clone(),
-            filter: registration.filter.clone(),
-            options: registration.options,
-            key: question.key,
-            accept: question.accept,
-            exponent: question.block2.map_or(Block::EXPONENT_MAX, |block| block.exponent),
-            sequence,
-            last_id: None,
-            unconfirmed: 0,
-            confirmed_at: now,
-            proven: self.validated,
-            check_secs: registration.check_secs.min(86_400),
-            ends_when_empty: registration.is_topic_data,
-            ends_at: registration.ends_at,
-        });
+        let sequence = next_sequence(before, self.config.unix_ms(now));
+        let observation = registration.observation(&question, serial, sequence, now);
+        let replaced = observations.insert(Observation { proven: self.validated, ..observation });
         if let Some(replaced) = replaced {
-            self.drop_notifications(replaced.serial);
+            self.drop_notifications(replaced.serial, out);
             self.unsubscribe_if_last(&replaced.filter, replaced.ends_when_empty, out);
         }
         if registration.reads_first || registration.is_topic_data {
@@ -160,7 +179,12 @@ impl Conversation {
             }
             return;
         }
-        self.answer(&question, Answer { observe: Some(sequence), ..Answer::code(Code::CONTENT) }, now, out);
+        self.answer(
+            &question,
+            Answer { observe: Some(wire_sequence(sequence)), ..Answer::code(Code::CONTENT) },
+            now,
+            out,
+        );
     }
 
     /// Answers a registration with the retained message, or with an empty body when there is none and that will do.
@@ -175,7 +199,7 @@ impl Conversation {
     ) {
         let observation = self.observations.as_mut().and_then(|observations| observations.get_mut(serial));
         let ends_at = observation.as_ref().map_or(Instant::NEVER, |observation| observation.ends_at);
-        let observe = observation.map(|observation| observation.sequence);
+        let observe = observation.map(|observation| wire_sequence(observation.sequence));
         let answer = match message {
             Some(message) => {
                 let mut answer = representation(&question, message, ends_at, now);
@@ -197,7 +221,7 @@ impl Conversation {
     pub(super) fn deregister(&mut self, token: &[u8], out: &mut Outbox) {
         let removed = self.observations.as_mut().and_then(|observations| observations.remove_token(token));
         if let Some(removed) = removed {
-            self.drop_notifications(removed.serial);
+            self.drop_notifications(removed.serial, out);
             self.unsubscribe_if_last(&removed.filter, removed.ends_when_empty, out);
         }
     }
@@ -206,19 +230,31 @@ impl Conversation {
     pub(super) fn forget_observation(&mut self, serial: u32, out: &mut Outbox) {
         let removed = self.observations.as_mut().and_then(|observations| observations.remove(serial));
         if let Some(removed) = removed {
-            self.drop_notifications(removed.serial);
+            self.drop_notifications(removed.serial, out);
             self.unsubscribe_if_last(&removed.filter, removed.ends_when_empty, out);
         }
     }
 
-    /// Ends the subscriptions to a filter, and to the configuration behind a topic-data resource, unless another observation has them.
+    /// What the gateway was asked to subscribe for and has not answered yet.
+    pub(super) fn planned(&self) -> impl Iterator<Item = (&Question, &Registration)> {
+        let pending = self.pending.iter().flat_map(|pending| &pending.list);
+        pending.filter_map(|pending| match &pending.step {
+            Step::Subscribed(registration) => Some((&pending.question, &**registration)),
+            _ => None,
+        })
+    }
+
+    /// Ends the subscriptions to a filter, and to the configuration behind a topic-data resource, unless another observation has them or will.
     fn unsubscribe_if_last(&mut self, filter: &TopicFilter, is_topic_data: bool, out: &mut Outbox) {
-        let others = || self.observations.iter().flat_map(|all| all.iter()).filter(|other| other.filter == *filter);
+        let observations = self.observations.iter().flat_map(|all| all.iter());
+        let present = observations.filter(|other| other.filter == *filter).map(|other| other.ends_when_empty);
+        let planned = self.planned().filter(|(_, planned)| planned.filter == *filter);
+        let others: SmallVec<[bool; 4]> = present.chain(planned.map(|(_, planned)| planned.is_topic_data)).collect();
         let mut filters = Vec::new();
-        if others().next().is_none() {
+        if others.is_empty() {
             filters.push(Ok(filter.clone()));
         }
-        if is_topic_data && !others().any(|other| other.ends_when_empty) {
+        if is_topic_data && !others.contains(&true) {
             filters.extend(self.record_of(filter).map(Ok));
         }
         if !filters.is_empty() {
@@ -227,7 +263,7 @@ impl Conversation {
     }
 
     /// Where the configuration of a topic is kept.
-    fn record_of(&self, topic: &TopicFilter) -> Option<TopicFilter> {
+    pub(super) fn record_of(&self, topic: &TopicFilter) -> Option<TopicFilter> {
         TopicFilter::parse(&record_topic(&id_of(topic.filter())), self.config.topic_limits).ok()
     }
 }

@@ -140,7 +140,7 @@ impl Endpoint {
     /// Message ids follow the clock where they can, so that none comes again before the peer has forgotten it (section 4.4), also if it was another
     /// conversation that used it. At more than 166 messages a second, with the default parameters, they run ahead of the clock.
     fn fresh_id(&mut self, settings: &Transmission, now: Instant) -> u16 {
-        let tick = (now.as_millis() / settings.id_ms()) as u32;
+        let tick = settings.id_ticks(now.as_millis());
         let ahead = tick.wrapping_sub(self.last_tick);
         self.last_tick = if ahead == 0 || ahead > u32::MAX / 2 { self.last_tick.wrapping_add(1) } else { tick };
         self.first_id.wrapping_add(self.last_tick as u16)
@@ -373,6 +373,11 @@ impl Endpoint {
     /// True when a confirmable message would be sent at once.
     pub fn is_free(&self, settings: &Transmission) -> bool {
         self.flights.as_ref().map_or(0, |flights| flights.len()) < usize::from(settings.nstart.max(1))
+    }
+
+    /// True while the confirmable message with this id is not acknowledged.
+    pub fn is_unacknowledged(&self, id: u16) -> bool {
+        self.flights.as_ref().is_some_and(|flights| flights.iter().any(|flight| flight.id == id))
     }
 
     /// True when a confirmable message with this tag is not acknowledged yet.

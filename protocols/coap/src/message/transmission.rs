@@ -35,9 +35,14 @@ impl Transmission {
         self.max_retransmit.min(20)
     }
 
+    /// How many message ids so many milliseconds use up.
+    pub(crate) fn id_ticks(&self, ms: u64) -> u32 {
+        (ms / self.id_ms()) as u32
+    }
+
     /// Milliseconds in which one message id is used up: 2^16 of them last until a peer has forgotten the first, which may have reached it with the last
     /// retransmission.
-    pub(super) fn id_ms(&self) -> u64 {
+    fn id_ms(&self) -> u64 {
         let forgotten = self.exchange_lifetime() + self.max_transmit_span() + MAX_LATENCY;
         (u64::try_from(forgotten.as_millis()).unwrap_or(u64::MAX) >> 16) + 1
     }

@@ -3,10 +3,10 @@
 
 mod sequence;
 
-pub use sequence::{is_newer, next_sequence};
+pub use sequence::{is_newer, next_sequence, resumed_sequence, wire_sequence};
 
 use smallvec::SmallVec;
-use thingway_contract::{Instant, SubscriptionOptions, TopicFilter};
+use thingway_contract::{Instant, SubscriptionOptions, Topic, TopicFilter};
 
 use crate::codec::TokenBytes;
 
@@ -27,8 +27,8 @@ pub struct Observation {
     pub accept: Option<u16>,
     /// The block size that the observer asked for, as an exponent.
     pub exponent: u8,
-    /// The sequence number sent last.
-    pub sequence: u32,
+    /// The sequence number sent last, of which the observer knows [`wire_sequence`].
+    pub sequence: u64,
     /// The message id of the last notification that was not confirmable.
     pub last_id: Option<u16>,
     /// Notifications since one was acknowledged.
@@ -69,9 +69,28 @@ pub struct Observations {
     list: Vec<Observation>,
     last_serial: u32,
     last_id: u32,
+    changed: bool,
 }
 
 impl Observations {
+    /// True, once, after there was a change by which the list to be left to another conversation may have become another.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What is to become an observation, or was, has changed.
+    pub fn mark_changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Other conditions for the observation with a serial number: the seconds after which a notification must be acknowledged, and when it ends.
+    pub fn set_terms(&mut self, serial: u32, check_secs: u32, ends_at: Instant) {
+        if let Some(observation) = self.list.iter_mut().find(|observation| observation.serial == serial) {
+            self.changed |= (observation.check_secs, observation.ends_at) != (check_secs, ends_at);
+            (observation.check_secs, observation.ends_at) = (check_secs, ends_at);
+        }
+    }
+
     /// The serial number of the next observation.
     pub fn fresh_serial(&mut self) -> u32 {
         // Tags of the message layer: the largest means none.
@@ -79,11 +98,8 @@ impl Observations {
         self.last_serial
     }
 
-    /// The subscription identifier for a filter: that of the others with the same filter, or one that was not used for long.
-    pub fn id_for(&mut self, filter: &TopicFilter) -> u32 {
-        if let Some(same) = self.list.iter().find(|other| other.filter == *filter) {
-            return same.options.id;
-        }
+    /// A subscription identifier for a filter that no other observation has: one that was not used for long.
+    pub fn fresh_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id % (RECORD - 1) + 1;
             if self.list.iter().all(|other| other.options.id != self.last_id) {
@@ -94,6 +110,7 @@ impl Observations {
 
     /// Adds an observation; one with the same token makes room and is given back (RFC 7641, section 4.1).
     pub fn insert(&mut self, observation: Observation) -> Option<Observation> {
+        self.changed = true;
         let before = self.remove_token(&observation.token);
         self.last_id = self.last_id.max(observation.options.id);
         if self.list.is_empty() {
@@ -104,9 +121,11 @@ impl Observations {
         before
     }
 
-    /// The serial numbers of those that a delivery with these identifiers is for.
-    pub fn targets(&self, ids: &[u32]) -> SmallVec<[u32; 4]> {
-        self.list.iter().filter(|entry| ids.contains(&entry.options.id)).map(|entry| entry.serial).collect()
+    /// The serial numbers of those that a delivery with these identifiers is for. The session may have been left with subscriptions that are nobody's
+    /// observations any more, and whose identifiers are in use again; so the topic must match, too.
+    pub fn targets(&self, ids: &[u32], topic: Topic<'_>) -> SmallVec<[u32; 4]> {
+        let fits = |entry: &&Observation| ids.contains(&entry.options.id) && entry.filter.matches(topic);
+        self.list.iter().filter(fits).map(|entry| entry.serial).collect()
     }
 
     /// When the first of them ends.
@@ -132,12 +151,14 @@ impl Observations {
     /// Removes the observation with a token.
     pub fn remove_token(&mut self, token: &[u8]) -> Option<Observation> {
         let at = self.list.iter().position(|observation| observation.token.as_slice() == token)?;
+        self.changed = true;
         Some(self.list.remove(at))
     }
 
     /// Removes the observation with a serial number.
     pub fn remove(&mut self, serial: u32) -> Option<Observation> {
         let at = self.list.iter().position(|observation| observation.serial == serial)?;
+        self.changed = true;
         Some(self.list.remove(at))
     }
 
@@ -148,6 +169,7 @@ impl Observations {
 
     /// Takes all out.
     pub fn take_all(&mut self) -> Vec<Observation> {
+        self.changed |= !self.list.is_empty();
         std::mem::take(&mut self.list)
     }
 

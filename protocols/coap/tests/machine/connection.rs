@@ -13,7 +13,7 @@ fn gateway() -> Gateway {
     Gateway::new(Config { connection_required: true, secret: [7; 16], ..Config::default() })
 }
 
-fn open(gateway: &mut Gateway, client: &mut Client, id: &str) -> String {
+pub fn open(gateway: &mut Gateway, client: &mut Client, id: &str) -> String {
     let answer = client.send(gateway, post(&format!("mqtt/connection?clientid={id}&username=u&password=p"), b""));
     assert_eq!(answer.code(), Code::CREATED);
     let token = String::from_utf8(answer.payload().to_vec()).expect("text");

@@ -10,7 +10,8 @@ use thingway_coap::{Config, Conversation};
 use thingway_contract::{
     ClientId, CloseReason, Connect, Connected, DatagramProtocol, Delivered, Delivery, Departure, FilterKind, Input,
     Instant, Message, Outbox, Parked, Peer, Protocol, PublishOutcome, PublisherKey, Qos, Rare, Refusal, Reply, Request,
-    RetainHandling, Standing, SubscribeRefusal, Subscription, Token, Transport, UnsubscribeRefusal, filter_matches,
+    RetainHandling, Standing, SubscribeRefusal, Subscription, Token, Transport, Unacknowledged, UnsubscribeRefusal,
+    filter_matches,
 };
 
 #[derive(Default)]
@@ -21,10 +22,51 @@ struct Session {
     parked: Option<Parked>,
     expiry_secs: u32,
     key: PublisherKey,
+    /// Exchanges that are kept, in order: those whose message is not in the queue any more were delivered.
+    exchanges: Vec<Unacknowledged>,
+    last_packet_id: u16,
+    kept: bool,
+    /// What is on disk for the next conversation.
+    told: Option<Parked>,
+}
+
+impl Session {
+    fn enqueue(&mut self, mut delivery: Delivery) {
+        if self.kept {
+            self.last_packet_id += 1;
+            delivery.packet_id = self.last_packet_id;
+            let delivery = Some(delivery.clone());
+            self.exchanges.push(Unacknowledged { packet_id: self.last_packet_id, delivery });
+        }
+        self.queue.push_back(delivery);
+    }
+
+    fn is_queued(&self, packet_id: u16) -> bool {
+        self.queue.iter().any(|delivery| delivery.packet_id == packet_id)
+    }
+
+    /// The exchange is over, which may be said once, and of what was delivered.
+    fn end_exchange(&mut self, packet_id: u16) {
+        assert!(!self.is_queued(packet_id), "{packet_id} was not delivered");
+        let before = self.exchanges.len();
+        self.exchanges.retain(|one| one.packet_id != packet_id);
+        assert_eq!(self.exchanges.len() + 1, before, "{packet_id} is not under way");
+    }
+
+    /// What was delivered and is not acknowledged.
+    fn under_way(&self) -> Vec<Unacknowledged> {
+        self.exchanges.iter().filter(|one| !self.is_queued(one.packet_id)).cloned().collect()
+    }
 }
 
 #[derive(Default)]
 pub struct Bus {
+    /// Sessions that outlive their connections are kept on disk.
+    pub keeps: bool,
+    /// How often one that lives was to be kept anew.
+    pub told: usize,
+    /// The end of these exchanges was said, in order.
+    pub acknowledged: Vec<u16>,
     pub retained: BTreeMap<String, Message>,
     /// All that was published, in order.
     pub published: Vec<Message>,
@@ -100,6 +142,59 @@ impl Gateway {
         self.bus.sessions.get(client_id).map(|session| session.expiry_secs)
     }
 
+    /// Identifiers of what a kept session's conversation has not acknowledged.
+    pub fn under_way(&self, client_id: &str) -> Vec<u16> {
+        let session = self.bus.sessions.get(client_id);
+        session.map(Session::under_way).unwrap_or_default().iter().map(|left| left.packet_id).collect()
+    }
+
+    /// An MQTT connection has left the session behind a message of QoS 2 that was released.
+    pub fn leave_released(&mut self, client_id: &str) -> u16 {
+        let session = self.bus.sessions.get_mut(client_id).expect("there");
+        session.last_packet_id += 1;
+        session.exchanges.push(Unacknowledged { packet_id: session.last_packet_id, delivery: None });
+        session.last_packet_id
+    }
+
+    /// The gateway stops and is started again: what is kept is there, the rest is not.
+    pub fn restart(&mut self) {
+        for port in self.conversations.keys().copied().collect::<Vec<_>>() {
+            self.close(port, &CloseReason::ShuttingDown);
+        }
+        self.die();
+    }
+
+    /// The gateway is killed and started again after a second, with a clock of its own: nobody departs. No message expires meanwhile.
+    pub fn die(&mut self) {
+        let start = Instant::from_millis(1000);
+        let gone_ms = self.now.as_millis();
+        let clock_unix_ms = self.config.clock_unix_ms + gone_ms;
+        self.config = Arc::new(Config { clock_unix_ms, ..(*self.config).clone() });
+        self.now = start;
+        let since = |at: &mut Instant| {
+            if !at.is_never() {
+                *at = Instant::from_millis(at.as_millis().saturating_sub(gone_ms));
+            }
+        };
+        self.conversations.clear();
+        self.delayed.clear();
+        self.delaying = false;
+        self.bus.sessions.retain(|_, session| session.kept);
+        for session in self.bus.sessions.values_mut() {
+            session.owner = None;
+            session.parked = session.told.as_mut().map(|told| {
+                told.resumption.iter_mut().for_each(|resumption| since(&mut resumption.until));
+                told.observations.iter_mut().for_each(|observation| since(&mut observation.ends_at));
+                told.clone()
+            });
+        }
+    }
+
+    /// What is on disk for the next conversation of a session.
+    pub fn told(&mut self, client_id: &str) -> &mut Parked {
+        self.bus.sessions.get_mut(client_id).and_then(|session| session.told.as_mut()).expect("something is kept")
+    }
+
     /// Filters that all sessions together subscribe to.
     pub fn filters(&self) -> Vec<String> {
         let all = self.bus.sessions.values().flat_map(|session| &session.subscriptions);
@@ -172,6 +267,13 @@ impl Gateway {
         self.settle();
     }
 
+    /// Answers the first of the requests that wait.
+    pub fn answer_first(&mut self) {
+        let (port, request) = self.delayed.pop_front().expect("something is asked");
+        self.answer(port, request);
+        self.settle();
+    }
+
     pub fn answer_delayed(&mut self) {
         self.delaying = false;
         while let Some((port, request)) = self.delayed.pop_front() {
@@ -205,6 +307,12 @@ impl Gateway {
         let mut requests = Vec::new();
         self.out.swap_requests(&mut requests);
         for request in requests {
+            if let Request::Acknowledged { packet_id } = request {
+                let name = self.conversations.get(&port).and_then(|driven| driven.session.clone()).expect("a session");
+                self.bus.sessions.get_mut(&name).expect("living").end_exchange(packet_id);
+                self.bus.acknowledged.push(packet_id);
+                continue;
+            }
             if self.delaying {
                 self.delayed.push_back((port, request));
             } else {
@@ -224,6 +332,13 @@ impl Gateway {
         let Some(session) = self.bus.sessions.get_mut(&name) else { return };
         session.owner = None;
         session.parked = Some(parked).filter(|parked| !parked.is_empty());
+        if session.kept {
+            let told: Vec<u16> =
+                session.parked.iter().flat_map(|left| &left.outbound).map(|left| left.packet_id).collect();
+            let known: Vec<u16> = session.under_way().iter().map(|left| left.packet_id).collect();
+            assert_eq!(told, known, "what is not acknowledged is listed, and nothing else");
+            session.told.clone_from(&session.parked);
+        }
         if session_expiry_secs.unwrap_or(session.expiry_secs) == 0 {
             self.bus.sessions.remove(&name);
         }
@@ -265,9 +380,12 @@ impl Gateway {
                     let found = subscriptions.len() < before;
                     results.push(if found { Ok(()) } else { Err(UnsubscribeRefusal::NotSubscribed) });
                 }
+                if token == Token::NONE {
+                    return;
+                }
                 Reply::Unsubscribed { token, results }
             }
-            Request::Acknowledged { .. } => return,
+            Request::Acknowledged { .. } => unreachable!("nobody waits for it"),
             Request::Released { token, .. } | Request::Received { token, .. } => Reply::Recorded { token },
             Request::ReadRetained { token, filter, count_max } => {
                 session.expect("nothing is asked without a session");
@@ -278,6 +396,13 @@ impl Gateway {
                     Ok(all.take(count_max as usize).cloned().collect())
                 };
                 Reply::Retained { token, messages }
+            }
+            Request::Keep { parked } => {
+                let session = session.and_then(|name| self.bus.sessions.get_mut(&name)).expect("of a session");
+                assert!(session.kept && parked.outbound.is_empty());
+                session.told = Some(*parked);
+                self.bus.told += 1;
+                return;
             }
             Request::SetWill { .. } | Request::Authenticate { .. } => return,
         };
@@ -316,16 +441,22 @@ impl Gateway {
         let session_present = self.has_session(&name);
         if !session_present {
             self.bus.last_key += 1;
-            let session = Session { key: PublisherKey(self.bus.last_key), ..Session::default() };
+            let kept = self.bus.keeps && expiry_secs > 0;
+            let session = Session { key: PublisherKey(self.bus.last_key), kept, ..Session::default() };
             self.bus.sessions.insert(name.clone(), session);
         }
         let session = self.bus.sessions.get_mut(&name).expect("made");
         session.owner = Some(port);
         session.expiry_secs = expiry_secs;
+        let mut parked = session.parked.take();
+        if session.kept {
+            parked = Some(Parked { outbound: session.under_way(), ..parked.unwrap_or_default() });
+        }
         let connected = Connected {
             assigned_client_id: ClientId::new(&name, 99).ok().filter(|_| assigned),
             session_present,
-            parked: session.parked.take().map(Box::new),
+            kept: session.kept,
+            parked: parked.map(Box::new),
             publisher: session.key,
             ..Connected::default()
         };
@@ -359,14 +490,7 @@ impl Gateway {
                 let qos = message.head().qos.min(subscription.options.qos);
                 let id = subscription.options.id;
                 let message = message.clone();
-                session.queue.push_back(Delivery {
-                    message,
-                    rare: None,
-                    subscription_id: id,
-                    qos,
-                    retain: true,
-                    packet_id: 0,
-                });
+                session.enqueue(Delivery { message, rare: None, subscription_id: id, qos, retain: true, packet_id: 0 });
             }
         }
         let qos = subscription.options.qos;
@@ -388,7 +512,7 @@ impl Gateway {
             let rare =
                 (!further.is_empty()).then(|| Arc::new(Rare { further_subscription_ids: further, ..Rare::default() }));
             let qos = qos.min(message.head().qos);
-            session.queue.push_back(Delivery {
+            session.enqueue(Delivery {
                 message: message.clone(),
                 rare,
                 subscription_id,
@@ -417,7 +541,10 @@ impl Gateway {
             let driven = self.conversations.get_mut(&port).expect("found");
             let session = self.bus.sessions.get_mut(driven.session.as_ref().expect("found")).expect("found");
             let delivery = session.queue.pop_front().expect("found");
+            let (qos, packet_id) = (delivery.qos, delivery.packet_id);
             match driven.machine.deliver(delivery, self.now, &mut self.out) {
+                Delivered::Dropped(_) if packet_id != 0 => session.end_exchange(packet_id),
+                Delivered::Sent if packet_id != 0 && !qos.is_acknowledged() => session.end_exchange(packet_id),
                 Delivered::Sent | Delivered::Dropped(_) => {}
                 Delivered::Later(delivery) => {
                     session.queue.push_front(delivery);

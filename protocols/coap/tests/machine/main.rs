@@ -5,6 +5,8 @@ mod blockwise;
 mod connection;
 mod endpoint;
 mod gateway;
+mod kept;
+mod killed;
 mod message_layer;
 mod observe;
 mod publish;

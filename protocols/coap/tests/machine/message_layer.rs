@@ -2,7 +2,7 @@ use thingway_coap::{
     CoapFault, Config,
     codec::{Code, FormatError, Kind, Packet, option},
 };
-use thingway_contract::Standing;
+use thingway_contract::{CloseReason, Standing};
 
 use crate::{
     gateway::Gateway,
@@ -222,5 +222,103 @@ fn rfc7252_4_4_a_new_conversation_repeats_no_message_id_of_the_one_before() {
         }
         gateway.pass_ms(1000);
         assert!(gateway.machine(1).is_none(), "forgotten");
+    }
+}
+
+#[test]
+fn rfc7252_5_2_2_an_answer_that_takes_seconds_is_given_once() {
+    let mut gateway = gateway();
+    let mut client = Client::new(1);
+    client.send(&mut gateway, put("ps/a", b"0"));
+    gateway.delaying = true;
+    let mut late = put("ps/a", b"x");
+    late.set_id(9);
+    assert!(gateway.receive(1, &late.to_bytes()).is_empty());
+    gateway.pass_ms(500);
+    assert!(gateway.receive(1, &late.to_bytes()).is_empty(), "a duplicate before the acknowledgement");
+    gateway.sent.clear();
+    gateway.pass_ms(500);
+    assert_eq!(gateway.sent.pop(), Some((1, b"\x60\0\0\x09".to_vec())));
+    for _ in 0..4 {
+        gateway.pass_ms(3000);
+        assert_eq!(gateway.receive(1, &late.to_bytes()), [b"\x60\0\0\x09"], "it was lost, and the request came again");
+    }
+    gateway.sent.clear();
+    gateway.answer_delayed();
+    let answers = drain_to(&mut gateway, 1);
+    assert_eq!(answers.len(), 1);
+    assert_eq!(
+        (answers[0].kind(), answers[0].code(), answers[0].token()),
+        (Kind::Confirmable, Code::CHANGED, &b"t"[..])
+    );
+    assert_eq!(gateway.receive(1, &late.to_bytes()), [b"\x60\0\0\x09"]);
+    client.acknowledge(&mut gateway, &answers[0]);
+    gateway.sent.clear();
+    assert_eq!(gateway.receive(1, &late.to_bytes()), [b"\x60\0\0\x09"]);
+    gateway.pass_ms(100_000);
+    assert_eq!(drain_to(&mut gateway, 1).len(), 1, "no second answer");
+    assert_eq!(gateway.bus.published.iter().map(|message| message.payload()).collect::<Vec<_>>(), [b"0", b"x"]);
+}
+
+#[test]
+fn rfc7252_5_2_2_who_was_acknowledged_gets_a_message_of_its_own_also_when_the_exchange_is_forgotten() {
+    let mut config = Config::default();
+    config.transmission.exchanges_max = 1;
+    let mut gateway = Gateway::new(config);
+    let mut client = Client::new(1);
+    client.send(&mut gateway, put("ps/a", b"0"));
+    gateway.delaying = true;
+    client.send_all(&mut gateway, put("ps/a", b"1"));
+    gateway.pass_ms(1000);
+    client.send_all(&mut gateway, put("ps/a", b"2"));
+    gateway.sent.clear();
+    gateway.answer_delayed();
+    let kinds: Vec<Kind> = drain_to(&mut gateway, 1).iter().map(Packet::kind).collect();
+    assert_eq!(kinds, [Kind::Confirmable, Kind::Acknowledgement]);
+}
+
+#[test]
+fn another_session_is_asked_for_when_all_is_answered_in_the_one_before() {
+    let mut gateway = gateway();
+    let mut client = Client::new(1);
+    client.send(&mut gateway, put("ps/a?u=me", b"0"));
+    gateway.delaying = true;
+    client.send_all(&mut gateway, put("ps/a?u=me", b"1"));
+    client.send_all(&mut gateway, put("ps/a?u=you", b"2"));
+    gateway.pass_ms(500);
+    assert_eq!(gateway.bus.connects, 1);
+    gateway.sent.clear();
+    gateway.answer_delayed();
+    let codes: Vec<Code> = drain_to(&mut gateway, 1).iter().map(Packet::code).collect();
+    assert_eq!(codes, [Code::CHANGED, Code::CHANGED]);
+    assert_eq!((gateway.bus.connects, gateway.bus.published.len()), (2, 3));
+}
+
+#[test]
+fn who_waits_when_the_gateway_stops_is_told() {
+    let mut gateway = gateway();
+    let mut client = Client::new(1);
+    client.send(&mut gateway, put("ps/a", b"0"));
+    gateway.delaying = true;
+    client.send_all(&mut gateway, put("ps/a", b"1"));
+    gateway.sent.clear();
+    gateway.close(1, &CloseReason::ShuttingDown);
+    let codes: Vec<Code> = drain_to(&mut gateway, 1).iter().map(Packet::code).collect();
+    assert_eq!(codes, [Code::SERVICE_UNAVAILABLE]);
+}
+
+#[test]
+fn rfc7252_4_4_a_gateway_that_is_started_again_repeats_no_message_id() {
+    let mut seen = std::collections::BTreeSet::new();
+    for start in 0..3 {
+        // The same secret, and clocks that begin with the process.
+        let clock_unix_ms = 1_700_000_000_000 + start * 60_000;
+        let mut gateway = Gateway::new(Config { clock_unix_ms, ..Config::default() });
+        let mut client = Client::new(1);
+        for _ in 0..1000 {
+            gateway.pass_ms(20);
+            let answer = client.send(&mut gateway, non(get("ps/a")));
+            assert!(seen.insert(answer.id()), "after start {start}");
+        }
     }
 }

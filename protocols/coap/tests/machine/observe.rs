@@ -344,3 +344,42 @@ fn an_observer_of_a_quiet_topic_is_asked_at_times_whether_it_is_there() {
     gateway.pass_ms(93_000);
     assert!(gateway.filters().is_empty(), "nobody is there");
 }
+
+#[test]
+fn registrations_on_their_way_share_a_subscription_and_count() {
+    let mut gateway = Gateway::new(Config { observations_max: 3, ..Config::default() });
+    let mut client = Client::new(1);
+    client.validate(&mut gateway);
+    let registration =
+        |path: &str, token: &[u8], observe: u32| with_uint(with_token(get(path), token), option::OBSERVE, observe);
+    gateway.delaying = true;
+    client.send_all(&mut gateway, registration("ps/a?qos=1", b"1", 0));
+    client.send_all(&mut gateway, registration("ps/a?qos=0", b"2", 0));
+    client.send_all(&mut gateway, registration("ps/b", b"3", 0));
+    let fourth = client.send(&mut gateway, registration("ps/c", b"4", 0));
+    assert_eq!(fourth.code(), Code::SERVICE_UNAVAILABLE);
+    gateway.answer_delayed();
+    assert_eq!(gateway.machine(1).expect("living").observations_len(), 3);
+    assert_eq!(
+        (gateway.filters(), gateway.subscribed_qos("a")),
+        (vec!["a".to_owned(), "b".to_owned()], Some(Qos::AtLeastOnce))
+    );
+    gateway.sent.clear();
+    gateway.publish(message("a", b"x", Qos::AtLeastOnce));
+    for token in [b"1", b"2"] {
+        let notification = last_to(&mut gateway, 1);
+        assert_eq!((notification.token(), notification.payload()), (&token[..], &b"x"[..]));
+        client.acknowledge(&mut gateway, &notification);
+    }
+    // The subscription stays while another registration is on its way, and goes when that is refused.
+    for is_refused in [false, true] {
+        client.send_all(&mut gateway, registration("ps/a", b"2", 1));
+        gateway.delaying = true;
+        client.send_all(&mut gateway, registration("ps/a", b"2", 0));
+        client.send_all(&mut gateway, registration("ps/a", b"1", 1));
+        gateway.bus.forbidden.extend(is_refused.then(|| "a".into()));
+        gateway.answer_delayed();
+        assert_eq!(gateway.filters().contains(&"a".to_owned()), !is_refused);
+        client.send_all(&mut gateway, registration("ps/a", b"1", 0));
+    }
+}

@@ -5,7 +5,7 @@ use thingway_contract::{
 };
 
 use super::{
-    ATTACHED, Conversation, Phase, TRANSIENT, after,
+    ATTACHED, Conversation, KEPT, Phase, TRANSIENT, after,
     will::{will_on, with_payload},
 };
 use crate::{
@@ -323,6 +323,7 @@ impl Conversation {
         self.publisher = connected.publisher;
         self.last_seen = now;
         self.marks = ATTACHED;
+        self.set(KEPT, connected.kept);
         self.client_id = connected.assigned_client_id.filter(|_| phase != Phase::Introducing);
         if phase == Phase::Introducing {
             self.phase = Phase::Anonymous;

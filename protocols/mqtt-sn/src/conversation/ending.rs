@@ -1,6 +1,6 @@
 use thingway_contract::{CloseReason, Departure, Outbox, Parked, WillFate};
 
-use super::{ATTACHED, Conversation, Phase, TAKEN_OVER, TRANSIENT};
+use super::{ATTACHED, Conversation, KEPT, Phase, TAKEN_OVER, TRANSIENT};
 use crate::{MqttSnFault, Packet, PacketError, ReturnCode, packet::Disconnect};
 
 /// Seconds that the session of a sleeping client, which ends with its conversation, is kept while it goes on from another address. The other
@@ -64,7 +64,7 @@ impl Conversation {
         let moving = self.has(TAKEN_OVER) && self.sleep_secs != 0;
         let transient = self.has(TRANSIENT);
         let session_expiry_secs = transient.then_some(if moving { MOVING_SECS } else { 0 });
-        let sleep_secs = if matches!(self.phase, Phase::Closed(_)) { self.sleep_secs } else { 0 };
+        let sleep_secs = if goes_on { 0 } else { self.sleep_secs };
         let mut parked = Parked { sleep_secs, transient: transient && moving, ..Parked::default() };
         if let Some(mut flow) = self.flow.take() {
             if goes_on {
@@ -81,7 +81,7 @@ impl Conversation {
                     }
                 }
             });
-            parked.inbound = flow.inbound.park();
+            parked.inbound = flow.inbound.park(self.has(KEPT));
         }
         parked.next_packet_id = self.next_id;
         parked.topic_ids = self.registry.take().map(|registry| registry.park()).unwrap_or_default();

@@ -2,7 +2,7 @@ use thingway_contract::{
     Instant, Message, MessageHead, Outbox, PublishOutcome, Qos, Request, Token, Topic, TopicError, TopicLimits,
 };
 
-use super::{Conversation, Phase, after};
+use super::{Conversation, KEPT, Phase, RELEASED, after};
 use crate::{
     MqttSnFault, Packet, PacketType, ReturnCode,
     fault::outcome_code,
@@ -35,6 +35,8 @@ enum Received {
     AskedExactly,
     /// QoS 2: PUBREC was sent.
     Taken,
+    /// QoS 2: PUBREL came, and PUBCOMP waits for the gateway.
+    Releasing,
     /// QoS 2: PUBCOMP was sent. Remembered for copies that the network delivers late.
     Complete,
 }
@@ -56,10 +58,17 @@ impl Inbound {
         self.messages.extend(ids.iter().filter(|&&id| id != 0).map(taken));
     }
 
-    /// A message that the gateway was asked to publish counts as published even if its answer came too late: exactly once means not twice.
-    pub(super) fn park(self) -> Vec<u16> {
-        let kept = |message: &Incoming| matches!(message.state, Received::AskedExactly | Received::Taken);
-        self.messages.into_iter().filter(kept).map(|message| message.id).collect()
+    /// A message that the gateway has not answered for was not promised to the client, which sends it again. In a kept session it is left out: the gateway
+    /// was told the id with the message, knows from it what it has taken, and says so when it is safe. PUBREC for an id found here would go out at once,
+    /// perhaps before that. In any other session the message counts as published even if its answer comes too late, for nobody but this machine knows the
+    /// id, and exactly once means not twice.
+    pub(super) fn park(self, session_kept: bool) -> Vec<u16> {
+        let is_left = |message: &Incoming| match message.state {
+            Received::AskedExactly => !session_kept,
+            Received::Taken | Received::Releasing => true,
+            Received::AskedOnce | Received::Complete => false,
+        };
+        self.messages.into_iter().filter(is_left).map(|message| message.id).collect()
     }
 
     /// What is only remembered for copies that come late.
@@ -78,18 +87,23 @@ impl Inbound {
         self.messages.iter_mut().find(|message| message.id == id)
     }
 
-    fn remove(&mut self, id: u16) {
-        self.messages.retain(|message| message.id != id);
+    /// Forgets a message, and tells how far it was.
+    fn remove(&mut self, id: u16) -> Option<Received> {
+        let position = self.messages.iter().position(|message| message.id == id)?;
+        Some(self.messages.remove(position).state)
     }
 
-    /// Makes room for one more: false when as many as may be wait for the gateway.
-    fn make_room(&mut self, count_max: usize) -> bool {
+    /// Makes room for one more: false when as many as may be wait for the gateway. `given_up` gets the ids of exchanges that the client has not ended.
+    fn make_room(&mut self, count_max: usize, mut given_up: impl FnMut(u16)) -> bool {
         while self.messages.len() >= count_max.max(1) {
             let complete = self.messages.iter().position(|message| message.state == Received::Complete);
             // Section 6.6: a client that begins another exchange has given up the one before.
             let oldest = || self.messages.iter().position(|message| message.state == Received::Taken);
             let Some(position) = complete.or_else(oldest) else { return false };
-            self.messages.remove(position);
+            let message = self.messages.remove(position);
+            if message.state == Received::Taken {
+                given_up(message.id);
+            }
         }
         true
     }
@@ -114,9 +128,9 @@ impl Conversation {
         let (topic_id, code) = match Topic::parse(register.topic, self.config.topic_limits) {
             Err(_) => (0, ReturnCode::NotSupported),
             Ok(_) => {
-                let count_max = self.config.topic_ids_max;
+                let ids = self.config.topic_ids();
                 let registry = self.registry.get_or_insert_default();
-                match registry.assign(register.topic, count_max) {
+                match registry.assign(register.topic, ids) {
                     Some(id) => {
                         registry.set_known(id, true);
                         (id, ReturnCode::Accepted)
@@ -147,11 +161,16 @@ impl Conversation {
             self.send_puback(publish.topic.id(), publish.message_id, ReturnCode::InvalidTopicId, out);
             return Ok(());
         };
+        let kept = self.has(KEPT);
         let token = if qos.is_acknowledged() {
             let count_max = usize::from(self.config.inbound_max);
             let state = if qos == Qos::ExactlyOnce { Received::AskedExactly } else { Received::AskedOnce };
             let inbound = &mut self.flow().inbound;
-            if !inbound.make_room(count_max) {
+            // Not before it is known to be a message at all: a late copy may have a topic id that is not known any more.
+            if inbound.remove(publish.message_id) == Some(Received::Taken) {
+                give_up(kept, publish.message_id, out);
+            }
+            if !inbound.make_room(count_max, |id| give_up(kept, id, out)) {
                 self.send_puback(publish.topic.id(), publish.message_id, ReturnCode::Congestion, out);
                 return Ok(());
             }
@@ -161,7 +180,8 @@ impl Conversation {
         } else {
             Token::NONE
         };
-        out.request(Request::Publish { token, packet_id: 0, message });
+        let packet_id = if kept && qos == Qos::ExactlyOnce { publish.message_id } else { 0 };
+        out.request(Request::Publish { token, packet_id, message });
         Ok(())
     }
 
@@ -170,7 +190,8 @@ impl Conversation {
         let late_ms = u64::from(self.config.late_copies_ms);
         let Some(flow) = &mut self.flow else { return false };
         let Some(known) = flow.inbound.find(publish.message_id) else { return false };
-        if known.state.is_asked() {
+        // Before PUBCOMP the id is not free for another message, either.
+        if known.state.is_asked() || known.state == Received::Releasing {
             return true;
         }
         let digest = digest(publish);
@@ -187,8 +208,6 @@ impl Conversation {
             };
         if is_copy {
             self.send(&Packet::Pubrec(publish.message_id), out);
-        } else {
-            flow.inbound.remove(publish.message_id);
         }
         is_copy
     }
@@ -277,14 +296,23 @@ impl Conversation {
         }
     }
 
+    /// The exchange is over when the gateway has kept that, where it wants to.
     pub(super) fn on_pubrel(&mut self, id: u16, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {
+        let kept = self.has(KEPT);
         let known = self.flow.as_mut().and_then(|flow| flow.inbound.find(id));
         if let Some(message) = known {
             match message.state {
+                Received::Taken if kept => {
+                    message.state = Received::Releasing;
+                    out.request(Request::Released { token: Token(RELEASED | u32::from(id)), packet_id: id });
+                    return Ok(());
+                }
                 Received::Taken => {
                     message.state = Received::Complete;
                     message.at = now;
                 }
+                // PUBCOMP answers both.
+                Received::Releasing => return Ok(()),
                 Received::Complete => {}
                 // No PUBREC went out that this could answer.
                 Received::AskedOnce | Received::AskedExactly => {
@@ -296,8 +324,24 @@ impl Conversation {
         Ok(())
     }
 
+    /// The gateway has kept that an exchange is over.
+    pub(super) fn release_is_kept(&mut self, id: u16, now: Instant, out: &mut Outbox) {
+        let known = self.flow.as_mut().and_then(|flow| flow.inbound.find(id));
+        let Some(message) = known.filter(|message| message.state == Received::Releasing) else { return };
+        message.state = Received::Complete;
+        message.at = now;
+        self.send(&Packet::Pubcomp(id), out);
+    }
+
     fn send_puback(&self, topic_id: u16, message_id: u16, code: ReturnCode, out: &mut Outbox) {
         self.send(&Packet::Puback(Puback { topic_id, message_id, code }), out);
+    }
+}
+
+/// The client will not end this exchange. A gateway that keeps it would take the next message with its id for the same.
+fn give_up(kept: bool, id: u16, out: &mut Outbox) {
+    if kept {
+        out.request(Request::Released { token: Token::NONE, packet_id: id });
     }
 }
 

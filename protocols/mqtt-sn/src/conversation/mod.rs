@@ -5,11 +5,13 @@
 //! | `connect` | CONNECT to CONNACK, with AUTH and the will in between, and sessions that are resumed |
 //! | `inbound` | messages from the client, QoS -1 to 2, and REGISTER |
 //! | `outbound` | messages to the client with their REGISTER, sent again until they are answered |
+//! | `answers` | REGACK, PUBACK, PUBREC and PUBCOMP from the client |
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE with their answers |
 //! | `sleep` | PINGREQ, DISCONNECT, and clients that sleep |
 //! | `will` | the will of a session, and its updates |
 //! | `ending` | faults, the gateway's goodbye, and what is left |
 
+mod answers;
 mod connect;
 mod ending;
 mod inbound;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 
 use thingway_contract::{
     Beacon, ClientId, CloseReason, DatagramProtocol, Delivered, Delivery, Departure, Input, Instant, Message, Outbox,
-    Peer, Protocol, PublisherKey, Reply, Standing, Will, WillFate,
+    Peer, Protocol, PublisherKey, Reply, Standing, Token, Will, WillFate,
 };
 
 use self::{
@@ -129,6 +131,13 @@ const ATTACHED: u8 = 1;
 const TRANSIENT: u8 = 2;
 /// The session went to another conversation.
 const TAKEN_OVER: u8 = 4;
+/// The gateway keeps the session through its own restart.
+const KEPT: u8 = 8;
+
+/// Tokens of `Released` and `Received` have this in front of the message id; those of PUBLISH and SUBSCRIBE are message ids, and
+/// UNSUBSCRIBE has another.
+const RELEASED: u32 = 2 << 16;
+const RECEIVED: u32 = 3 << 16;
 
 impl Protocol for Conversation {
     const NAME: &'static str = "mqtt-sn";
@@ -163,17 +172,18 @@ impl Protocol for Conversation {
     }
 
     fn reply(&mut self, reply: Reply, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {
+        if matches!(self.phase, Phase::Closed(_)) {
+            return Ok(());
+        }
         match reply {
             Reply::Connected(connected) => self.connected(*connected, now, out),
             Reply::Refused(refusal) => self.refused(&refusal, out),
             Reply::Published { token, outcome } => self.published(token, outcome, out),
             Reply::Subscribed { token, results } => self.subscribed(token, &results, out),
             Reply::Unsubscribed { token, .. } => self.unsubscribed(token, out),
+            Reply::Recorded { token } => self.recorded(token, now, out),
             // Never asked for.
-            Reply::Challenge { .. }
-            | Reply::Reauthenticated { .. }
-            | Reply::Retained { .. }
-            | Reply::Recorded { .. } => {}
+            Reply::Challenge { .. } | Reply::Reauthenticated { .. } | Reply::Retained { .. } => {}
         }
         self.tidy(now);
         Ok(())
@@ -302,6 +312,16 @@ impl Conversation {
     /// Outgoing messages that are not fully acknowledged.
     pub fn inflight_len(&self) -> usize {
         self.flow.as_ref().map_or(0, |flow| flow.outbound.len())
+    }
+
+    /// The gateway has kept how an exchange of QoS 2 goes on.
+    fn recorded(&mut self, token: Token, now: Instant, out: &mut Outbox) {
+        let id = token.0 as u16;
+        match token.0 - u32::from(id) {
+            RELEASED => self.release_is_kept(id, now, out),
+            RECEIVED => self.received_is_kept(id, now, out),
+            _ => {}
+        }
     }
 
     const fn has(&self, mark: u8) -> bool {

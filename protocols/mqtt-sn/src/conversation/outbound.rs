@@ -1,58 +1,66 @@
 use std::collections::VecDeque;
 
-use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, Qos, Unacknowledged};
+use thingway_contract::{Delivered, Delivery, DropCause, Instant, Outbox, Qos, Request, Unacknowledged};
 
-use super::{Conversation, Phase};
+use super::{Conversation, KEPT, Phase};
 use crate::{
-    MqttSnFault, Packet, PacketType, ReturnCode,
+    MqttSnFault, Packet, PacketType,
     codec::frame_bytes,
-    packet::{PUBLISH_HEAD_BYTES, Puback, Publish, Regack, Register, TopicRef, put_publish},
+    packet::{PUBLISH_HEAD_BYTES, Publish, Register, TopicRef, put_publish},
 };
 
 /// Messages to the client that are not over yet.
 ///
 /// One exchange is under way at a time, a REGISTER included: section 6.6 has it so for clients, and section 6.10 has the gateway do the same. Those
 /// that an earlier conversation left follow before anything new.
+///
+/// An exchange under an id that the gateway chose is *kept*: the gateway is told how it goes on.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
-    current: Option<Outgoing>,
-    /// A client that comes from another protocol may bring many.
+    pub(super) current: Option<Outgoing>,
+    /// A client that comes from another protocol may bring many, and so does a gateway that was killed and does not know which it had sent.
     left: VecDeque<Unacknowledged>,
+    /// The one of those left for which the gateway keeps just now that PUBREC came; 0 for none.
+    pub(super) receiving: u16,
 }
 
 #[derive(Debug)]
-struct Outgoing {
+pub(super) struct Outgoing {
     /// `None` once the client has taken it over (QoS 2 after PUBREC).
-    delivery: Option<Delivery>,
+    pub(super) delivery: Option<Delivery>,
     /// When it was sent last.
-    sent_at: Instant,
+    pub(super) sent_at: Instant,
     /// The id of what is waited for: REGISTER's, then PUBLISH's.
-    id: u16,
+    pub(super) id: u16,
     /// What the client must be told before PUBLISH.
-    topic_id: u16,
+    pub(super) topic_id: u16,
     /// The message's own id, if it has one already.
-    message_id: u16,
-    stage: Stage,
+    pub(super) message_id: u16,
+    pub(super) stage: Stage,
     /// How often it was sent again.
-    repeats: u8,
+    pub(super) repeats: u8,
     /// It was sent before.
     duplicate: bool,
+    /// The gateway chose `message_id`.
+    pub(super) kept: bool,
     /// How often the client did not know its topic id.
-    corrections: u8,
+    pub(super) corrections: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// REGISTER was sent.
     Registering,
     /// PUBLISH was sent.
     Publishing,
+    /// PUBREC came, and PUBREL waits for the gateway.
+    Received,
     /// PUBREL was sent.
     Releasing,
 }
 
 /// How a topic name is told to the client.
-enum Route {
+pub(super) enum Route {
     /// It knows this.
     Known(TopicRef),
     /// It must be told this id first.
@@ -64,9 +72,9 @@ impl Outbound {
         usize::from(self.current.is_some()) + self.left.len()
     }
 
-    /// When that was sent last which waits for an answer.
+    /// When that was sent last which waits for an answer of the client.
     pub(super) fn sent_at(&self) -> Option<Instant> {
-        self.current.as_ref().map(|current| current.sent_at)
+        self.current.as_ref().filter(|current| current.stage != Stage::Received).map(|current| current.sent_at)
     }
 
     pub(super) fn uses(&self, id: u16) -> bool {
@@ -82,7 +90,7 @@ impl Outbound {
 
     /// What is left for the next conversation. A message of QoS 0 whose REGISTER was not answered is not.
     pub(super) fn park(self, mut take_id: impl FnMut(&dyn Fn(u16) -> bool) -> u16) -> Vec<Unacknowledged> {
-        let Self { current, left } = self;
+        let Self { current, left, .. } = self;
         let mut outbound = Vec::with_capacity(left.len() + 1);
         if let Some(current) = current
             && current.delivery.as_ref().is_none_or(|delivery| delivery.qos.is_acknowledged())
@@ -96,6 +104,34 @@ impl Outbound {
         outbound.extend(left);
         outbound
     }
+
+    /// A message of QoS 2 that waits for its turn.
+    pub(super) fn left_with(&mut self, id: u16) -> Option<&mut Unacknowledged> {
+        let exactly_once =
+            |entry: &Unacknowledged| entry.delivery.as_ref().is_some_and(|delivery| delivery.qos == Qos::ExactlyOnce);
+        self.left.iter_mut().find(|entry| entry.packet_id == id && exactly_once(entry))
+    }
+}
+
+impl Outgoing {
+    /// True for a message of QoS 2 that the client has not taken over as far as is known here.
+    pub(super) fn is_exactly_once(&self) -> bool {
+        self.delivery.as_ref().is_some_and(|delivery| delivery.qos == Qos::ExactlyOnce)
+    }
+
+    /// QoS 2: the client has taken it over and PUBREL is sent.
+    pub(super) fn release(&mut self, now: Instant) {
+        self.delivery = None;
+        self.id = self.message_id;
+        self.stage = Stage::Releasing;
+        self.repeats = 0;
+        self.sent_at = now;
+    }
+}
+
+/// True when the gateway chose this id for a message.
+pub(super) fn is_chosen(delivery: &Delivery, message_id: u16) -> bool {
+    message_id != 0 && delivery.packet_id == message_id && delivery.qos.is_acknowledged()
 }
 
 impl Conversation {
@@ -130,7 +166,8 @@ impl Conversation {
                 Delivered::Later(delivery)
             }
             route => {
-                self.begin(delivery, 0, false, &route, now, out);
+                let chosen = if delivery.qos.is_acknowledged() { delivery.packet_id } else { 0 };
+                self.begin(delivery, chosen, false, &route, now, out);
                 Delivered::Sent
             }
         }
@@ -144,7 +181,7 @@ impl Conversation {
 
     /// Sections 6.7 and 6.10. What the client registered or subscribed to by name has its id; other names have one that it knows beforehand, or are
     /// short, or must be told first.
-    fn route(&mut self, name: &str, must_register: bool) -> Result<Route, DropCause> {
+    pub(super) fn route(&mut self, name: &str, must_register: bool) -> Result<Route, DropCause> {
         let found = self.registry.as_ref().and_then(|registry| registry.find(name));
         if let Some((id, true)) = found {
             return Ok(Route::Known(TopicRef::Normal(id)));
@@ -157,13 +194,13 @@ impl Conversation {
                 return Ok(Route::Known(TopicRef::Short(short)));
             }
         }
-        let count_max = self.config.topic_ids_max;
+        let ids = self.config.topic_ids();
         let bytes = frame_bytes(4 + name.len()) + self.header_bytes();
         if bytes > self.config.datagram_bytes_max.min(usize::from(u16::MAX)) {
             return Err(DropCause::TopicUnknown);
         }
         let registry = self.registry.get_or_insert_default();
-        registry.assign(name, count_max).map(Route::Register).ok_or(DropCause::TopicUnknown)
+        registry.assign(name, ids).map(Route::Register).ok_or(DropCause::TopicUnknown)
     }
 
     /// Starts an exchange. `message_id` is 0 for one that has none yet.
@@ -177,6 +214,7 @@ impl Conversation {
         out: &mut Outbox,
     ) {
         let mut outgoing = Outgoing {
+            kept: is_chosen(&delivery, message_id),
             delivery: Some(delivery),
             sent_at: now,
             id: 0,
@@ -192,7 +230,7 @@ impl Conversation {
     }
 
     /// Sends REGISTER, or PUBLISH of QoS 1 or 2.
-    fn advance(&mut self, outgoing: &mut Outgoing, route: &Route, out: &mut Outbox) {
+    pub(super) fn advance(&mut self, outgoing: &mut Outgoing, route: &Route, out: &mut Outbox) {
         outgoing.repeats = 0;
         match *route {
             Route::Known(_) => {
@@ -232,7 +270,14 @@ impl Conversation {
         outgoing.duplicate = true;
     }
 
-    fn write_publish(&self, delivery: &Delivery, topic: TopicRef, message_id: u16, duplicate: bool, out: &mut Outbox) {
+    pub(super) fn write_publish(
+        &self,
+        delivery: &Delivery,
+        topic: TopicRef,
+        message_id: u16,
+        duplicate: bool,
+        out: &mut Outbox,
+    ) {
         let publish = Publish {
             duplicate,
             qos: Some(delivery.qos),
@@ -262,6 +307,10 @@ impl Conversation {
 
     /// Sends it again, or its REGISTER if the client has forgotten its topic id meanwhile.
     fn repeat(&mut self, mut outgoing: Outgoing, out: &mut Outbox) {
+        if outgoing.stage == Stage::Received {
+            self.flow().outbound.current = Some(outgoing);
+            return;
+        }
         let route = match (&outgoing.delivery, outgoing.stage) {
             (Some(delivery), Stage::Publishing) => self.route(delivery.message.topic(), false).ok(),
             _ => None,
@@ -276,8 +325,16 @@ impl Conversation {
         self.flow().outbound.current = Some(outgoing);
     }
 
+    /// The exchange is over, or will never be: its message is not sent any more. Goes on with the next.
+    pub(super) fn finish(&mut self, outgoing: &Outgoing, now: Instant, out: &mut Outbox) {
+        if outgoing.kept {
+            out.request(Request::Acknowledged { packet_id: outgoing.message_id });
+        }
+        self.next_left(now, out);
+    }
+
     /// Begins with the next of those that an earlier conversation left.
-    fn next_left(&mut self, now: Instant, out: &mut Outbox) {
+    pub(super) fn next_left(&mut self, now: Instant, out: &mut Outbox) {
         while let Some(entry) = self.flow.as_mut().and_then(|flow| flow.outbound.left.pop_front()) {
             let Unacknowledged { packet_id, delivery } = entry;
             let Some(delivery) = delivery else {
@@ -290,6 +347,8 @@ impl Conversation {
                     stage: Stage::Releasing,
                     repeats: 0,
                     duplicate: true,
+                    // Without its content nothing but the session tells whose an exchange is.
+                    kept: self.has(KEPT),
                     corrections: 0,
                 };
                 self.write(&mut outgoing, out);
@@ -297,12 +356,13 @@ impl Conversation {
                 return;
             };
             // A message that is larger than what is sent here counts as delivered, as in MQTT.
-            if !self.fits(&delivery) {
-                continue;
-            }
-            if let Ok(route) = self.route(delivery.message.topic(), false) {
+            let route = if self.fits(&delivery) { self.route(delivery.message.topic(), false).ok() } else { None };
+            if let Some(route) = route {
                 self.begin(delivery, packet_id, true, &route, now, out);
                 return;
+            }
+            if is_chosen(&delivery, packet_id) {
+                out.request(Request::Acknowledged { packet_id });
             }
         }
     }
@@ -314,7 +374,7 @@ impl Conversation {
         };
         if outgoing.corrections > self.config.retry_max {
             // It answers, and will not learn the name.
-            self.next_left(now, out);
+            self.finish(&outgoing, now, out);
             return Ok(());
         }
         if outgoing.repeats >= self.config.retry_max {
@@ -330,122 +390,5 @@ impl Conversation {
         outgoing.sent_at = now;
         self.repeat(outgoing, out);
         Ok(())
-    }
-
-    pub(super) fn on_regack(&mut self, regack: Regack, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {
-        let Some(mut outgoing) = self.take_current(regack.message_id, Stage::Registering) else { return Ok(()) };
-        match regack.code {
-            ReturnCode::Accepted => {
-                if let Some(registry) = &mut self.registry {
-                    registry.set_known(outgoing.topic_id, true);
-                }
-                let topic = TopicRef::Normal(outgoing.topic_id);
-                outgoing.sent_at = now;
-                match outgoing.delivery.take() {
-                    Some(delivery) if delivery.qos == Qos::AtMostOnce => {
-                        self.write_publish(&delivery, topic, 0, false, out);
-                        self.next_left(now, out);
-                    }
-                    delivery => {
-                        outgoing.delivery = delivery;
-                        self.advance(&mut outgoing, &Route::Known(topic), out);
-                        self.flow().outbound.current = Some(outgoing);
-                    }
-                }
-            }
-            // It has no room just now: it is asked again when the time has come.
-            ReturnCode::Congestion => self.wait(outgoing, now),
-            ReturnCode::InvalidTopicId | ReturnCode::NotSupported => self.next_left(now, out),
-        }
-        Ok(())
-    }
-
-    pub(super) fn on_puback(&mut self, puback: Puback, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {
-        if puback.code == ReturnCode::InvalidTopicId {
-            self.correct(puback, now, out);
-            return Ok(());
-        }
-        let Some(outgoing) = self.take_current(puback.message_id, Stage::Publishing) else { return Ok(()) };
-        let exactly_once = outgoing.delivery.as_ref().is_some_and(|delivery| delivery.qos == Qos::ExactlyOnce);
-        match puback.code {
-            // Not an answer to a message of QoS 2.
-            ReturnCode::Accepted if exactly_once => self.flow().outbound.current = Some(outgoing),
-            ReturnCode::Congestion => self.wait(outgoing, now),
-            _ => self.next_left(now, out),
-        }
-        Ok(())
-    }
-
-    /// The client is there, but has no room.
-    fn wait(&mut self, mut outgoing: Outgoing, now: Instant) {
-        outgoing.repeats = 0;
-        outgoing.sent_at = now;
-        self.flow().outbound.current = Some(outgoing);
-    }
-
-    /// Section 6.10: the client does not know the topic id, so it is told once more.
-    fn correct(&mut self, puback: Puback, now: Instant, out: &mut Outbox) {
-        if let Some(registry) = &mut self.registry {
-            // The id may as well be a predefined or short one; then nothing but one more REGISTER comes of it.
-            registry.set_known(puback.topic_id, false);
-        }
-        let Some(mut outgoing) = self.take_current(puback.message_id, Stage::Publishing) else { return };
-        // A second time may be a late copy of the first: it is told again when Tretry has passed, if it is still waited for then.
-        let message = outgoing.delivery.as_ref().map(|delivery| delivery.message.clone());
-        let route = message.filter(|_| outgoing.corrections == 0).map(|message| self.route(message.topic(), true));
-        match route {
-            Some(Ok(route)) => {
-                outgoing.corrections = 1;
-                outgoing.sent_at = now;
-                self.advance(&mut outgoing, &route, out);
-                self.flow().outbound.current = Some(outgoing);
-            }
-            // There is no id left for a name that the client should have known.
-            Some(Err(_)) => self.next_left(now, out),
-            None => self.flow().outbound.current = Some(outgoing),
-        }
-    }
-
-    pub(super) fn on_pubrec(&mut self, id: u16, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {
-        if let Some(mut outgoing) = self.take_current(id, Stage::Publishing) {
-            let exactly_once = outgoing.delivery.as_ref().is_some_and(|delivery| delivery.qos == Qos::ExactlyOnce);
-            if exactly_once {
-                outgoing.delivery = None;
-                outgoing.stage = Stage::Releasing;
-                outgoing.repeats = 0;
-                outgoing.sent_at = now;
-            }
-            self.flow().outbound.current = Some(outgoing);
-            if !exactly_once {
-                return Err(MqttSnFault::Unexpected(PacketType::Pubrec));
-            }
-        } else if let Some(entry) = self.flow.as_mut().and_then(|flow| flow.outbound.left_with(id)) {
-            // It answers what an earlier conversation sent.
-            entry.delivery = None;
-        }
-        // Also to one that is not known any more, so that the client can let it go.
-        self.send(&Packet::Pubrel(id), out);
-        Ok(())
-    }
-
-    pub(super) fn on_pubcomp(&mut self, id: u16, now: Instant, out: &mut Outbox) -> Result<(), MqttSnFault> {
-        if self.take_current(id, Stage::Releasing).is_some() {
-            self.next_left(now, out);
-        }
-        Ok(())
-    }
-
-    fn take_current(&mut self, id: u16, stage: Stage) -> Option<Outgoing> {
-        let current = &mut self.flow.as_mut()?.outbound.current;
-        current.take_if(|current| current.id == id && current.stage == stage)
-    }
-}
-
-impl Outbound {
-    /// A message of QoS 2 that waits for its turn.
-    fn left_with(&mut self, id: u16) -> Option<&mut Unacknowledged> {
-        let exactly_once =
-            |entry: &Unacknowledged| entry.delivery.as_ref().is_some_and(|delivery| delivery.qos == Qos::ExactlyOnce);
-        self.left.iter_mut().find(|entry| entry.packet_id == id && exactly_once(entry))
     }
 }

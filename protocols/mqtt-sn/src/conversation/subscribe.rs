@@ -60,9 +60,9 @@ impl Conversation {
             TopicName::Short(name) => (u16::from_be_bytes(name), false),
             TopicName::Name(_) if filter.has_wildcard() => (0, false),
             TopicName::Name(_) => {
-                let count_max = self.config.topic_ids_max;
+                let ids = self.config.topic_ids();
                 let registry = self.registry.get_or_insert_default();
-                (registry.assign(filter.filter(), count_max).ok_or(ReturnCode::Congestion)?, true)
+                (registry.assign(filter.filter(), ids).ok_or(ReturnCode::Congestion)?, true)
             }
         };
         // A request that is sent again after it was granted must not bring the retained messages a second time.

@@ -3,9 +3,12 @@
 mod connect;
 mod discovery;
 mod ending;
+mod kept;
 mod outbound;
 mod publish;
+mod restart;
 mod simulated_client;
+mod simulated_gateway;
 mod simulation;
 mod sleep;
 mod subscribe;

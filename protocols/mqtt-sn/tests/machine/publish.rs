@@ -85,7 +85,7 @@ fn section_6_6_qos_1_is_acknowledged_when_the_gateway_has_it() {
     pair.send(&again(Qos::AtLeastOnce, AB, 7, b"x"));
     pair.expect_nothing();
     assert_eq!(pair.published.len(), 1, "a copy while the answer is due");
-    pair.answer_publications();
+    pair.answer_all();
     pair.expect(&[puback(AB, 7, ReturnCode::Accepted)]);
 }
 
@@ -118,6 +118,19 @@ fn a_client_that_counts_from_the_beginning_again_is_heard() {
     pair.send(&publish(Qos::ExactlyOnce, AB, 1, b"other"));
     pair.expect(&[Packet::Pubrec(1), Packet::Pubrec(1)]);
     assert_eq!(pair.published.len(), 2);
+}
+
+/// As when the gateway had forgotten the id, and the client has registered the name again.
+#[test]
+fn a_late_copy_with_an_id_that_is_not_known_ends_no_exchange() {
+    let mut pair = Pair::active();
+    let topic = TopicRef::Normal(pair.register("a/b"));
+    let forgotten = TopicRef::Normal(99);
+    pair.send(&again(Qos::ExactlyOnce, topic, 1, b"x"));
+    pair.send(&publish(Qos::ExactlyOnce, forgotten, 1, b"x"));
+    pair.send(&again(Qos::ExactlyOnce, topic, 1, b"x"));
+    pair.expect(&[Packet::Pubrec(1), puback(forgotten, 1, ReturnCode::InvalidTopicId), Packet::Pubrec(1)]);
+    assert_eq!(pair.published.len(), 1);
 }
 
 #[test]
@@ -168,7 +181,7 @@ fn too_many_unanswered_messages_are_congestion() {
     pair.send(&publish(Qos::AtLeastOnce, AB, 3, b""));
     pair.expect(&[puback(AB, 3, ReturnCode::Congestion)]);
     pair.silent = false;
-    pair.answer_publications();
+    pair.answer_all();
     pair.expect(&[puback(AB, 1, ReturnCode::Accepted), Packet::Pubrec(2)]);
     // The client never releases: it has given up the exchange for another (section 6.6).
     for id in 10..20 {
@@ -191,7 +204,7 @@ fn a_release_before_the_gateway_decided_is_too_early() {
     pair.send(&publish(Qos::ExactlyOnce, AB, 1, b""));
     pair.send(&Packet::Pubrel(1));
     assert_eq!(pair.faults, [MqttSnFault::Unexpected(PacketType::Pubrel)]);
-    pair.answer_publications();
+    pair.answer_all();
     pair.expect(&[Packet::Pubrec(1)]);
 }
 

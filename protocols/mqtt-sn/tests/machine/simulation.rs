@@ -1,4 +1,5 @@
-//! A client and the machine joined by a network that loses, doubles and reorders datagrams, with a clock of its own. Everything follows from a seed.
+//! A client and the machine joined by a network that loses, doubles and reorders datagrams, with a clock of its own, and a gateway that may keep the session
+//! while it is killed and started again. Everything follows from a seed.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -14,6 +15,7 @@ use thingway_mqtt_sn::{Config, Conversation, MqttSnFault, Packet};
 
 use crate::{
     simulated_client::{Client, Habits, Random, qos, topic},
+    simulated_gateway::Log,
     support::{delivery, peer},
 };
 
@@ -23,12 +25,29 @@ const LOSS_PERCENT: u64 = 30;
 const DOUBLE_PERCENT: u64 = 10;
 /// No datagram is longer under way.
 const DELAY_MAX_MS: u64 = 2000;
+/// A gateway that keeps the session takes up to so long for an answer, which is longer than anybody waits before sending something again.
+const ANSWER_MAX_MS: u64 = 15_000;
+/// How long it is away when it was killed: no datagram from before arrives afterwards.
+const DOWN: Duration = Duration::from_secs(5);
 
 enum Event {
     ToGateway(u16, Vec<u8>),
     ToClient(u16, Vec<u8>),
     /// Somebody publishes for the client.
     Publish(u32),
+    /// The gateway does what it was asked, and says so.
+    Answer(u64),
+    /// The gateway is killed, and started again.
+    Kill,
+}
+
+/// How a gateway behaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Keeping {
+    /// It keeps the session through its own restart, and answers late.
+    keeps: bool,
+    /// How often it is killed.
+    kills: u32,
 }
 
 #[derive(Default)]
@@ -48,13 +67,19 @@ struct World {
     config: Arc<Config>,
     conversations: BTreeMap<u16, Conversation>,
     session: Session,
+    log: Option<Log>,
+    /// What the gateway was asked and has not done, by number.
+    pending: BTreeMap<u64, (u16, Request)>,
+    /// It answers in the order of the requests.
+    answered_at: Instant,
+    down_until: Instant,
     out: Outbox,
     published: Vec<Message>,
     client: Client,
 }
 
 impl World {
-    fn new(seed: u64, habits: Habits) -> Self {
+    fn new(seed: u64, habits: Habits, keeping: Keeping) -> Self {
         let mut world = Self {
             now: Instant::from_millis(1_000_000),
             random: Random(seed),
@@ -63,6 +88,10 @@ impl World {
             config: Arc::new(Config::default()),
             conversations: BTreeMap::new(),
             session: Session::default(),
+            log: keeping.keeps.then(Log::default),
+            pending: BTreeMap::new(),
+            answered_at: Instant::ZERO,
+            down_until: Instant::ZERO,
             out: Outbox::default(),
             published: Vec::new(),
             client: Client::new(habits),
@@ -72,6 +101,10 @@ impl World {
             world.client.due.push(up);
             let down = world.now + Duration::from_secs(60 + u64::from(number) * 30);
             world.schedule(down, Event::Publish(number));
+        }
+        for _ in 0..keeping.kills {
+            let at = world.now + Duration::from_millis(world.random.below(500_000));
+            world.schedule(at, Event::Kill);
         }
         world.client.due.sort_unstable();
         world.client.due.reverse();
@@ -102,7 +135,9 @@ impl World {
                 return;
             }
             let event_at = self.events.first_key_value().map_or(Instant::NEVER, |((at, _), _)| *at);
-            let conversation = self.conversations.iter().map(|(&address, machine)| (machine.deadline(), address)).min();
+            let waiting = |address| self.is_connecting(address);
+            let conversations = self.conversations.iter().filter(|&(&address, _)| !waiting(address));
+            let conversation = conversations.map(|(&address, machine)| (machine.deadline(), address)).min();
             let (machine_at, address) = conversation.unwrap_or((Instant::NEVER, 0));
             let client_at = self.client.wake_at(self.now);
             self.now = event_at.min(machine_at).min(client_at).max(self.now);
@@ -124,13 +159,24 @@ impl World {
         let nothing_queued =
             self.session.queue.is_empty() && self.conversations.values().all(|m| m.inflight_len() == 0);
         let parked = self.session.parked.as_ref().is_none_or(|parked| parked.outbound.is_empty());
+        let parked = parked && self.log.as_ref().is_none_or(Log::is_over);
         let downs = self.client.received.len() == MESSAGES as usize;
         let quiet = self.events.is_empty();
         nothing_queued && parked && downs && quiet && self.client.due.is_empty() && self.client.current.is_none()
     }
 
+    /// A session is waited for. Datagrams are dropped meanwhile.
+    fn is_connecting(&self, address: u16) -> bool {
+        self.pending.values().any(|(asker, request)| *asker == address && matches!(request, Request::Connect(_)))
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
+            Event::ToGateway(address, _) if self.now < self.down_until || self.is_connecting(address) => {}
+            // Whoever publishes tries again.
+            Event::Publish(_) if self.now < self.down_until => self.schedule(self.down_until, event),
+            Event::Answer(number) => self.execute(number),
+            Event::Kill => self.kill(),
             Event::ToGateway(address, datagram) => {
                 let open = || Conversation::open(&self.config, &peer(&[]), self.now);
                 let mut machine = self.conversations.remove(&address).unwrap_or_else(open);
@@ -147,7 +193,12 @@ impl World {
             Event::Publish(number) => {
                 let topic = topic(number);
                 let qos = qos(number);
-                self.session.queue.push_back(delivery(topic, &number.to_be_bytes(), qos));
+                let delivery = delivery(topic, &number.to_be_bytes(), qos);
+                let delivery = match &mut self.log {
+                    Some(log) => log.number(delivery),
+                    None => delivery,
+                };
+                self.session.queue.push_back(delivery);
                 if let Some(address) = self.session.at {
                     let machine = self.conversations.remove(&address).expect("attached");
                     self.turn(address, machine, Ok(()));
@@ -170,7 +221,9 @@ impl World {
                 break;
             }
             for request in requests {
-                if let Some(reply) = self.answer(address, &mut machine, request) {
+                if self.log.is_some() {
+                    self.ask(address, &mut machine, request);
+                } else if let Some(reply) = self.answer(address, &mut machine, request) {
                     machine.reply(reply, self.now, &mut self.out).expect("no fault");
                 }
             }
@@ -187,10 +240,62 @@ impl World {
         }
     }
 
+    /// The gateway keeps what it is asked before it answers.
+    fn ask(&mut self, address: u16, machine: &mut Conversation, request: Request) {
+        if let Request::Connect(connect) = &request {
+            if !self.make_way(address, machine, connect) {
+                machine.reply(Reply::Refused(Refusal::NoSession), self.now, &mut self.out).expect("no fault");
+                return;
+            }
+        } else {
+            assert_eq!(self.session.at, Some(address));
+        }
+        let takes = if self.random.below(4) == 0 { ANSWER_MAX_MS } else { 50 };
+        self.answered_at = self.answered_at.max(self.now + Duration::from_millis(self.random.below(takes)));
+        self.schedule(self.answered_at, Event::Answer(self.event_count + 1));
+        self.pending.insert(self.event_count, (address, request));
+    }
+
+    fn execute(&mut self, number: u64) {
+        let Some((address, request)) = self.pending.remove(&number) else { return };
+        let reply = if let Request::Connect(connect) = request {
+            let mut machine = self.conversations.remove(&address).expect("it has asked");
+            // Another may have come first.
+            let granted = self.make_way(address, &mut machine, &connect);
+            self.conversations.insert(address, machine);
+            Some(if granted { self.grant(address) } else { Reply::Refused(Refusal::NoSession) })
+        } else {
+            self.log.as_mut().expect("it keeps the session").execute(request, &mut self.published)
+        };
+        if let Some(reply) = reply {
+            let mut machine = self.conversations.remove(&address).expect("it has asked");
+            let result = machine.reply(reply, self.now, &mut self.out);
+            self.turn(address, machine, result);
+        }
+    }
+
+    /// What was not done is gone. Of what was taken from the queue nobody knows how far it has come.
+    fn kill(&mut self) {
+        let log = self.log.as_mut().expect("it keeps the session");
+        self.conversations.clear();
+        self.pending.clear();
+        if self.session.at.take().is_some() {
+            self.session.queue.drain(..).for_each(|delivery| log.sent(delivery));
+        }
+        let first_topic_id = self.config.first_topic_id + 100;
+        self.config = Arc::new(Config { first_topic_id, ..Config::default() });
+        self.down_until = self.now + DOWN;
+    }
+
     fn deliver(&mut self, machine: &mut Conversation) {
         while let Some(delivery) = self.session.queue.pop_front() {
+            let again = delivery.clone();
             match machine.deliver(delivery, self.now, &mut self.out) {
-                Delivered::Sent => {}
+                Delivered::Sent => {
+                    if let Some(log) = &mut self.log {
+                        log.sent(again);
+                    }
+                }
                 Delivered::Later(delivery) => {
                     self.session.queue.push_front(delivery);
                     return;
@@ -214,7 +319,22 @@ impl World {
         if self.session.at == Some(address) {
             self.session.at = None;
             assert_eq!(departure.session_expiry_secs, None, "the session is kept");
-            self.session.parked = Some(departure.parked);
+            match &mut self.log {
+                Some(log) => log.leave(departure.parked),
+                None => self.session.parked = Some(departure.parked),
+            }
+        }
+        // What it has asked is done, and there is nobody to tell.
+        let asked = std::mem::take(&mut self.pending);
+        for (number, (asker, request)) in asked {
+            match &mut self.log {
+                Some(log) if asker == address && !matches!(request, Request::Connect(_)) => {
+                    log.execute(request, &mut self.published);
+                }
+                _ => {
+                    self.pending.insert(number, (asker, request));
+                }
+            }
         }
     }
 
@@ -236,13 +356,27 @@ impl World {
     }
 
     fn connect(&mut self, address: u16, machine: &mut Conversation, connect: &ConnectRequest) -> Reply {
+        if self.make_way(address, machine, connect) { self.grant(address) } else { Reply::Refused(Refusal::NoSession) }
+    }
+
+    fn grant(&mut self, address: u16) -> Reply {
+        self.session.at = Some(address);
+        let session_present = std::mem::replace(&mut self.session.exists, true);
+        let parked = match &self.log {
+            Some(log) => Some(log.parked()),
+            None => self.session.parked.take(),
+        };
+        let (parked, kept) = (parked.map(Box::new), self.log.is_some());
+        Reply::Connected(Box::new(Connected { session_present, parked, kept, ..Connected::default() }))
+    }
+
+    /// Whoever has the session leaves it. False when it is not to be had.
+    fn make_way(&mut self, address: u16, machine: &mut Conversation, connect: &ConnectRequest) -> bool {
         if connect.must_exist && !self.session.exists {
-            return Reply::Refused(Refusal::NoSession);
+            return false;
         }
         match self.session.at {
-            Some(at) if connect.must_exist && at != address && !self.conversations[&at].may_move() => {
-                return Reply::Refused(Refusal::NoSession);
-            }
+            Some(at) if connect.must_exist && at != address && !self.conversations[&at].may_move() => return false,
             Some(at) if at == address => self.leave(address, machine),
             Some(at) => {
                 let mut other = self.conversations.remove(&at).expect("attached");
@@ -255,10 +389,7 @@ impl World {
             }
             None => {}
         }
-        let session_present = std::mem::replace(&mut self.session.exists, true);
-        self.session.at = Some(address);
-        let parked = self.session.parked.take().map(Box::new);
-        Reply::Connected(Box::new(Connected { session_present, parked, ..Connected::default() }))
+        true
     }
 
     fn flush_client(&mut self) {
@@ -290,33 +421,49 @@ impl World {
     }
 }
 
-fn simulate(habits: Habits) {
+fn simulate(habits: Habits, keeping: Keeping) {
     for seed in 0..1000 {
-        let mut world = World::new(seed, habits);
+        let mut world = World::new(seed, habits, keeping);
         world.run();
-        world.check(&format!("seed {seed}, {habits:?}"));
+        world.check(&format!("seed {seed}, {habits:?}, {keeping:?}"));
     }
 }
 
+const FORGETS: Keeping = Keeping { keeps: false, kills: 0 };
+
 #[test]
 fn with_a_third_lost_every_message_arrives_as_often_as_it_should() {
-    simulate(Habits { sleeps: false, moves: false });
+    simulate(Habits { sleeps: false, moves: false }, FORGETS);
 }
 
 #[test]
 fn with_a_third_lost_a_sleeping_client_misses_nothing() {
-    simulate(Habits { sleeps: true, moves: false });
+    simulate(Habits { sleeps: true, moves: false }, FORGETS);
 }
 
 #[test]
 fn with_a_third_lost_a_client_may_change_its_address_in_its_sleep() {
-    simulate(Habits { sleeps: true, moves: true });
+    simulate(Habits { sleeps: true, moves: true }, FORGETS);
+}
+
+#[test]
+fn a_gateway_that_keeps_the_session_may_answer_late() {
+    for (sleeps, moves) in [(false, false), (true, false), (true, true)] {
+        simulate(Habits { sleeps, moves }, Keeping { keeps: true, kills: 0 });
+    }
+}
+
+#[test]
+fn a_gateway_that_keeps_the_session_may_be_killed_at_any_time() {
+    for (sleeps, moves) in [(false, false), (true, false), (true, true)] {
+        simulate(Habits { sleeps, moves }, Keeping { keeps: true, kills: 4 });
+    }
 }
 
 #[test]
 fn the_same_seed_is_the_same_world() {
     let run = || {
-        let mut world = World::new(7, Habits { sleeps: true, moves: true });
+        let mut world = World::new(7, Habits { sleeps: true, moves: true }, Keeping { keeps: true, kills: 2 });
         world.run();
         (world.now, world.event_count, world.published.len())
     };

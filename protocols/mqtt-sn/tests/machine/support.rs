@@ -17,6 +17,21 @@ use thingway_mqtt_sn::{
 
 pub const PUBLISHER: PublisherKey = PublisherKey(77);
 
+/// What a gateway that keeps exchanges is asked, with their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Publish(u16),
+    Released(u16),
+    Received(u16),
+    Acknowledged(u16),
+}
+
+/// A request that the gateway has yet to answer.
+enum Unanswered {
+    Publication(Token),
+    Record(Token),
+}
+
 /// A client and the machine that serves it.
 pub struct Pair {
     pub machine: Conversation,
@@ -37,9 +52,13 @@ pub struct Pair {
     pub undecided: bool,
     pub outcome: PublishOutcome,
     pub published: Vec<Message>,
-    /// Publications stay unanswered.
+    /// The session is kept through the gateway's own restart.
+    pub kept: bool,
+    /// What the gateway was asked of exchanges that it keeps.
+    asked: Vec<Asked>,
+    /// Publications and exchanges stay unanswered.
     pub silent: bool,
-    pub unanswered: Vec<Token>,
+    unanswered: VecDeque<Unanswered>,
     pub subscriptions: Vec<Subscription>,
     pub subscribe_refusal: Option<SubscribeRefusal>,
     pub unsubscribed: Vec<TopicFilter>,
@@ -89,8 +108,10 @@ impl Pair {
             undecided: false,
             outcome: PublishOutcome::Accepted,
             published: Vec::new(),
+            kept: false,
+            asked: Vec::new(),
             silent: false,
-            unanswered: Vec::new(),
+            unanswered: VecDeque::new(),
             subscriptions: Vec::new(),
             subscribe_refusal: None,
             unsubscribed: Vec::new(),
@@ -108,6 +129,21 @@ impl Pair {
         pair.connect(clean_session);
         pair.expect(&[accepted()]);
         assert_eq!(pair.machine.state(), State::Active);
+        pair
+    }
+
+    /// A client "c" with a session that the gateway keeps, which was left with this. The gateway answers when it is told to.
+    pub fn kept(parked: Parked) -> Self {
+        let mut pair = Self::keeping(parked);
+        pair.connect(false);
+        pair.silent = true;
+        pair
+    }
+
+    /// A gateway that keeps sessions, and has one that was left with this.
+    pub fn keeping(parked: Parked) -> Self {
+        let mut pair = Self::new(Config::default());
+        (pair.present, pair.kept) = (Some(parked), true);
         pair
     }
 
@@ -243,6 +279,8 @@ impl Pair {
                     let departure = self.machine.depart();
                     self.departures.push(departure);
                     self.attached = false;
+                    // Nobody is told any more.
+                    self.unanswered.clear();
                 }
                 let assigned = connect.client_id.is_none();
                 self.connects.push(*connect);
@@ -256,6 +294,7 @@ impl Pair {
                         Reply::Connected(Box::new(Connected {
                             assigned_client_id: assigned.then(|| ClientId::new("assigned", 100).expect("valid")),
                             session_present: self.present.is_some(),
+                            kept: self.kept,
                             parked: self.present.take().map(Box::new),
                             publisher: PUBLISHER,
                             ..Connected::default()
@@ -263,17 +302,32 @@ impl Pair {
                     }
                 }
             }
-            Request::Publish { token, message, .. } => {
+            Request::Publish { token, packet_id, message } => {
                 assert!(self.attached);
+                if self.kept {
+                    self.asked.push(Asked::Publish(packet_id));
+                }
                 self.published.push(message);
                 if token == Token::NONE {
                     return;
                 }
                 if self.silent {
-                    self.unanswered.push(token);
+                    self.unanswered.push_back(Unanswered::Publication(token));
                     return;
                 }
                 Reply::Published { token, outcome: self.outcome }
+            }
+            Request::Released { token, packet_id } => {
+                self.asked.push(Asked::Released(packet_id));
+                return self.record(token);
+            }
+            Request::Received { token, packet_id } => {
+                self.asked.push(Asked::Received(packet_id));
+                return self.record(token);
+            }
+            Request::Acknowledged { packet_id } => {
+                self.asked.push(Asked::Acknowledged(packet_id));
+                return;
             }
             Request::Subscribe { token, subscriptions } => {
                 let results = subscriptions.into_iter().map(|subscription| {
@@ -299,13 +353,35 @@ impl Pair {
         assert_eq!(result, Ok(()));
     }
 
-    /// Answers what stayed unanswered.
-    pub fn answer_publications(&mut self) {
-        for token in std::mem::take(&mut self.unanswered) {
-            let reply = Reply::Published { token, outcome: self.outcome };
-            assert_eq!(self.machine.reply(reply, self.now, &mut self.out), Ok(()));
+    fn record(&mut self, token: Token) {
+        if self.silent {
+            self.unanswered.push_back(Unanswered::Record(token));
+        } else {
+            assert_eq!(self.machine.reply(Reply::Recorded { token }, self.now, &mut self.out), Ok(()));
         }
+    }
+
+    /// Answers what stayed unanswered.
+    pub fn answer_all(&mut self) {
+        while !self.unanswered.is_empty() {
+            self.answer_next();
+        }
+    }
+
+    /// Answers the oldest request that stayed unanswered, in a turn of its own.
+    #[track_caller]
+    pub fn answer_next(&mut self) {
+        let reply = match self.unanswered.pop_front().expect("a request") {
+            Unanswered::Publication(token) => Reply::Published { token, outcome: self.outcome },
+            Unanswered::Record(token) => Reply::Recorded { token },
+        };
+        assert_eq!(self.machine.reply(reply, self.now, &mut self.out), Ok(()));
         self.turn();
+    }
+
+    /// What the gateway was asked since this was called last.
+    pub fn asked(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
     }
 
     pub fn deliver(&mut self, topic: &str, payload: &[u8], qos: Qos) {

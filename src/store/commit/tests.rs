@@ -1,0 +1,175 @@
+use std::{cell::RefCell, sync::mpsc};
+
+use smallvec::SmallVec;
+use thingway_contract::{ClientId, Delivery, Message, MessageHead, Properties, Qos, Topic, TopicLimits};
+use thingway_store::{
+    Attach, Attached, Cause, DropCause, Durability, Epoch, Failure, Faulty, FlushLimits, Publish, Settings, Target,
+};
+
+use super::*;
+
+/// What the machine tells, and who is woken.
+enum Told {
+    Attached(u64),
+    Delivered(Delivery),
+    Woken(u16),
+}
+
+struct Listener(mpsc::Sender<Told>);
+
+impl Host for Listener {
+    type Session = ();
+
+    fn attached(&mut self, (): &(), attached: Attached) {
+        let _ = self.0.send(Told::Attached(attached.session));
+    }
+
+    fn deliver(&mut self, (): &(), delivery: Delivery) {
+        let _ = self.0.send(Told::Delivered(delivery));
+    }
+
+    fn behind(&mut self, (): &(), _: bool) {}
+
+    fn dropped(&mut self, _: DropCause, _: u64) {}
+}
+
+impl Wake for Listener {
+    fn wake(&mut self, core: u16, _: Waker) {
+        let _ = self.0.send(Told::Woken(core));
+    }
+
+    fn finish(&mut self) {}
+}
+
+struct Bench {
+    journal: Journal<()>,
+    told: mpsc::Receiver<Told>,
+    delivered: RefCell<Vec<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Bench {
+    fn start(backend: Faulty) -> Self {
+        let (settings, limits) = (Settings::default(), FlushLimits::default());
+        let (keeper, _) =
+            Keeper::open(backend, settings, limits, 1 << 20, Epoch::default(), 0).expect("an empty store");
+        let (sender, told) = mpsc::channel();
+        let journal = Journal::default();
+        let thread = journal.start(keeper, Listener(sender)).expect("a thread");
+        Self { journal, told, delivered: RefCell::default(), thread: Some(thread) }
+    }
+
+    fn next(&self) -> Told {
+        let told = self.told.recv_timeout(Duration::from_secs(20)).expect("something is told in time");
+        if let Told::Delivered(delivery) = &told {
+            self.delivered.borrow_mut().push(delivery.message.payload().to_vec());
+        }
+        told
+    }
+
+    /// All that was delivered, when all is done.
+    fn delivered(&mut self) -> Vec<Vec<u8>> {
+        self.journal.stop();
+        assert!(self.thread.take().is_some_and(|thread| thread.join().is_ok()));
+        while self.told.try_recv().is_ok_and(|told| {
+            if let Told::Delivered(delivery) = told {
+                self.delivered.borrow_mut().push(delivery.message.payload().to_vec());
+            }
+            true
+        }) {}
+        self.delivered.take()
+    }
+
+    fn attach(&self) -> u64 {
+        let client_id = ClientId::new("client", 100).expect("valid");
+        let attach = Attach { client_id, expiry_secs: 60, will: None, keep_will: false };
+        self.journal.append(Record::Attach(Box::new(attach)), Some(()));
+        loop {
+            if let Told::Attached(session) = self.next() {
+                return session;
+            }
+        }
+    }
+
+    /// The ticket's fate, once its waker was woken.
+    fn outcome(&self, ticket: Ticket) -> Settled {
+        self.journal.wake_when_settled(ticket, 7, Waker::noop());
+        loop {
+            match self.journal.settled(ticket) {
+                Settled::Not => while !matches!(self.next(), Told::Woken(7)) {},
+                settled => return settled,
+            }
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.journal.stop();
+        if let Some(thread) = self.thread.take() {
+            assert!(thread.join().is_ok() || std::thread::panicking());
+        }
+    }
+}
+
+fn publish(session: u64, payload: &[u8]) -> Record {
+    let topic = Topic::parse("t", TopicLimits::default()).expect("valid");
+    let head = MessageHead { qos: Qos::AtLeastOnce, ..MessageHead::default() };
+    let message = Message::new(head, topic, Properties::default(), payload);
+    let target = Target { session, qos: Qos::AtLeastOnce, retain: false, subscription_id: 0, rare: None };
+    let targets = SmallVec::from_elem(target, 1);
+    Record::Publish(Arc::new(Publish { message, retains: false, exchange: None, targets, cause: Cause::None }))
+}
+
+#[test]
+fn what_is_kept_is_applied_in_order_before_anybody_hears_of_it() {
+    let mut bench = Bench::start(Faulty::new(Durability::Fsync, 1));
+    let session = bench.attach();
+    let tickets: Vec<_> =
+        (0..100_u8).map(|number| bench.journal.append_awaited(publish(session, &[number]), None)).collect();
+    assert!(tickets.is_sorted());
+    let last = *tickets.last().expect("a hundred");
+    while bench.journal.settled(last) == Settled::Not {
+        std::thread::yield_now();
+    }
+    assert!(tickets.iter().all(|&ticket| bench.journal.settled(ticket) == Settled::Kept));
+    assert!(bench.delivered().into_iter().flatten().eq(0..100));
+}
+
+#[test]
+fn whoever_waits_is_woken_on_its_core_and_one_that_comes_late_at_once() {
+    let bench = Bench::start(Faulty::new(Durability::Fsync, 2));
+    let session = bench.attach();
+    let ticket = bench.journal.append_awaited(publish(session, b"x"), None);
+    assert_eq!(bench.outcome(ticket), Settled::Kept);
+    assert_eq!(bench.outcome(ticket), Settled::Kept);
+}
+
+/// A full disk refuses whom it can, tries the rest again, and all is well when there is room.
+#[test]
+fn what_cannot_be_kept_is_refused_and_what_must_be_is_tried_again() {
+    let mut backend = Faulty::new(Durability::Fsync, 3);
+    // The calls that open it and attach the client go well.
+    let probe = Faulty::new(Durability::Fsync, 3);
+    let (settings, limits) = (Settings::default(), FlushLimits::default());
+    let (keeper, _) = Keeper::<(), _>::open(probe, settings, limits, 0, Epoch::default(), 0).expect("empty");
+    let opened = keeper.into_backend().calls();
+    let attach = 1;
+    for call in 1..=2 {
+        backend.fail_at(opened + attach + call, Failure::Full);
+    }
+    let mut bench = Bench::start(backend);
+    let session = bench.attach();
+    let refused = bench.journal.append_awaited(publish(session, b"refused"), None);
+    assert_eq!(bench.outcome(refused), Settled::Refused);
+    // Nobody waits for this one, so it is tried until it is kept, and goes before what comes later.
+    bench.journal.append(publish(session, b"tried again"), None);
+    let kept = loop {
+        let ticket = bench.journal.append_awaited(publish(session, b"kept"), None);
+        if bench.outcome(ticket) == Settled::Kept {
+            break ticket;
+        }
+    };
+    assert_eq!(bench.journal.settled(kept), Settled::Kept);
+    assert_eq!(bench.delivered(), [b"tried again".to_vec(), b"kept".to_vec()]);
+}

@@ -86,7 +86,8 @@ fn settings(chance: &mut Chance) -> Settings {
 impl World {
     fn new(seed: u64) -> Self {
         let mut chance = Chance(seed);
-        let durability = [Durability::Fsync, Durability::Fsync, Durability::Os, Durability::Memory][chance.within(0, 3)];
+        let durability =
+            [Durability::Fsync, Durability::Fsync, Durability::Os, Durability::Memory][chance.within(0, 3)];
         let settings = settings(&mut chance);
         let cache_bytes = chance.within(0, 1) * chance.within(0, 5000);
         let setup = Setup { settings, limits: Setup::small(&mut chance), cache_bytes };
@@ -228,9 +229,7 @@ impl World {
             .collect();
         assert_eq!(retained, expected);
         let mut delayed = Vec::new();
-        keeper
-            .for_each_delayed(|id, due, message| delayed.push((id, due, message.payload().to_vec())))
-            .expect("read");
+        keeper.for_each_delayed(|id, due, message| delayed.push((id, due, message.payload().to_vec()))).expect("read");
         let payload = |at| message_at(at).0.payload().to_vec();
         let expected: Vec<_> = self.reference.delayed().map(|(id, due, at)| (id, due, payload(at))).collect();
         assert_eq!(delayed, expected);

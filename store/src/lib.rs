@@ -18,6 +18,8 @@ mod machine;
 mod memory;
 mod record;
 mod shelf;
+#[cfg(test)]
+mod simulation;
 mod wire;
 
 #[doc(hidden)]

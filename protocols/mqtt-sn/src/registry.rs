@@ -232,6 +232,37 @@ mod tests {
     }
 
     #[test]
+    fn few_ids_are_told_at_each_change_and_many_when_a_sixteenth_has_changed() {
+        let ids = at_most(2000);
+        let mut registry = Registry::default();
+        let (mut times, mut names) = (0, 0);
+        for number in 1..=1000 {
+            assert_eq!(registry.assign(&format!("t/{number}"), ids), Some(number));
+            assert!(!registry.must_be_told(), "the client does not know it yet");
+            registry.set_known(number, true);
+            registry.set_known(number, true);
+            assert!(registry.is_untold() && (number > 16 || registry.must_be_told()));
+            if registry.must_be_told() {
+                times += 1;
+                names += registry.tell().len();
+                assert!(!registry.is_untold() && !registry.must_be_told());
+            }
+        }
+        assert!(times < 100 && names < 20_000, "{names} names in {times} records");
+        registry.tell();
+        registry.set_known(5, false);
+        assert!(registry.is_untold() && !registry.must_be_told());
+        registry.set_known(5, true);
+        assert!(!registry.is_untold(), "as it was told");
+        registry.set_all_unknown();
+        assert!(registry.must_be_told());
+        assert!(registry.tell().iter().all(|entry| !entry.known));
+        let mut registry = Registry::restore(registry.park(), 2000);
+        registry.set_all_unknown();
+        assert!(!registry.is_untold());
+    }
+
+    #[test]
     fn the_last_id_is_not_the_reserved_one() {
         let mut registry = Registry::default();
         let ids = TopicIds { first: 0xfffe, count_max: u16::MAX };

@@ -174,7 +174,7 @@ impl Simulation {
             3 => &[4, 0x0f, 0, more & 15],
             4 => &[4, 0x10, 0, id],
             5 => &[4, 0x0e, 0, more & 15],
-            6 => &[8, 0x12, 0x20 | more & 0x80, 0, id, b'a', b'/', b'+'],
+            6 => &[8, 0x12, 0x20 | more & 0x80, 0, id, b'a', b'/', if more & 4 == 0 { b'+' } else { b'b' }],
             _ => &[7, 0x0b, 0, topic, 0, more >> 4, (more >> 2) & 3],
         };
         self.receive(bytes);

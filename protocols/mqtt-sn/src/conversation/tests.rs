@@ -49,6 +49,12 @@ fn what_an_answer_promises_is_told_with_it() {
     assert_eq!(take(&mut machine, &[], Some(subscribed)), (Some((0, 2)), vec![0x13]));
     assert_eq!(take(&mut machine, &[4, 0x18, 0, 100], None), (Some((100, 2)), vec![0x18]));
     assert_eq!(take(&mut machine, &[7, 0x04, 0, 1, 0, 60, b'c'], None), (Some((0, 2)), vec![0x05]));
+    // Nothing is told behind the request for another session.
+    assert_eq!(take(&mut machine, &[8, 0x12, 0x20, 0, 2, b'c', b'/', b'd'], None), (None, vec![]));
+    assert_eq!(take(&mut machine, &[7, 0x04, 0, 1, 0, 99, b'c'], None), (None, vec![]));
+    let subscribed = Reply::Subscribed { token: Token(2), results: vec![Ok(Qos::AtLeastOnce)] };
+    assert_eq!(take(&mut machine, &[], Some(subscribed)), (None, vec![0x13]));
+    assert_eq!(machine.depart().parked.topic_ids.len(), 3);
 }
 
 /// What a client leaves behind pointers while it does nothing: its names.

@@ -41,7 +41,9 @@ proptest! {
                 17 => peer.receive(&[7, 0x04, (name & 1) << 2, 1, 0, 60, b'c']),
                 18 => peer.receive(&[2, 0x16]),
                 _ => {
-                    peer.kill();
+                    if peer.attached && peer.kept {
+                        peer.kill();
+                    }
                     peer.receive(&connect);
                 }
             }

@@ -49,6 +49,7 @@ async fn serve(loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
         None => info!("no configuration file: built-in defaults, environment and command line"),
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut back_up = signal(SignalKind::user_defined1())?;
     let drain_timeout = config.gateway.drain_timeout.duration();
     let gateway = Gateway::start(config.clone()).await.map_err(|error| match error.key() {
         Some(key) => format!("{}: {key}: {error}", loaded.origin(&key)),
@@ -57,9 +58,12 @@ async fn serve(loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
     for listener in gateway.listeners() {
         info!("listening: {listener}");
     }
-    let signal = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let signal = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = back_up.recv() => gateway.back_up(),
+        }
     };
     info!("{signal}: draining for at most {drain_timeout:?}");
     gateway.drain(drain_timeout).await;

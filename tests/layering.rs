@@ -34,7 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
-    ("cli", &["config"]),
+    ("cli", &["config", "store"]),
     ("api", &["access", "bus", "config", "logging", "metrics", "store", "trace"]),
     ("cluster", &["access", "bus", "logging", "metrics", "store"]),
     ("rules", &["access", "bus", "logging", "metrics", "store"]),

@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod explain;
+mod store;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -13,6 +14,7 @@ use crate::config::{self, Config, Loaded, Problems, Sources};
 pub use check::check;
 pub use client::{PublishArguments, SubscribeArguments};
 pub use explain::explain;
+pub use store::StoreCommand;
 
 /// Thingway, a multi-protocol IoT gateway. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -58,6 +60,9 @@ pub enum Command {
     Pub(Box<PublishArguments>),
     /// Subscribe and print messages
     Sub(Box<SubscribeArguments>),
+    /// Check the store of a stopped gateway, or export and import what it holds
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print the version
     Version,
 }
@@ -83,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Option<ExitCode> {
         Command::Config => print(&config::document()),
         Command::Pub(arguments) => client::publish(arguments),
         Command::Sub(arguments) => client::subscribe(arguments),
+        Command::Store(command) => store::run(configuration, command),
         Command::Version => print(&format!("thingway {}\n", env!("CARGO_PKG_VERSION"))),
     })
 }

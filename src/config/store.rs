@@ -1,4 +1,7 @@
+use thingway_store::{Bounds, Settings};
+
 use super::{
+    Config, DropOrder,
     schema::{settings, words},
     value::Size,
 };
@@ -26,5 +29,27 @@ settings! {
         cache_max: Size = Size::mib(64);
         /// Bytes of log after which rows of state are brought up to date. More makes that rarer, and a start after a sudden end slower.
         log_max: Size = Size::mib(64);
+    }
+}
+
+impl Config {
+    /// The folder of the store.
+    pub fn store_folder(&self) -> std::path::PathBuf {
+        self.gateway.data_dir.join("store")
+    }
+
+    /// What the store's machine is made with. Whoever reads a store needs what the gateway has that wrote it.
+    pub fn store_settings(&self) -> Settings {
+        let queue = &self.queue;
+        Settings {
+            attached: Bounds { messages: queue.messages_max as usize, bytes: queue.bytes_max.as_usize() as u64 },
+            detached: Bounds {
+                messages: queue.offline_messages_max as usize,
+                bytes: queue.offline_bytes_max.as_usize() as u64,
+            },
+            bytes_total: queue.total_bytes_max.as_usize() as u64,
+            newest_goes: queue.drop == DropOrder::Newest,
+            ..Settings::default()
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread::JoinHandle, time::Instant as Time};
 
 use thingway_contract::Instant;
-use thingway_store::{Backend, BackendError, Bounds, Durability, Epoch, FlushLimits, Keeper, Settings};
+use thingway_store::{Backend, BackendError, Durability, Epoch, FlushLimits, Keeper};
 
 use crate::{
     bus::{Bus, BusConfig, Handle, NO_CORE},
@@ -32,7 +32,7 @@ pub(super) fn open(config: &Config, bus: &BusConfig, now: Instant) -> Result<Ope
         config::StoreDurability::Os => Durability::Os,
         config::StoreDurability::Memory => Durability::Memory,
     };
-    let folder = config.gateway.data_dir.join("store");
+    let folder = config.store_folder();
     let told = match durability {
         Durability::Memory => "in memory only".to_owned(),
         _ => format!("in {}", folder.display()),
@@ -41,7 +41,7 @@ pub(super) fn open(config: &Config, bus: &BusConfig, now: Instant) -> Result<Ope
     let limits = FlushLimits { log_bytes: config.store.log_max.as_usize() as u64, ..FlushLimits::default() };
     let epoch = Epoch(bus.events.clock_zero_unix_ms);
     let cache = config.store.cache_max.as_usize();
-    let (keeper, found) = Keeper::open(backend, settings(bus), limits, cache, epoch, epoch.wall(now))?;
+    let (keeper, found) = Keeper::open(backend, config.store_settings(), limits, cache, epoch, epoch.wall(now))?;
     let (counts, seconds) = (found.counts, begun.elapsed().as_secs_f64());
     let told = format!(
         "{told}: {} sessions, {} messages in queues ({} bytes), {} delayed; {} records read again, {} bytes cut, {seconds:.2} s",
@@ -69,16 +69,5 @@ impl Opened {
         let mut lane = bus.lane(NO_CORE);
         while bus.tick(now, DUE_PER_TURN, &mut lane) {}
         Ok(committer)
-    }
-}
-
-fn settings(bus: &BusConfig) -> Settings {
-    let queue = &bus.queue;
-    Settings {
-        attached: Bounds { messages: queue.messages_max, bytes: queue.bytes_max as u64 },
-        detached: Bounds { messages: queue.offline_messages_max, bytes: queue.offline_bytes_max as u64 },
-        bytes_total: bus.queue_bytes_total_max as u64,
-        newest_goes: queue.drop_order == crate::bus::DropOrder::Newest,
-        ..Settings::default()
     }
 }

@@ -1,5 +1,6 @@
 //! The composition root: the only place that knows everything.
 
+mod backup;
 mod housekeeping;
 mod keeping;
 mod listeners;
@@ -11,7 +12,7 @@ use thingway_contract::CloseReason;
 use thingway_store::BackendError;
 use tokio::{sync::watch, task::JoinHandle};
 
-use self::listeners::Running;
+use self::{backup::Backups, listeners::Running};
 use crate::{
     access::Access,
     bus::{Bus, Handle},
@@ -40,6 +41,7 @@ pub struct Gateway {
 struct Store {
     journal: Journal<Handle>,
     committer: Option<std::thread::JoinHandle<()>>,
+    backups: Backups,
 }
 
 impl Store {
@@ -136,7 +138,7 @@ impl Gateway {
         };
         let cores = Cores::start(count, &bus, clock).map_err(StartError::Cores)?;
         let committer = store.start(&journal, &bus, &cores, clock.now())?;
-        let store = Store { journal, committer: Some(committer) };
+        let store = Store { journal, committer: Some(committer), backups: Backups::new(&config) };
         let rate = config.log.peer_rate;
         let log = Arc::new(PeerLog::new(rate.count(), rate.per().duration()));
         let common = Common {
@@ -198,6 +200,11 @@ impl Gateway {
     pub fn listen_in_memory(&self, name: &str, settings: &config::Listener) -> MemoryListener {
         let limits = listeners::limits(settings);
         protocols::start_in_memory(name, settings, limits, &self.common, &self.cores)
+    }
+
+    /// Writes all that is kept now to a file below `gateway.data_dir`, while everything goes on. How that ends is logged.
+    pub fn back_up(&self) {
+        self.store.backups.start(&self.store.journal);
     }
 
     /// Stops accepting, says goodbye to the peers, and returns when all are gone or the deadline has passed.

@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
     },
     task::Waker,
     thread::JoinHandle,
@@ -73,10 +74,22 @@ struct Shared<S> {
     behind: AtomicBool,
 }
 
+/// The store as it was at a moment.
+pub struct Frozen {
+    /// To be read from any thread.
+    pub backend: Box<dyn Backend>,
+    /// How long nothing was committed for it.
+    pub held: Duration,
+}
+
+type AskFrozen = mpsc::Sender<Result<Frozen, BackendError>>;
+
 #[derive(Debug)]
 struct Queue<S> {
     records: VecDeque<Appended<S>>,
     tickets: VecDeque<Issued>,
+    /// Who wants to read the store.
+    readers: Vec<AskFrozen>,
     last: u64,
     bytes: usize,
     /// The thread sleeps until so many records are there; 0 while it does not sleep.
@@ -99,11 +112,19 @@ struct Waiter {
     waker: Waker,
 }
 
+impl<S> Queue<S> {
+    /// Nothing is asked for.
+    fn is_idle(&self) -> bool {
+        self.records.is_empty() && self.readers.is_empty() && !self.stopping
+    }
+}
+
 impl<S> Default for Journal<S> {
     fn default() -> Self {
         let queue = Queue {
             records: VecDeque::new(),
             tickets: VecDeque::new(),
+            readers: Vec::new(),
             last: 0,
             bytes: 0,
             wake_at: 0,
@@ -150,6 +171,23 @@ impl<S> Journal<S> {
             self.0.arrived.notify_one();
         }
         Ticket(number)
+    }
+
+    /// The store as it is when all that was appended before is safe or refused. Waits for it.
+    ///
+    /// # Errors
+    /// When the backend cannot give it, or the thread that commits has ended.
+    pub fn freeze(&self) -> Result<Frozen, BackendError> {
+        let closed = || BackendError::Io("the store is closed".into());
+        let (reader, frozen) = mpsc::channel();
+        let mut queue = self.0.queue.lock();
+        if queue.stopping {
+            return Err(closed());
+        }
+        queue.readers.push(reader);
+        drop(queue);
+        self.0.arrived.notify_one();
+        frozen.recv().map_err(|_| closed())?
     }
 
     /// True while more waits to be made safe than should.
@@ -226,11 +264,12 @@ struct Committer<S, B, H> {
 struct Batch<S> {
     records: VecDeque<Appended<S>>,
     tickets: VecDeque<Issued>,
+    readers: Vec<AskFrozen>,
 }
 
 impl<S> Default for Batch<S> {
     fn default() -> Self {
-        Self { records: VecDeque::new(), tickets: VecDeque::new() }
+        Self { records: VecDeque::new(), tickets: VecDeque::new(), readers: Vec::new() }
     }
 }
 
@@ -239,12 +278,21 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
         let (mut expected, mut tending) = (1, false);
         loop {
             let stopping = self.gather(expected, tending);
-            if !self.batch.records.is_empty() {
+            let readers = std::mem::take(&mut self.batch.readers);
+            let nothing = self.batch.records.is_empty();
+            if !nothing {
                 let begun = Instant::now();
                 let count = self.commit();
                 // Who is answered now asks again within a moment; without waiting for all of them they would be split in halves for ever.
                 expected = if begun.elapsed() >= GATHER { count.max(1) } else { 1 };
-            } else if stopping {
+            }
+            for reader in readers {
+                let begun = Instant::now();
+                let frozen = self.keeper.freeze().map(|backend| Frozen { backend, held: begun.elapsed() });
+                // It may have given up.
+                let _ = reader.send(frozen);
+            }
+            if nothing && stopping {
                 if let Err(error) = self.finish() {
                     tracing::warn!(%error, "the store's rows are not up to date; the next start takes longer");
                 }
@@ -270,18 +318,18 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
     fn gather(&mut self, expected: usize, tending: bool) -> bool {
         let mut queue = self.shared.queue.lock();
         let held = !self.batch.records.is_empty();
-        if queue.records.is_empty() && !queue.stopping && !tending {
+        if queue.is_idle() && !tending {
             queue.wake_at = 1;
             if held {
                 self.shared.arrived.wait_for(&mut queue, RETRY);
             } else {
-                while queue.records.is_empty() && !queue.stopping {
+                while queue.is_idle() {
                     self.shared.arrived.wait(&mut queue);
                 }
             }
         }
         let until = Instant::now() + GATHER;
-        while queue.records.len() < expected && !queue.stopping && !held && !tending {
+        while queue.records.len() < expected && !queue.stopping && queue.readers.is_empty() && !held && !tending {
             queue.wake_at = expected;
             if self.shared.arrived.wait_until(&mut queue, until).timed_out() {
                 break;
@@ -290,6 +338,7 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
         queue.wake_at = 0;
         self.batch.records.append(&mut queue.records);
         self.batch.tickets.append(&mut queue.tickets);
+        self.batch.readers.append(&mut queue.readers);
         queue.bytes = 0;
         let stopping = queue.stopping;
         drop(queue);
@@ -345,7 +394,7 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
         }
         records.append(&mut self.batch.records);
         tickets.append(&mut self.batch.tickets);
-        self.batch = Batch { records, tickets };
+        (self.batch.records, self.batch.tickets) = (records, tickets);
     }
 
     fn wake(&mut self) {

@@ -1,10 +1,11 @@
 //! The store on the disk, in a database of its own.
 
+mod reading;
+
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
     io::{self, ErrorKind},
-    ops::ControlFlow,
     os::unix::fs::MetadataExt,
     path::Path,
     sync::Arc,
@@ -13,18 +14,19 @@ use std::{
 };
 
 use fjall::{
-    AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    AbstractTree, CompressionType, Database, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
     compaction::Leveled,
     config::{BlockSizePolicy, CompressionPolicy, FilterPolicy},
 };
 use nix::{fcntl::posix_fallocate, libc};
 use thingway_store::{Backend, BackendError, Change, Durability, Position, Table, VisitBlock, VisitRow};
 
+use self::reading::{Readers, Reading};
 use super::{
     Settings,
     folder::Folder,
     journal::{self, Mend},
-    keys::{self, LOG_START, Place, SharedRows},
+    keys::{self, LOG_START, Place},
 };
 
 /// Bytes of blocks that are kept in memory before a table is written of them, and the same for rows.
@@ -54,6 +56,8 @@ const ROOM_BYTES: u64 = LOG_BUFFER_BYTES + ROWS_BUFFER_BYTES + (4 << 20);
 /// After a failure to write the database refuses to write, and so does this until it has opened it again, which the next call that writes does as
 /// soon as there is room; meanwhile everything can be read.
 pub struct Embedded {
+    /// Stopped before the database below is closed.
+    readers: Readers,
     /// `None` when it could not be opened again after a failure.
     opened: Option<Opened>,
     settings: Settings,
@@ -67,10 +71,7 @@ pub struct Embedded {
 
 struct Opened {
     database: Database,
-    log: Keyspace,
-    rows: Keyspace,
-    /// The first block's position; there may be older ones, which are not shown and go with the table that they are in.
-    start: Position,
+    reading: Reading,
     /// Tables with nothing from this position on were dropped.
     dropped: Position,
 }
@@ -97,7 +98,8 @@ impl Embedded {
         let opened = Opened::new(settings, &folder)?;
         folder.finish()?;
         let last = opened.last()?;
-        Ok(Self { settings: settings.clone(), folder, opened: Some(opened), failed: None, last, cut_bytes })
+        let (settings, readers) = (settings.clone(), Readers::default());
+        Ok(Self { readers, settings, folder, opened: Some(opened), failed: None, last, cut_bytes })
     }
 
     /// Bytes of a half-written end that were cut when it was opened.
@@ -125,6 +127,7 @@ impl Embedded {
             has_room(&self.settings.folder, ROOM_BYTES + journal::last_bytes(&self.folder.database())?)?;
         }
         // Closing it writes what is left of the batch that failed.
+        self.readers.stop();
         self.opened = None;
         let cut_bytes = journal::mend(&self.folder.database(), mend)?;
         self.opened = Some(Opened::new(&self.settings, &self.folder)?);
@@ -210,36 +213,28 @@ impl Opened {
             Some(start) => position(&start)?,
             None => 0,
         };
-        Ok(Self { database, log, rows, start, dropped: 0 })
+        Ok(Self { database, reading: Reading { log, rows, start, moment: None }, dropped: 0 })
     }
 
     /// The database would wait itself, but for ever if what should write the buffers has ended.
     fn wait_for_buffers(&self) -> fjall::Result<()> {
-        while [&self.log, &self.rows].iter().any(|keyspace| keyspace.sealed_memtable_count() > BUFFERS_WAITING_MAX) {
+        while [&self.reading.log, &self.reading.rows]
+            .iter()
+            .any(|keyspace| keyspace.sealed_memtable_count() > BUFFERS_WAITING_MAX)
+        {
             self.database.persist(PersistMode::Buffer)?;
             thread::park_timeout(BUFFERS_POLL);
         }
         Ok(())
     }
 
+    fn at_this_moment(&self) -> Reading {
+        let Reading { log, rows, start, .. } = &self.reading;
+        Reading { log: log.clone(), rows: rows.clone(), start: *start, moment: Some(self.database.snapshot()) }
+    }
+
     fn last(&self) -> Result<Option<Position>, BackendError> {
-        self.first_of(Position::MAX)
-    }
-
-    /// The first position of the block that holds `at`.
-    fn first_of(&self, at: Position) -> Result<Option<Position>, BackendError> {
-        if at < self.start {
-            return Ok(None);
-        }
-        let found = self.log.range(self.start.to_be_bytes()..=at.to_be_bytes()).next_back();
-        found.map(|found| position(&found.key().map_err(|error| from_fjall(&error))?)).transpose()
-    }
-
-    fn shared(&self, key: &[u8]) -> Result<SharedRows, BackendError> {
-        let Some(rows) = self.rows.get(key).map_err(|error| from_fjall(&error))? else {
-            return Ok(SharedRows::default());
-        };
-        SharedRows::decode(&rows).ok_or_else(|| BackendError::Corrupt("rows with long keys cannot be read".into()))
+        self.reading.first_of(Position::MAX)
     }
 
     fn fill(&self, changes: &[Change], batch: &mut OwnedWriteBatch) -> Result<(), BackendError> {
@@ -254,7 +249,7 @@ impl Opened {
                     let rows = match shared.entry(key) {
                         Entry::Occupied(entry) => entry.into_mut(),
                         Entry::Vacant(entry) => {
-                            let rows = self.shared(entry.key())?;
+                            let rows = self.reading.shared(entry.key())?;
                             entry.insert(rows)
                         }
                     };
@@ -269,8 +264,8 @@ impl Opened {
         let shared = shared.iter().map(|(key, value)| (key, value));
         for (key, value) in own.iter().map(|(key, &value)| (key, value)).chain(shared) {
             match value {
-                Some(value) => batch.insert(&self.rows, key.as_slice(), value.as_slice()),
-                None => batch.remove(&self.rows, key.as_slice()),
+                Some(value) => batch.insert(&self.reading.rows, key.as_slice(), value.as_slice()),
+                None => batch.remove(&self.reading.rows, key.as_slice()),
             }
         }
         Ok(())
@@ -281,7 +276,7 @@ impl Backend for Embedded {
     fn append(&mut self, first: Position, block: &[u8]) -> Result<(), BackendError> {
         debug_assert!(self.last.is_none_or(|last| first > last), "block {first} after block {:?}", self.last);
         self.commit(self.mode(), &|opened, batch| {
-            batch.insert(&opened.log, first.to_be_bytes(), block);
+            batch.insert(&opened.reading.log, first.to_be_bytes(), block);
             Ok(())
         })?;
         self.last = Some(first);
@@ -289,29 +284,11 @@ impl Backend for Embedded {
     }
 
     fn block(&mut self, at: Position) -> Result<Option<(Position, Vec<u8>)>, BackendError> {
-        let opened = self.opened()?;
-        if at < opened.start {
-            return Ok(None);
-        }
-        let found = opened.log.range(opened.start.to_be_bytes()..=at.to_be_bytes()).next_back();
-        let Some((first, block)) =
-            found.map(fjall::Guard::into_inner).transpose().map_err(|error| from_fjall(&error))?
-        else {
-            return Ok(None);
-        };
-        Ok(Some((position(&first)?, block.to_vec())))
+        self.opened()?.reading.block(at)
     }
 
     fn blocks(&mut self, from: Position, visit: &mut VisitBlock<'_>) -> Result<(), BackendError> {
-        let opened = self.opened()?;
-        let begin = opened.first_of(from)?.unwrap_or(opened.start.max(from));
-        for found in opened.log.range(begin.to_be_bytes()..) {
-            let (first, block) = found.into_inner().map_err(|error| from_fjall(&error))?;
-            if visit(position(&first)?, &block).is_break() {
-                break;
-            }
-        }
-        Ok(())
+        self.opened()?.reading.blocks(from, visit)
     }
 
     /// The rows are with the kernel when it returns.
@@ -325,68 +302,52 @@ impl Backend for Embedded {
 
     fn trim(&mut self, before: Position) -> Result<(), BackendError> {
         let opened = self.opened()?;
-        let Some(start) = opened.first_of(before)? else { return Ok(()) };
+        let Some(start) = opened.reading.first_of(before)? else { return Ok(()) };
         if start == opened.dropped {
             return Ok(());
         }
-        if start > opened.start {
+        if start > opened.reading.start {
             // On the disk whatever the setting: dropped tables cannot come back with what was written before they were dropped.
             self.commit(PersistMode::SyncData, &|opened, batch| {
-                batch.insert(&opened.rows, LOG_START, start.to_be_bytes());
+                batch.insert(&opened.reading.rows, LOG_START, start.to_be_bytes());
                 Ok(())
             })?;
         }
         self.change(|opened| {
-            opened.log.tree.drop_range(..start.to_be_bytes()).map_err(fjall::Error::from)?;
+            opened.reading.log.tree.drop_range(..start.to_be_bytes()).map_err(fjall::Error::from)?;
             Ok(())
         })?;
         if let Some(opened) = &mut self.opened {
-            (opened.start, opened.dropped) = (start, start);
+            (opened.reading.start, opened.dropped) = (start, start);
         }
         Ok(())
     }
 
     fn row(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
-        let opened = self.opened()?;
-        match keys::place(table, key) {
-            Place::Own(key) => {
-                let row = opened.rows.get(key).map_err(|error| from_fjall(&error))?;
-                Ok(row.map(|row| row.to_vec()))
-            }
-            Place::Shared(key, rest) => Ok(opened.shared(&key)?.0.remove(rest)),
-        }
+        self.opened()?.reading.row(table, key)
     }
 
     fn rows(&mut self, table: Table, prefix: &[u8], visit: &mut VisitRow<'_>) -> Result<(), BackendError> {
-        let opened = self.opened()?;
-        for found in opened.rows.prefix(keys::prefix(table, prefix)) {
-            let (composed, value) = found.into_inner().map_err(|error| from_fjall(&error))?;
-            let (begin, is_shared) = keys::take_apart(&composed);
-            let mut visit = |key: &[u8], value: &[u8]| {
-                if key.starts_with(prefix) { visit(key, value) } else { ControlFlow::Continue(()) }
-            };
-            let flow = if is_shared {
-                opened.shared(&composed)?.0.iter().try_for_each(|(rest, value)| visit(&[begin, rest].concat(), value))
-            } else {
-                visit(begin, &value)
-            };
-            if flow.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        self.opened()?.reading.rows(table, prefix, visit)
     }
 
-    /// Tables, and what journals take; what is not in a table yet is counted in a journal.
     fn cut_bytes(&self) -> u64 {
         self.cut_bytes
     }
 
+    /// Tables, and what journals take; what is not in a table yet is counted in a journal.
     fn bytes(&self) -> u64 {
         let journals = journal::paths(&self.folder.database()).unwrap_or_default();
         let journal_bytes: u64 = journals.iter().flat_map(fs::metadata).map(|data| data.blocks() * 512).sum();
-        let table_bytes = self.opened.as_ref().map_or(0, |opened| opened.log.disk_space() + opened.rows.disk_space());
+        let table_bytes = self.opened.as_ref().map_or(0, |opened| opened.reading.disk_bytes());
         journal_bytes + table_bytes
+    }
+
+    /// The tables that hold it are kept as long as it is.
+    fn freeze(&mut self) -> Result<Box<dyn Backend>, BackendError> {
+        self.mend()?;
+        let reading = self.opened()?.at_this_moment();
+        Ok(self.readers.lend(reading))
     }
 }
 

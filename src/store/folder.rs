@@ -18,6 +18,8 @@ use super::journal;
 
 /// The latest version of the format. It covers what keyspaces there are, how keys are composed, and the database's own format.
 const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "format";
+const LOCK_FILE: &str = "lock";
 const FORMAT_PREFIX: &str = "thingway store ";
 
 /// A folder that this process has locked.
@@ -38,7 +40,7 @@ impl Folder {
             move |error: io::Error| describe(&error, &file)
         };
         fs::create_dir_all(path).map_err(of(path))?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK_FILE);
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(of(&lock_path))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => {
@@ -54,6 +56,21 @@ impl Folder {
             Err(error) => return Err(of(&format)(error)),
         }
         Ok(folder)
+    }
+
+    /// Whether a store was made here completely.
+    pub(super) fn exists(path: &Path) -> bool {
+        path.join(FORMAT_FILE).exists()
+    }
+
+    /// Locks an existing one without opening it, until the file is dropped; `None` when a process has it locked.
+    pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
+        let lock = File::options().write(true).open(path.join(LOCK_FILE))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     /// Where the database is.
@@ -75,7 +92,7 @@ impl Folder {
     }
 
     fn format(&self) -> PathBuf {
-        self.path.join("format")
+        self.path.join(FORMAT_FILE)
     }
 
     fn check(&self, text: &str) -> Result<(), BackendError> {
@@ -118,17 +135,26 @@ mod tests {
     #[test]
     fn one_process_at_a_time() {
         let folder = tempfile::tempdir().expect("a folder");
+        assert!(Folder::lock(folder.path()).is_err(), "there is nothing");
         let first = Folder::open(folder.path()).expect("opened");
+        assert!(Folder::lock(folder.path()).expect("a file").is_none());
         let error = Folder::open(folder.path()).expect_err("it is open").to_string();
         assert!(error.ends_with("another process has this store open") && error.contains('/'), "{error}");
         drop(first);
+        let second = Folder::lock(folder.path()).expect("a file").expect("locked");
+        Folder::open(folder.path()).expect_err("it is locked");
+        drop(second);
         Folder::open(folder.path()).expect("opened");
     }
 
     #[test]
     fn formats() {
         let folder = tempfile::tempdir().expect("a folder");
-        Folder::open(folder.path()).expect("opened").finish().expect("written");
+        let unfinished = Folder::open(folder.path()).expect("opened");
+        assert!(!Folder::exists(folder.path()));
+        unfinished.finish().expect("written");
+        assert!(Folder::exists(folder.path()));
+        drop(unfinished);
         Folder::open(folder.path()).expect("its own format").finish().expect("nothing to do");
         let format = folder.path().join("format");
         assert_eq!(fs::read_to_string(&format).expect("text"), "thingway store 1\n");

@@ -5,13 +5,18 @@ mod embedded;
 mod folder;
 mod journal;
 mod keys;
+pub mod portable;
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use thingway_store::{Backend, BackendError, Durability, Memory};
 
 pub use self::{
-    commit::{Journal, Settled, Ticket, Wake},
+    commit::{Frozen, Journal, Settled, Ticket, Wake},
     embedded::Embedded,
 };
 
@@ -42,4 +47,17 @@ pub fn open(settings: &Settings) -> Result<Box<dyn Backend>, BackendError> {
         Durability::Memory => Box::new(Memory::new()),
         Durability::Fsync | Durability::Os => Box::new(Embedded::open(settings)?),
     })
+}
+
+/// Whether there is a store in this folder.
+pub fn exists(folder: &Path) -> bool {
+    folder::Folder::exists(folder)
+}
+
+/// Locks the store in this folder without opening it, until the file is dropped. `None` when a process has it open.
+///
+/// # Errors
+/// When there is none, or its lock cannot be opened.
+pub fn lock(folder: &Path) -> io::Result<Option<File>> {
+    folder::Folder::lock(folder)
 }

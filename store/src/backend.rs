@@ -143,6 +143,15 @@ pub trait Backend: Send {
     fn cut_bytes(&self) -> u64 {
         0
     }
+
+    /// What is there now, for another thread to read while this goes on. Writing to it changes nothing here, and may fail; reading it may fail from some
+    /// moment on, as when this is closed.
+    ///
+    /// # Errors
+    /// When that cannot be had.
+    fn freeze(&mut self) -> Result<Box<dyn Backend>, BackendError> {
+        Err(BackendError::Io("it can only be read where it is".into()))
+    }
 }
 
 /// Called with a block's first position, and the block.
@@ -190,5 +199,9 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
 
     fn cut_bytes(&self) -> u64 {
         (**self).cut_bytes()
+    }
+
+    fn freeze(&mut self) -> Result<Box<dyn Backend>, BackendError> {
+        (**self).freeze()
     }
 }

@@ -1,3 +1,6 @@
+mod check;
+mod export;
+
 use std::{collections::VecDeque, ops::ControlFlow};
 
 use thingway_contract::{Delivery, Message, SubscriptionOptions, TopicFilter};
@@ -9,6 +12,11 @@ use crate::{
     machine::key,
     shelf::{Shelf, records},
     wire::{Put, Take},
+};
+
+pub use self::{
+    check::{Checked, check},
+    export::VisitItem,
 };
 
 /// Version of the format that this code writes, and the latest that it reads.
@@ -265,10 +273,7 @@ impl<S, B: Backend> Keeper<S, B> {
             Some(position) => position,
             None => read_state(&mut self.shelf.backend)?.0,
         };
-        let mut row = Vec::new();
-        row.number(position);
-        row.number(copied.max(self.machine.copied_upto()));
-        Ok(Change { table: Table::Meta, key: STATE_KEY.to_vec(), value: Some(row) })
+        Ok(state_row(position, copied.max(self.machine.copied_upto())))
     }
 
     /// How much there is.
@@ -395,12 +400,22 @@ fn split(key: &[u8]) -> Option<(Number, &[u8])> {
     Some((u64::from_be_bytes(*number), rest))
 }
 
+/// The row that says which format the others have.
+pub(crate) fn format_row() -> Change {
+    Change { table: Table::Meta, key: FORMAT_KEY.to_vec(), value: Some(FORMAT.to_be_bytes().to_vec()) }
+}
+
+/// The row that says which position's state the others tell, and up to which position messages have rows.
+pub(crate) fn state_row(position: Position, copied: Position) -> Change {
+    let mut row = Vec::new();
+    row.number(position);
+    row.number(copied);
+    Change { table: Table::Meta, key: STATE_KEY.to_vec(), value: Some(row) }
+}
+
 fn check_format(backend: &mut impl Backend) -> Result<(), BackendError> {
     match backend.row(Table::Meta, FORMAT_KEY)? {
-        None => {
-            let value = Some(FORMAT.to_be_bytes().to_vec());
-            backend.write(vec![Change { table: Table::Meta, key: FORMAT_KEY.to_vec(), value }])
-        }
+        None => backend.write(vec![format_row()]),
         Some(version) => match version.try_into().map(u32::from_be_bytes) {
             Ok(found) if found <= FORMAT => Ok(()),
             Ok(found) => Err(BackendError::Newer { found, known: FORMAT }),

@@ -13,9 +13,12 @@ mod durability;
 mod extras;
 mod faulty;
 mod fuzz;
+mod import;
 mod keeper;
 mod machine;
 mod memory;
+mod portable;
+mod reader;
 mod record;
 mod shelf;
 #[cfg(test)]
@@ -32,8 +35,11 @@ pub use self::{
     durability::Durability,
     extras::Extras,
     faulty::{Failure, Faulty},
-    keeper::{Appended, FORMAT, FlushLimits, Found, Keeper},
+    import::{Import, ImportError},
+    keeper::{Appended, Checked, FORMAT, FlushLimits, Found, Keeper, VisitItem, check},
     machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings, TryAgain},
     memory::Memory,
+    portable::{Drawn, Item, QueuedItem, SessionItem},
+    reader::Reader,
     record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
 };

@@ -105,6 +105,11 @@ impl Backend for Memory {
     fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// A copy of everything.
+    fn freeze(&mut self) -> Result<Box<dyn Backend>, BackendError> {
+        Ok(Box::new(self.clone()))
+    }
 }
 
 #[cfg(test)]

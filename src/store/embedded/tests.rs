@@ -1,5 +1,8 @@
 mod crash;
+mod frozen;
 mod full;
+
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -17,8 +20,8 @@ fn open(folder: &Path, durability: Durability) -> Embedded {
 
 /// Writes the buffers as tables, as they are when they are full.
 fn write_tables(backend: &Embedded) {
-    let opened = backend.opened.as_ref().expect("open");
-    for keyspace in [&opened.log, &opened.rows] {
+    let reading = &backend.opened.as_ref().expect("open").reading;
+    for keyspace in [&reading.log, &reading.rows] {
         keyspace.rotate_memtable_and_wait().expect("written");
     }
 }
@@ -91,7 +94,7 @@ fn trimming_drops_tables_and_what_was_trimmed_stays_away() {
         }
         write_tables(&backend);
     }
-    let table_bytes = |backend: &Embedded| backend.opened.as_ref().expect("open").log.disk_space();
+    let table_bytes = |backend: &Embedded| backend.opened.as_ref().expect("open").reading.log.disk_space();
     let before = table_bytes(&backend);
     assert!((5_000_000..6_000_000).contains(&before), "{before}");
     backend.trim(35).expect("trimmed");

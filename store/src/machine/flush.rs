@@ -129,11 +129,11 @@ pub(crate) fn key(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
-fn part_key(number: Number, part: u64) -> Vec<u8> {
+pub(super) fn part_key(number: Number, part: u64) -> Vec<u8> {
     [number.to_be_bytes(), part.to_be_bytes()].concat()
 }
 
-fn encode_session<S>(kept: &Kept<S>, epoch: Epoch) -> Vec<u8> {
+pub(super) fn encode_session<S>(kept: &Kept<S>, epoch: Epoch) -> Vec<u8> {
     let mut row = vec![SESSION];
     row.bytes(kept.client_id.as_str().as_bytes());
     row.number(kept.expiry_secs.into());
@@ -156,7 +156,7 @@ fn encode_session<S>(kept: &Kept<S>, epoch: Epoch) -> Vec<u8> {
     row
 }
 
-fn encode_group(group: &Group) -> Vec<u8> {
+pub(super) fn encode_group(group: &Group) -> Vec<u8> {
     let mut row = vec![GROUP];
     put_share(&group.name, &mut row);
     row.number(group.turn);

@@ -6,6 +6,7 @@ mod dump;
 mod flush;
 mod group;
 mod link;
+mod portable;
 mod queue;
 mod restore;
 mod session;

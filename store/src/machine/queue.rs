@@ -48,6 +48,11 @@ impl Entry {
         Self { flags: entry.flags | Self::SHARED, waiting: self.flags, ..entry }
     }
 
+    /// Drawn from a group, where it was this.
+    pub fn drawn_as(self, waiting: Self) -> Self {
+        Self { flags: self.flags | Self::SHARED, waiting: waiting.flags, ..self }
+    }
+
     /// What waited at the group before it was drawn.
     pub fn returned(self) -> Self {
         Self { message: self.message, subscription_id: 0, packet_id: 0, flags: self.waiting, waiting: 0 }

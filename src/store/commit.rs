@@ -353,7 +353,7 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
             match self.keeper.commit(&mut self.batch.records, &mut self.host) {
                 Ok(count) => {
                     total += count;
-                    let last = self.batch.tickets.drain(..count).last();
+                    let last = self.batch.tickets.drain(..count).next_back();
                     if let Some(last) = last {
                         self.shared.kept.store(last.number, Ordering::Release);
                     }

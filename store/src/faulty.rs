@@ -269,7 +269,7 @@ impl Backend for Faulty {
 
 /// Numbers that look random and follow from a seed (SplitMix64).
 #[derive(Clone, Debug)]
-struct Chance(u64);
+pub(crate) struct Chance(pub u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -280,15 +280,15 @@ impl Chance {
         number ^ (number >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
-    fn one_in(&mut self, count: u64) -> bool {
+    pub fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
 
-    fn within(&mut self, low: usize, high: usize) -> usize {
+    pub fn within(&mut self, low: usize, high: usize) -> usize {
         low + self.below((high - low) as u64 + 1) as usize
     }
 }

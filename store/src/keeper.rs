@@ -22,10 +22,10 @@ pub use self::{
 /// Version of the format that this code writes, and the latest that it reads.
 pub const FORMAT: u32 = 1;
 
-/// Bytes of records after which a block is full; a larger record makes a larger block.
-const BLOCK_BYTES: usize = 256 * 1024;
+/// Bytes of records after which a block is full; a larger record makes a larger block. Tests are small.
+const BLOCK_BYTES: usize = if cfg!(test) { 300 } else { 256 * 1024 };
 /// Messages that get rows of their own in one step.
-const COPIES_PER_STEP: usize = 1000;
+const COPIES_PER_STEP: usize = if cfg!(test) { 3 } else { 1000 };
 
 const FORMAT_KEY: &[u8] = b"format";
 const STATE_KEY: &[u8] = b"state";
@@ -371,6 +371,17 @@ impl<S, B: Backend> Keeper<S, B> {
     /// Tells a session with a connection what its host calls it.
     pub fn bind(&mut self, session: Number, handle: S) {
         self.machine.bind(session, handle);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn machine(&self) -> &Machine<S> {
+        &self.machine
+    }
+
+    /// A message as it is kept.
+    #[cfg(test)]
+    pub(crate) fn read(&mut self, at: Position) -> Result<std::sync::Arc<crate::Publish>, BackendError> {
+        self.shelf.read(at)
     }
 
     /// The backend, when nothing is to be kept any more.

@@ -21,6 +21,8 @@ mod portable;
 mod reader;
 mod record;
 mod shelf;
+#[cfg(test)]
+mod simulation;
 mod wire;
 
 #[doc(hidden)]

@@ -111,8 +111,8 @@ async fn a_full_disk_refuses_and_heals() {
     let message = present.expect_message().await;
     assert_eq!(message.text(), "still here");
     let mut refused = gateway.open(Version::V5).await;
-    let connack = refused.handshake(&Connect::new(Version::V5, "another").persistent()).await;
-    assert_eq!(connack.code, QUOTA_EXCEEDED);
+    refused.send(&Connect::new(Version::V5, "another").persistent().bytes()).await;
+    assert_eq!(refused.connack().await.code, QUOTA_EXCEEDED);
 
     fs::remove_file(filler).expect("removed");
     let deadline = Instant::now() + PATIENCE;

@@ -41,8 +41,8 @@ pub struct Config {
     /// Most topic ids that a client has at once; more are refused with 0x01, and messages on names beyond them cannot be sent to it.
     pub topic_ids_max: u16,
     /// The topic id that a conversation gives out first, 1 to 65,534. A gateway that keeps sessions through its own restart sets another one at each start,
-    /// further away than a client has ids: what it gave out since a conversation began is not kept when it is killed, and an id that a client still
-    /// knows from before must be unknown here and not another name.
+    /// further away than a client has ids: of those that it gave out last, some may not be kept when it is killed, and an id that a client still knows
+    /// from before must be unknown here and not another name.
     pub first_topic_id: u16,
     /// Most bytes of a will's message; a longer one is refused with 0x03.
     pub will_bytes_max: usize,

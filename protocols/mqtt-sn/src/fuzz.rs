@@ -19,7 +19,7 @@ use crate::{Config, Conversation, MqttSnFault, Packet, PacketType, Predefined, S
 /// When an invariant does not hold: what is decoded encodes to something that decodes to the same; what the machine writes can be read by a client and
 /// is no larger than it may be; who has no session gets no more bytes than it sent; only time ends a conversation; a deadline that is over has a
 /// consequence; a sleeping client gets PINGRESP when all is acknowledged; of exchanges that the gateway keeps nothing is said before it has, each end is
-/// told once, and nothing is asked twice.
+/// told once, and nothing is asked twice; of topic ids and sleep it is told what it would need if it were killed.
 pub fn fuzz_bytes(data: &[u8]) {
     fuzz_codec(data);
     for node in [&b""[..], b"nd"] {
@@ -174,7 +174,7 @@ impl Simulation {
             3 => &[4, 0x0f, 0, more & 15],
             4 => &[4, 0x10, 0, id],
             5 => &[4, 0x0e, 0, more & 15],
-            6 => &[8, 0x12, 0x20 | more & 0x80, 0, id, b'a', b'/', b'+'],
+            6 => &[8, 0x12, 0x20 | more & 0x80, 0, id, b'a', b'/', if more & 4 == 0 { b'+' } else { b'b' }],
             _ => &[7, 0x0b, 0, topic, 0, more >> 4, (more >> 2) & 3],
         };
         self.receive(bytes);
@@ -286,7 +286,13 @@ impl Simulation {
         self.out.clear();
         let mut requests = Vec::new();
         self.out.swap_requests(&mut requests);
+        let keeps = requests.iter().filter(|request| matches!(request, Request::Keep { .. })).count();
+        assert!(keeps <= 1, "once is enough");
         for request in requests {
+            if let Request::Keep { .. } = request {
+                let leaves = |request: &Request| matches!(request, Request::Connect(_));
+                assert!(self.attached && !self.requests.iter().any(leaves), "the departure tells it");
+            }
             self.exchanges.asked(&request, self.kept);
             self.requests.push_back(request);
         }
@@ -421,8 +427,10 @@ impl Simulation {
     }
 
     fn kill(&mut self) {
-        self.exchanges.kill(&mut self.queue);
-        self.parked = Some(self.exchanges.parked(Vec::new(), 0));
+        let state = self.machine.state();
+        let left = self.machine.depart().parked;
+        self.exchanges.kill(&left, state, &mut self.queue);
+        self.parked = Some(self.exchanges.parked());
         self.come_back();
     }
 
@@ -439,6 +447,7 @@ impl Simulation {
     }
 
     fn depart(&mut self) {
+        let state = self.machine.state();
         let mut parked = self.machine.depart().parked;
         let attached = std::mem::replace(&mut self.attached, false);
         // What was asked is done, and there is nobody to tell.
@@ -454,9 +463,9 @@ impl Simulation {
         assert!(parked.topic_ids.len() <= 20);
         if self.kept {
             if attached {
-                self.exchanges.check_left(&parked);
+                self.exchanges.check_left(&parked, state);
             }
-            parked = self.exchanges.parked(parked.topic_ids, parked.sleep_secs);
+            parked = self.exchanges.parked();
         }
         self.parked = Some(parked);
     }

@@ -11,6 +11,8 @@ pub(crate) struct Registry {
     order: Vec<u16>,
     /// The id to try next; 0 before the first.
     next: u16,
+    /// Entries of which the gateway has it otherwise. One that the client was never told is nothing to tell: forgetting it costs nothing.
+    untold: u16,
 }
 
 /// Which ids may be given out.
@@ -28,13 +30,25 @@ struct Entry {
     id: u16,
     /// The client was told, and has not said otherwise.
     known: bool,
+    /// The same as the gateway has it that keeps the session.
+    told: bool,
 }
 
 /// Up to so many names are looked through.
 const UNORDERED_MAX: usize = 16;
 
+/// The gateway is told of all ids when one in so many has changed: a client with as few is told of at each change, and the names that are recorded for
+/// one with many are no more than so many times those that have changed.
+const UNTOLD_SHARE: usize = 16;
+
 /// 0xFFFF is reserved (section 5.3.11).
 const ID_MAX: u16 = 0xfffe;
+
+impl Entry {
+    const fn is_untold(&self) -> bool {
+        self.known != self.told
+    }
+}
 
 impl Registry {
     /// The name that an id stands for.
@@ -69,14 +83,17 @@ impl Registry {
             }
         };
         self.next = within(id.wrapping_add(1));
-        self.insert(place, Entry { name: name.into(), id, known: false });
+        self.insert(place, Entry { name: name.into(), id, known: false, told: false });
         Some(id)
     }
 
     /// Notes whether the client knows an id.
     pub(crate) fn set_known(&mut self, id: u16, known: bool) {
         if let Some(position) = self.position(id) {
-            self.entries[position].known = known;
+            let entry = &mut self.entries[position];
+            self.untold -= u16::from(entry.is_untold());
+            entry.known = known;
+            self.untold += u16::from(entry.is_untold());
         }
     }
 
@@ -85,11 +102,32 @@ impl Registry {
         for entry in &mut self.entries {
             entry.known = false;
         }
+        self.untold = self.entries.iter().filter(|entry| entry.is_untold()).count() as u16;
+    }
+
+    /// Something has changed of which the gateway that keeps the session was not told.
+    pub(crate) const fn is_untold(&self) -> bool {
+        self.untold > 0
+    }
+
+    /// So much of it that it must be.
+    pub(crate) const fn must_be_told(&self) -> bool {
+        self.is_untold() && self.untold as usize * UNTOLD_SHARE >= self.entries.len()
+    }
+
+    /// What the gateway is told: all of it.
+    pub(crate) fn tell(&mut self) -> Vec<TopicId> {
+        self.untold = 0;
+        let tell = |entry: &mut Entry| {
+            entry.told = entry.known;
+            TopicId { id: entry.id, name: entry.name.clone(), known: entry.known }
+        };
+        self.entries.iter_mut().map(tell).collect()
     }
 
     /// What the next conversation needs; nothing is left.
     pub(crate) fn park(self) -> Vec<TopicId> {
-        self.entries.into_iter().map(|Entry { name, id, known }| TopicId { id, name, known }).collect()
+        self.entries.into_iter().map(|Entry { name, id, known, .. }| TopicId { id, name, known }).collect()
     }
 
     /// What an earlier conversation left. What the client knew it still knows.
@@ -100,14 +138,13 @@ impl Registry {
         for TopicId { id, name, known } in topic_ids {
             let fits = registry.entries.len() < usize::from(count_max);
             if id != 0 && id <= ID_MAX && fits && registry.find(&name).is_none() {
-                registry.insert(registry.entries.len(), Entry { name, id, known });
+                registry.insert(registry.entries.len(), Entry { name, id, known, told: known });
             }
         }
         registry
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.entries.len()
     }
 
@@ -192,6 +229,37 @@ mod tests {
         assert_eq!(registry.assign("c", at_most(9)), Some(3));
         registry.set_all_unknown();
         assert_eq!(registry.find("b"), Some((2, false)));
+    }
+
+    #[test]
+    fn few_ids_are_told_at_each_change_and_many_when_a_sixteenth_has_changed() {
+        let ids = at_most(2000);
+        let mut registry = Registry::default();
+        let (mut times, mut names) = (0, 0);
+        for number in 1..=1000 {
+            assert_eq!(registry.assign(&format!("t/{number}"), ids), Some(number));
+            assert!(!registry.must_be_told(), "the client does not know it yet");
+            registry.set_known(number, true);
+            registry.set_known(number, true);
+            assert!(registry.is_untold() && (number > 16 || registry.must_be_told()));
+            if registry.must_be_told() {
+                times += 1;
+                names += registry.tell().len();
+                assert!(!registry.is_untold() && !registry.must_be_told());
+            }
+        }
+        assert!(times < 100 && names < 20_000, "{names} names in {times} records");
+        registry.tell();
+        registry.set_known(5, false);
+        assert!(registry.is_untold() && !registry.must_be_told());
+        registry.set_known(5, true);
+        assert!(!registry.is_untold(), "as it was told");
+        registry.set_all_unknown();
+        assert!(registry.must_be_told());
+        assert!(registry.tell().iter().all(|entry| !entry.known));
+        let mut registry = Registry::restore(registry.park(), 2000);
+        registry.set_all_unknown();
+        assert!(!registry.is_untold());
     }
 
     #[test]

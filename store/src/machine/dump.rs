@@ -8,7 +8,7 @@ use std::{
 use thingway_contract::{Qos, Will};
 
 use super::{Machine, queue::Queue};
-use crate::Position;
+use crate::{Number, Position};
 
 impl<S> Machine<S> {
     /// The state as far as the log tells it, so that two machines that hold the same give the same text.
@@ -110,6 +110,17 @@ impl<S> Machine<S> {
         let waiting = queue.iter().enumerate().skip(queue.window());
         let qos0 = waiting.filter(|(_, entry)| entry.qos() == Qos::AtMostOnce).map(|(index, _)| index).next();
         assert_eq!(queue.waiting_qos0(), qos0);
+    }
+
+    /// Packet identifiers of a session's window.
+    pub(crate) fn window_ids(&self, session: Number) -> Vec<u16> {
+        let queue = self.sessions.get(&session).and_then(|kept| kept.queue());
+        queue.map_or(Vec::new(), |queue| queue.iter().take(queue.window()).map(|entry| entry.packet_id).collect())
+    }
+
+    /// Where a session's connection was recorded, 0 when it has none.
+    pub(crate) fn attach_of(&self, session: Number) -> Position {
+        self.sessions.get(&session).map_or(0, |kept| kept.attach)
     }
 
     /// Rows that there must be once all is written: sessions and groups, and messages.

@@ -98,7 +98,10 @@ impl<S> Machine<S> {
             put(Table::Delayed, key(id), value);
         }
         for &at in &self.messages.gone {
-            put(Table::Messages, key(at), None);
+            // When a record is applied again, its first target may have given the message up while the next one still wants it.
+            if !self.messages.waiting.contains_key(&at) {
+                put(Table::Messages, key(at), None);
+            }
         }
         Ok(changes)
     }

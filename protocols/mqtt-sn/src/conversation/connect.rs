@@ -5,7 +5,7 @@ use thingway_contract::{
 };
 
 use super::{
-    ATTACHED, Conversation, KEPT, Phase, TRANSIENT, after,
+    ATTACHED, Conversation, KEPT, Phase, TRANSIENT, UNTOLD, after,
     will::{will_on, with_payload},
 };
 use crate::{
@@ -126,7 +126,7 @@ impl Conversation {
         }
         let slept = self.phase != Phase::Active;
         self.phase = Phase::Active;
-        self.sleep_secs = 0;
+        self.set_sleep(0);
         self.keep_alive_secs = connect.duration_secs;
         self.last_seen = now;
         self.send_connack(ReturnCode::Accepted, out);
@@ -348,7 +348,9 @@ impl Conversation {
         }
         self.set(TRANSIENT, dialogue.clean_session || self.client_id.is_none());
         self.phase = Phase::Active;
-        self.sleep_secs = 0;
+        // What was left may say that it sleeps.
+        self.sleep_secs = parked.as_ref().map_or(0, |parked| parked.sleep_secs);
+        self.set_sleep(0);
         self.note_connect(dialogue.clean_session, dialogue.will_flag, dialogue.keep_alive_secs, now);
         self.send_connack(ReturnCode::Accepted, out);
         if let Some(parked) = parked {
@@ -375,7 +377,12 @@ impl Conversation {
     fn restore(&mut self, parked: Parked) {
         self.next_id = parked.next_packet_id.max(1);
         if !parked.topic_ids.is_empty() {
-            self.registry = Some(Box::new(Registry::restore(parked.topic_ids, self.config.topic_ids_max)));
+            let left_len = parked.topic_ids.len();
+            let registry = Registry::restore(parked.topic_ids, self.config.topic_ids_max);
+            if registry.len() != left_len {
+                self.set(UNTOLD, true);
+            }
+            self.registry = Some(Box::new(registry));
         }
         if !parked.outbound.is_empty() || !parked.inbound.is_empty() {
             let flow = self.flow();

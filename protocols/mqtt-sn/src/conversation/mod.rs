@@ -8,6 +8,7 @@
 //! | `answers` | REGACK, PUBACK, PUBREC and PUBCOMP from the client |
 //! | `subscribe` | SUBSCRIBE and UNSUBSCRIBE with their answers |
 //! | `sleep` | PINGREQ, DISCONNECT, and clients that sleep |
+//! | `keeping` | what the gateway is told of topic ids and sleep in case that it is killed |
 //! | `will` | the will of a session, and its updates |
 //! | `ending` | faults, the gateway's goodbye, and what is left |
 
@@ -15,6 +16,7 @@ mod answers;
 mod connect;
 mod ending;
 mod inbound;
+mod keeping;
 mod outbound;
 mod sleep;
 mod subscribe;
@@ -133,6 +135,8 @@ const TRANSIENT: u8 = 2;
 const TAKEN_OVER: u8 = 4;
 /// The gateway keeps the session through its own restart.
 const KEPT: u8 = 8;
+/// What has changed is told at the end of the turn.
+const UNTOLD: u8 = 16;
 
 /// Tokens of `Released` and `Received` have this in front of the message id; those of PUBLISH and SUBSCRIBE are message ids, and
 /// UNSUBSCRIBE has another.
@@ -167,6 +171,7 @@ impl Protocol for Conversation {
         let datagram = input.remaining();
         input.consume(datagram.len());
         let result = self.handle(datagram, now, out);
+        self.tell(out);
         self.tidy(now);
         result
     }
@@ -185,6 +190,7 @@ impl Protocol for Conversation {
             // Never asked for.
             Reply::Challenge { .. } | Reply::Reauthenticated { .. } | Reply::Retained { .. } => {}
         }
+        self.tell(out);
         self.tidy(now);
         Ok(())
     }

@@ -10,6 +10,7 @@ impl Conversation {
             // Another client has this one's address. It does not get its session.
             return Err(MqttSnFault::NoSession(PacketType::Pingreq));
         }
+        self.tell_rest();
         match self.phase {
             Phase::Asleep if !client_id.is_empty() => {
                 self.phase = Phase::Awake;
@@ -53,7 +54,7 @@ impl Conversation {
         }
         self.send(&Packet::Disconnect(Disconnect::default()), out);
         self.last_seen = now;
-        self.sleep_secs = duration_secs;
+        self.set_sleep(duration_secs);
         if duration_secs == 0 {
             // Section 6.3: the will is part of a session that is kept.
             self.phase = Phase::Closed(if self.has(TRANSIENT) { WillFate::Discard } else { WillFate::Keep });

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use thingway_contract::{Delivery, Parked, PublishOutcome, Qos, Request, TopicId, Unacknowledged};
 
-use crate::Packet;
+use crate::{Packet, State};
 
 #[derive(Debug, Default)]
 pub(super) struct Exchanges {
@@ -15,6 +15,9 @@ pub(super) struct Exchanges {
     releasing: BTreeSet<u16>,
     /// Ids of incoming messages that the gateway has not answered for.
     asked: BTreeSet<u16>,
+    /// The topic ids that it was told last, and the sleep.
+    topic_ids: Vec<TopicId>,
+    sleep_secs: u16,
 }
 
 #[derive(Debug)]
@@ -70,8 +73,34 @@ impl Exchanges {
                 let position = self.find(packet_id).expect("under way");
                 self.outbound.remove(position);
             }
+            Request::Keep { ref parked } => {
+                assert!(session_kept, "there is nothing to keep");
+                let news = self.sleep_secs != parked.sleep_secs || self.untold_len(&parked.topic_ids) > 0;
+                assert!(news, "told before: {parked:?}");
+                self.topic_ids.clone_from(&parked.topic_ids);
+                self.sleep_secs = parked.sleep_secs;
+            }
             _ => {}
         }
+    }
+
+    /// In how many of these the client knows what the gateway was not told, or the other way round.
+    fn untold_len(&self, topic_ids: &[TopicId]) -> usize {
+        let told = |entry: &&TopicId| entry.known && !topic_ids.contains(entry);
+        let known = |entry: &&TopicId| entry.known && !self.topic_ids.contains(entry);
+        self.topic_ids.iter().filter(told).count() + topic_ids.iter().filter(known).count()
+    }
+
+    /// What an orderly end leaves was told before, but for a few topic ids.
+    fn check_told(&self, parked: &Parked, state: State) {
+        match state {
+            State::Active => assert_eq!(self.sleep_secs, 0),
+            State::Asleep | State::Awake => assert_eq!(self.sleep_secs, parked.sleep_secs),
+            // It is ending, or asks for another session.
+            State::Disconnected | State::Connecting => return,
+        }
+        let untold = self.untold_len(&parked.topic_ids);
+        assert!(untold == 0 || untold * 16 < parked.topic_ids.len(), "{untold} of {:?}", parked.topic_ids);
     }
 
     /// The gateway has done what it was asked.
@@ -111,7 +140,10 @@ impl Exchanges {
     }
 
     /// A conversation has ended in order, and everything was done.
-    pub(super) fn check_left(&self, parked: &Parked) {
+    pub(super) fn check_left(&mut self, parked: &Parked, state: State) {
+        self.check_told(parked, state);
+        self.topic_ids.clone_from(&parked.topic_ids);
+        self.sleep_secs = parked.sleep_secs;
         assert!(self.asked.is_empty() && self.releasing.is_empty());
         for outgoing in &self.outbound {
             let id = outgoing.delivery.packet_id;
@@ -127,15 +159,17 @@ impl Exchanges {
         }
     }
 
-    /// The gateway was killed: nobody knows what it had sent of the queue, and what it has not done was never asked.
-    pub(super) fn kill(&mut self, queue: &mut VecDeque<Delivery>) {
+    /// The gateway was killed: nobody knows what it had sent of the queue, and what it has not done was never asked. An orderly end would have left
+    /// `parked`.
+    pub(super) fn kill(&mut self, parked: &Parked, state: State, queue: &mut VecDeque<Delivery>) {
+        self.check_told(parked, state);
         self.asked.clear();
         self.inbound.append(&mut self.releasing);
         queue.drain(..).for_each(|delivery| self.sent(delivery));
     }
 
     /// What the next conversation is given.
-    pub(super) fn parked(&mut self, topic_ids: Vec<TopicId>, sleep_secs: u16) -> Parked {
+    pub(super) fn parked(&mut self) -> Parked {
         let entry = |outgoing: &mut Outgoing| {
             outgoing.asked = outgoing.kept;
             let delivery = (!outgoing.kept).then(|| outgoing.delivery.clone());
@@ -143,6 +177,7 @@ impl Exchanges {
         };
         let outbound = self.outbound.iter_mut().map(entry).collect();
         let inbound = self.inbound.iter().copied().collect();
+        let (topic_ids, sleep_secs) = (self.topic_ids.clone(), self.sleep_secs);
         Parked { outbound, inbound, topic_ids, sleep_secs, ..Parked::default() }
     }
 }

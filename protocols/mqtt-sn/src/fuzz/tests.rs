@@ -27,6 +27,30 @@ proptest! {
         peer.end();
     }
 
+    /// Names come and go, as many as the gateway is not told of at each change.
+    #[test]
+    fn random_names(steps in vec((0u8..20, 0u8..24), 0..120)) {
+        let connect = [7, 0x04, 0, 1, 0, 60, b'c'];
+        let mut peer = Simulation::new(b"", 32);
+        peer.receive(&connect);
+        for (what, name) in steps {
+            match what {
+                0..13 => peer.receive(&[8, 0x0a, 0, 0, 0, 1, b'n', b'a' + name]),
+                13..16 => peer.receive(&[7, 0x0d, 0, name, 0, 0, 2]),
+                16 => peer.receive(&[4, 0x18, 0, 50 + (name & 1)]),
+                17 => peer.receive(&[7, 0x04, (name & 1) << 2, 1, 0, 60, b'c']),
+                18 => peer.receive(&[2, 0x16]),
+                _ => {
+                    if peer.attached && peer.kept {
+                        peer.kill();
+                    }
+                    peer.receive(&connect);
+                }
+            }
+        }
+        peer.end();
+    }
+
     /// A gateway that was killed has much left, and its client may answer any of it.
     #[test]
     fn random_answers_to_what_was_left(choices in vec(0u8..32, 2..8), data in vec(any::<u8>(), 0..200)) {

@@ -3,6 +3,7 @@
 mod connect;
 mod discovery;
 mod ending;
+mod keeping;
 mod kept;
 mod outbound;
 mod publish;

@@ -34,9 +34,9 @@ fn an_orderly_end_leaves_a_sleeping_client_its_names_and_its_sleep() {
     assert_eq!((pair.machine.state(), pair.connects[0].must_exist), (State::Asleep, true));
 }
 
-/// Names and sleep are recorded when a conversation ends in order. A gateway that was killed knows neither.
+/// What a gateway was killed before it could keep it does not know afterwards.
 #[test]
-fn after_a_crash_a_client_that_wakes_connects_anew_and_misses_nothing() {
+fn a_client_of_whose_sleep_nothing_was_kept_connects_anew_and_misses_nothing() {
     let outbound =
         || vec![unacknowledged(chosen("a/b", Qos::ExactlyOnce, 5)), unacknowledged(chosen("ab", Qos::AtLeastOnce, 6))];
     let mut pair = Pair::keeping(left(outbound()));
@@ -67,7 +67,7 @@ fn an_id_that_the_gateway_has_forgotten_is_unknown_and_no_other_name() {
     before.connect(false);
     before.expect(&[accepted()]);
     let up = before.register("up");
-    // Killed, and started again. An id from the last orderly end is still known.
+    // Killed before that was kept, and started again. An id from before is still known.
     let known = TopicId { id: 99, name: "old".into(), known: true };
     let mut pair = Pair::new(Config { first_topic_id: 7000, ..Config::default() });
     pair.present =

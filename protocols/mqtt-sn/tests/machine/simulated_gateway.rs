@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use thingway_contract::{
     Delivery, Message, Parked, PublishOutcome, Qos, Reply, Request, Token, TopicId, Unacknowledged,
 };
+use thingway_mqtt_sn::State;
 
 /// What is safe. What the gateway was asked is there when it answers, and not before.
 #[derive(Default)]
@@ -13,9 +14,15 @@ pub struct Log {
     /// In the order in which they were first sent.
     outbound: Vec<Unacknowledged>,
     inbound: BTreeSet<u16>,
-    /// Of the last conversation that ended in order.
+    /// What was told last of topic ids and sleep, or left at an orderly end.
     topic_ids: Vec<TopicId>,
     sleep_secs: u16,
+    /// The same with what is not safe yet: that a client knows an id, and its sleep.
+    told: (Vec<u16>, u16),
+}
+
+fn known(topic_ids: &[TopicId]) -> Vec<u16> {
+    topic_ids.iter().filter(|entry| entry.known).map(|entry| entry.id).collect()
 }
 
 impl Log {
@@ -58,7 +65,29 @@ impl Log {
                 let results = subscriptions.into_iter().map(|s| s.map(|s| s.options.qos)).collect();
                 Some(Reply::Subscribed { token, results })
             }
+            Request::Keep { parked } => {
+                (self.topic_ids, self.sleep_secs) = (parked.topic_ids, parked.sleep_secs);
+                None
+            }
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// A conversation asks for something.
+    pub fn ask(&mut self, request: &Request) {
+        if let Request::Keep { parked } = request {
+            let told = (known(&parked.topic_ids), parked.sleep_secs);
+            assert_ne!(self.told, told, "told before");
+            self.told = told;
+        }
+    }
+
+    /// At the end of a turn of the session's conversation.
+    pub fn check(&self, state: State) {
+        match state {
+            State::Active => assert_eq!(self.told.1, 0),
+            State::Asleep | State::Awake => assert_ne!(self.told.1, 0),
+            State::Disconnected | State::Connecting => {}
         }
     }
 
@@ -74,11 +103,13 @@ impl Log {
             assert!(entry.delivery.is_some() || known.delivery.is_none(), "released before that was kept");
         }
         assert!(parked.inbound.iter().all(|id| self.inbound.contains(id)), "{:?}", parked.inbound);
+        assert_eq!(self.told.0, known(&parked.topic_ids), "so few are told at once");
         (self.topic_ids, self.sleep_secs) = (parked.topic_ids, parked.sleep_secs);
     }
 
     /// What the next conversation is given.
-    pub fn parked(&self) -> Parked {
+    pub fn parked(&mut self) -> Parked {
+        self.told = (known(&self.topic_ids), self.sleep_secs);
         Parked {
             outbound: self.outbound.clone(),
             inbound: self.inbound.iter().copied().collect(),

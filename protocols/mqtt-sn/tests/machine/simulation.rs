@@ -231,6 +231,9 @@ impl World {
         over |= self.out.is_closing();
         if !over && self.session.at == Some(address) {
             self.deliver(&mut machine);
+            if let Some(log) = &self.log {
+                log.check(machine.state());
+            }
         }
         self.send_all(address);
         if over {
@@ -249,6 +252,7 @@ impl World {
             }
         } else {
             assert_eq!(self.session.at, Some(address));
+            self.log.as_mut().expect("it keeps the session").ask(&request);
         }
         let takes = if self.random.below(4) == 0 { ANSWER_MAX_MS } else { 50 };
         self.answered_at = self.answered_at.max(self.now + Duration::from_millis(self.random.below(takes)));
@@ -328,6 +332,8 @@ impl World {
         let asked = std::mem::take(&mut self.pending);
         for (number, (asker, request)) in asked {
             match &mut self.log {
+                // What the departure says is newer.
+                Some(_) if asker == address && matches!(request, Request::Keep { .. }) => {}
                 Some(log) if asker == address && !matches!(request, Request::Connect(_)) => {
                     log.execute(request, &mut self.published);
                 }
@@ -362,7 +368,7 @@ impl World {
     fn grant(&mut self, address: u16) -> Reply {
         self.session.at = Some(address);
         let session_present = std::mem::replace(&mut self.session.exists, true);
-        let parked = match &self.log {
+        let parked = match &mut self.log {
             Some(log) => Some(log.parked()),
             None => self.session.parked.take(),
         };

@@ -6,7 +6,7 @@ use thingway_contract::{
     ClientId, CloseReason, Connect as ConnectRequest, Connected, DatagramProtocol, Delivered, Delivery, Departure,
     DropCause, Fault, Input, Instant, Message, MessageHead, Outbox, Parked, Peer, Properties, Protocol, PublishOutcome,
     PublisherKey, Qos, Refusal, Reply, Request, Standing, SubscribeRefusal, Subscription, Token, Topic, TopicFilter,
-    TopicLimits, Transport, Will,
+    TopicId, TopicLimits, Transport, Will,
 };
 use thingway_mqtt_sn::{
     Config, Conversation, MqttSnFault, Packet, ReturnCode, State, codec,
@@ -56,6 +56,8 @@ pub struct Pair {
     pub kept: bool,
     /// What the gateway was asked of exchanges that it keeps.
     asked: Vec<Asked>,
+    /// What it was told in case that it is killed.
+    told: Vec<Parked>,
     /// Publications and exchanges stay unanswered.
     pub silent: bool,
     unanswered: VecDeque<Unanswered>,
@@ -110,6 +112,7 @@ impl Pair {
             published: Vec::new(),
             kept: false,
             asked: Vec::new(),
+            told: Vec::new(),
             silent: false,
             unanswered: VecDeque::new(),
             subscriptions: Vec::new(),
@@ -234,6 +237,7 @@ impl Pair {
             if requests.is_empty() {
                 break;
             }
+            assert!(requests.iter().filter(|request| matches!(request, Request::Keep { .. })).count() <= 1);
             for request in requests {
                 self.answer(request);
             }
@@ -343,6 +347,13 @@ impl Pair {
                 self.unsubscribed.extend(filters.into_iter().flatten());
                 Reply::Unsubscribed { token, results: vec![Ok(())] }
             }
+            Request::Keep { parked } => {
+                assert!(self.attached && self.kept);
+                let others = Parked { topic_ids: vec![], sleep_secs: 0, ..Parked::clone(&parked) };
+                assert!(others.is_empty(), "not to be kept like this");
+                self.told.push(*parked);
+                return;
+            }
             Request::SetWill { will } => {
                 self.wills.push(will);
                 return;
@@ -382,6 +393,11 @@ impl Pair {
     /// What the gateway was asked since this was called last.
     pub fn asked(&mut self) -> Vec<Asked> {
         std::mem::take(&mut self.asked)
+    }
+
+    /// Sleep and topic ids that the gateway was told since this was called last, in case that it is killed.
+    pub fn told(&mut self) -> Vec<(u16, Vec<TopicId>)> {
+        self.told.drain(..).map(|parked| (parked.sleep_secs, parked.topic_ids)).collect()
     }
 
     pub fn deliver(&mut self, topic: &str, payload: &[u8], qos: Qos) {

@@ -3,7 +3,10 @@ use std::sync::mpsc;
 use super::*;
 
 /// All of it.
-fn all(backend: &mut dyn Backend) -> (Vec<(Position, Vec<u8>)>, Vec<(Vec<u8>, Vec<u8>)>) {
+/// Blocks by position, and rows by key.
+type All = (Vec<(Position, Vec<u8>)>, Vec<(Vec<u8>, Vec<u8>)>);
+
+fn all(backend: &mut dyn Backend) -> All {
     let blocks = all_blocks(backend, 0);
     (blocks, Table::ALL.iter().flat_map(|&table| conformance::all_rows(backend, table, b"")).collect())
 }

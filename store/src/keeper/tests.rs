@@ -1,0 +1,209 @@
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use thingway_contract::{ClientId, MessageHead, Properties, Qos, Topic, TopicLimits};
+
+use super::*;
+use crate::{Attach, Cause, Durability, Faulty, Memory, Publish, Target, machine::key};
+
+#[derive(Default)]
+struct Log {
+    attached: Vec<Attached>,
+    deliveries: Vec<Delivery>,
+    dropped: Vec<(DropCause, u64)>,
+}
+
+impl Host for Log {
+    type Session = ();
+
+    fn attached(&mut self, (): &(), attached: Attached) {
+        self.attached.push(attached);
+    }
+
+    fn deliver(&mut self, (): &(), delivery: Delivery) {
+        self.deliveries.push(delivery);
+    }
+
+    fn behind(&mut self, (): &(), _: bool) {}
+
+    fn dropped(&mut self, cause: DropCause, count: u64) {
+        self.dropped.push((cause, count));
+    }
+}
+
+fn open<B: Backend>(backend: B) -> Result<(Keeper<(), B>, Found), BackendError> {
+    Keeper::open(backend, Settings::default(), FlushLimits::default(), 0, Epoch(1000), 5)
+}
+
+fn attach() -> Record {
+    let client_id = ClientId::new("a", 10).expect("an identifier");
+    Record::Attach(Box::new(Attach { client_id, expiry_secs: 100, will: None, keep_will: false }))
+}
+
+fn publish(session: Number, payload: &str, retains: bool) -> Record {
+    let topic = Topic::parse("t", TopicLimits::default()).expect("a topic");
+    let head = MessageHead { qos: Qos::AtLeastOnce, ..MessageHead::default() };
+    let message = Message::new(head, topic, Properties::default(), payload.as_bytes());
+    let target = Target { session, qos: Qos::AtLeastOnce, retain: false, subscription_id: 0, rare: None };
+    let targets = SmallVec::from_elem(target, 1);
+    Record::Publish(Arc::new(Publish { message, retains, exchange: None, targets, cause: Cause::None }))
+}
+
+fn commit<B: Backend>(keeper: &mut Keeper<(), B>, log: &mut Log, records: impl IntoIterator<Item = Record>) {
+    let appended = |record: Record| {
+        let handle = matches!(record, Record::Attach(_)).then_some(());
+        Appended { record, handle }
+    };
+    let mut pending: VecDeque<_> = records.into_iter().map(appended).collect();
+    while !pending.is_empty() {
+        keeper.commit(&mut pending, log).expect("nothing fails");
+    }
+}
+
+fn flush<B: Backend>(keeper: &mut Keeper<(), B>) {
+    while keeper.tend(true).expect("nothing fails") {}
+}
+
+/// A session with messages, without a connection, and all of it in rows.
+fn prepared(backend: Faulty) -> (Keeper<(), Faulty>, Number) {
+    let (mut keeper, _) = open(backend).expect("it opens");
+    let mut log = Log::default();
+    commit(&mut keeper, &mut log, [attach()]);
+    let session = keeper.sessions().next().expect("a session").number;
+    commit(&mut keeper, &mut log, [Record::Restarted { at: 9 }]);
+    commit(&mut keeper, &mut log, ["1", "2", "3", "4", "5"].map(|payload| publish(session, payload, false)));
+    flush(&mut keeper);
+    commit(&mut keeper, &mut log, [publish(session, "6", false)]);
+    (keeper, session)
+}
+
+#[test]
+fn a_message_that_is_gone_is_put_on_record_as_over() {
+    let (keeper, session) = prepared(Faulty::new(Durability::Fsync, 1));
+    let mut backend = keeper.into_backend();
+    let mut keys = Vec::new();
+    let mut visit = |key: &[u8], _: &[u8]| {
+        keys.push(key.to_vec());
+        ControlFlow::Continue(())
+    };
+    backend.rows(Table::Messages, b"", &mut visit).expect("read");
+    backend.write(vec![Change { table: Table::Messages, key: keys[1].clone(), value: None }]).expect("written");
+
+    let (mut keeper, _) = open(backend).expect("it opens: nobody has asked for the message");
+    let mut log = Log::default();
+    commit(&mut keeper, &mut log, [attach()]);
+    assert_eq!(log.deliveries.len(), 5);
+    assert_eq!(log.dropped, [(DropCause::Unreadable, 1)]);
+    assert!(matches!(keeper.tend(false), Err(BackendError::Corrupt(_))), "it is told");
+    assert!(keeper.tend(false).is_ok(), "once");
+    let position = keeper.machine().position();
+    keeper.retry(&mut log).expect("nothing fails");
+    assert_eq!(keeper.machine().position(), position + 1);
+    assert_eq!(keeper.queued(session).0, 5);
+    keeper.retry(&mut log).expect("nothing fails");
+    assert_eq!(keeper.machine().position(), position + 1);
+
+    let (keeper, found) = open(keeper.into_backend()).expect("it opens");
+    assert_eq!((found.counts.messages, keeper.queued(session).0), (5, 5), "the log has said it");
+}
+
+#[test]
+fn what_cannot_be_read_for_a_while_refuses_nothing_and_is_given_later() {
+    let (mut keeper, session) = prepared(Faulty::new(Durability::Fsync, 1));
+    let mut log = Log::default();
+    // The first call appends, the second reads the first message.
+    let calls = keeper.shelf.backend.calls();
+    keeper.shelf.backend.fail_at(calls + 2, crate::Failure::Io);
+    commit(&mut keeper, &mut log, [attach()]);
+    assert_eq!((log.attached.len(), log.deliveries.len()), (1, 0));
+    assert!(matches!(keeper.tend(false), Err(BackendError::Io(_))));
+    commit(&mut keeper, &mut log, [publish(session, "7", false)]);
+    let payloads: Vec<_> = log.deliveries.iter().map(|delivery| delivery.message.payload().to_vec()).collect();
+    assert_eq!(payloads, ["1", "2", "3", "4", "5", "6", "7"].map(Vec::from));
+    assert!(log.dropped.is_empty());
+}
+
+/// Fails each call of a flush in turn, goes on, and crashes at any point.
+#[test]
+fn a_flush_goes_on_where_it_failed() {
+    for crash in [false, true] {
+        for call in 1.. {
+            let (mut keeper, session) = prepared(Faulty::new(Durability::Fsync, call));
+            commit(&mut keeper, &mut Log::default(), [publish(session, "kept", true)]);
+            let calls = keeper.shelf.backend.calls();
+            keeper.shelf.backend.fail_at(calls + call, crate::Failure::Io);
+            let mut failed = false;
+            loop {
+                match keeper.tend(true) {
+                    Ok(false) => break,
+                    Ok(true) => {}
+                    Err(BackendError::Io(_)) if !failed => {
+                        failed = true;
+                        if crash {
+                            break;
+                        }
+                        // It is over, just then.
+                        commit(&mut keeper, &mut Log::default(), [Record::End { session }]);
+                    }
+                    Err(error) => panic!("call {call}: {error}"),
+                }
+            }
+            if !crash {
+                flush(&mut keeper);
+                flush(&mut keeper);
+            }
+            let mut backend = keeper.into_backend();
+            backend.kill();
+            backend.open();
+            let (mut keeper, found) = open(backend).expect("it opens");
+            let mut retained = 0;
+            keeper.for_each_retained(|message| retained += message.payload().len()).expect("read");
+            assert_eq!(retained, 4, "call {call}");
+            let there = if failed && !crash { 0 } else { 1 };
+            assert_eq!((found.counts.sessions, found.counts.messages), (there, 7 * there), "call {call}");
+            if !failed {
+                assert!(call > 5, "there are some");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_later_format_and_damaged_rows_are_refused() {
+    let row = |table, key: &[u8], value: &[u8]| Change { table, key: key.to_vec(), value: Some(value.to_vec()) };
+    let refused = |change| {
+        let mut memory = Memory::new();
+        memory.write(vec![change]).expect("memory never fails");
+        open(memory).expect_err("it is refused")
+    };
+    let later = refused(row(Table::Meta, FORMAT_KEY, &(FORMAT + 1).to_be_bytes()));
+    assert!(matches!(later, BackendError::Newer { found, known: FORMAT } if found == FORMAT + 1));
+    for (table, key) in [
+        (Table::Meta, FORMAT_KEY.to_vec()),
+        (Table::Meta, STATE_KEY.to_vec()),
+        (Table::Sessions, key(1)),
+        (Table::Queues, key(1)),
+        (Table::Delayed, b"short".to_vec()),
+    ] {
+        assert!(matches!(refused(row(table, &key, b"\xff")), BackendError::Corrupt(_)), "{table:?}");
+    }
+    let mut memory = Memory::new();
+    memory.append(1, b"\xffno record").expect("memory never fails");
+    assert!(matches!(open(memory).expect_err("it is refused"), BackendError::Corrupt(_)));
+}
+
+#[test]
+fn only_what_a_flush_covers_is_taken_off_the_log() {
+    let (mut keeper, session) = prepared(Faulty::new(Durability::Fsync, 1));
+    while keeper.flush.is_none_or(|flush| !flush.written) {
+        let calls = keeper.shelf.backend.calls();
+        keeper.shelf.backend.fail_at(calls + 5, crate::Failure::Io);
+        let _ = keeper.tend(true);
+    }
+    let before = keeper.log_bytes;
+    commit(&mut keeper, &mut Log::default(), [publish(session, "7", false)]);
+    let added = keeper.log_bytes - before;
+    flush(&mut keeper);
+    assert_eq!(keeper.log_bytes, added);
+}

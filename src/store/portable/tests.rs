@@ -225,6 +225,15 @@ fn the_lines_are_these() {
     assert_eq!(text.lines().count(), expected.len());
 }
 
+#[test]
+fn the_example_of_the_documentation_is_an_export() {
+    let text = include_str!("../../../docs/durability.md");
+    let (_, example) = text.split_once("```json\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let (_, memory) = import_text(example).expect("read");
+    assert_eq!(exported(&mut open(memory)), example);
+}
+
 /// Refused at this line, and what is told of it.
 fn refusal(text: &str) -> (u64, String) {
     match import_text(text) {

@@ -1,4 +1,8 @@
-//! The program's commands that need no gateway, run as operators run them.
+//! The program's commands, run as operators run them.
+
+mod common;
+#[path = "cli/store.rs"]
+mod store;
 
 use std::{
     fs,

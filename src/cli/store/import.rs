@@ -59,9 +59,7 @@ fn check_empty(config: &Config) -> Result<(), Failure> {
     });
     match told {
         Ok(()) if is_empty => Ok(()),
-        Ok(()) => {
-            Err(Failure::Other(format!("{}: the store is not empty: move the folder away first", folder.display())))
-        }
+        Ok(()) => Err(Failure::Other(format!("{}: it is not empty: move the folder away first", folder.display()))),
         Err(error) => Err(Failure::Store(folder, error)),
     }
 }

@@ -173,3 +173,37 @@ fn what_cannot_be_kept_is_refused_and_what_must_be_is_tried_again() {
     assert_eq!(bench.journal.settled(kept), Settled::Kept);
     assert_eq!(bench.delivered(), [b"tried again".to_vec(), b"kept".to_vec()]);
 }
+
+#[test]
+fn a_reader_finds_what_was_appended_before_it_asked_and_nothing_later() {
+    let (settings, limits) = (Settings::default(), FlushLimits::default());
+    let open = |backend: Box<dyn Backend>| {
+        Keeper::<(), _>::open(backend, settings, limits, 1 << 20, Epoch::default(), 0).expect("opened").0
+    };
+    let journal = Journal::default();
+    let thread = journal.start(open(Box::new(thingway_store::Memory::new())), Listener(mpsc::channel().0));
+    let retained = |number: u32| {
+        let topic = format!("t/{number}");
+        let topic = Topic::parse(&topic, TopicLimits::default()).expect("valid");
+        let message = Message::new(MessageHead::default(), topic, Properties::default(), b"kept");
+        let targets = SmallVec::new();
+        Record::Publish(Arc::new(Publish { message, retains: true, exchange: None, targets, cause: Cause::None }))
+    };
+    for number in 1..=50 {
+        journal.append(retained(number), None);
+        let frozen = journal.freeze().expect("frozen");
+        journal.append(retained(1000 + number), None);
+        let (mut found, mut keeper) = (0, open(frozen.backend));
+        keeper.for_each_retained(|_| found += 1).expect("read");
+        assert_eq!(found, number * 2 - 1);
+    }
+    journal.stop();
+    assert!(thread.expect("a thread").join().is_ok());
+    assert!(journal.freeze().is_err(), "it is closed");
+}
+
+#[test]
+fn what_cannot_be_frozen_is_told() {
+    let bench = Bench::start(Faulty::new(Durability::Memory, 1));
+    assert!(matches!(bench.journal.freeze(), Err(BackendError::Io(_))));
+}

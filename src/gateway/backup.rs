@@ -48,7 +48,10 @@ impl Backups {
         let running = self.running.clone();
         let write = move || {
             let begun = Instant::now();
-            match write(&folder, settings, &journal) {
+            let written = write(&folder, settings, &journal);
+            // Whoever reads in the log that it is done may ask for the next.
+            running.store(false, Ordering::Release);
+            match written {
                 Ok((path, Written { lines, bytes }, held)) => tracing::info!(
                     "backup {}: {lines} lines, {bytes} bytes, {:.3} s; commits waited {:.3} ms",
                     path.display(),
@@ -57,7 +60,6 @@ impl Backups {
                 ),
                 Err(error) => tracing::error!("no backup was written to {}: {error}", folder.display()),
             }
-            running.store(false, Ordering::Release);
         };
         if let Err(error) = std::thread::Builder::new().name("backup".into()).spawn(write) {
             tracing::error!("no backup was begun: {error}");

@@ -270,8 +270,11 @@ fn mqttsn_config(config: &Config, listener: &config::Listener, clock_unix_ms: u6
         }
     }
     let permille = |multiplier: f64| (multiplier * 1000.0) as u32;
-    // Another at each start, and far from the one before: the golden ratio's multiples are.
-    let start = clock_unix_ms.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    // Where clients outlive a start, another at each, and far from the one before: the golden ratio's multiples are.
+    let start = match config.store.durability {
+        config::StoreDurability::Memory => 0,
+        _ => clock_unix_ms.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32,
+    };
     mqttsn::Config {
         first_topic_id: 1 + (start % 65_534) as u16,
         gateway_id: settings.gateway_id,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use thingway_contract::{Connected, Delivery, Instant, Message, Parked, Refusal, Will, WillFate};
+use thingway_contract::{Connected, Delivery, Instant, Message, Parked, Properties, Refusal, Will, WillFate};
 use thingway_store::{
     Attach, Attached, Backend, BackendError, Cause, DropCause, Epoch, Exchange, Extras, Host, Keeper, Number, Position,
     Publish, Record, Target,
@@ -429,12 +429,19 @@ impl Bus {
                 session.set_subscriptions_len(state.subscriptions.len());
             }
         })?;
+        let mut expired = Vec::new();
         keeper.for_each_retained(|message| {
             let message = self.with_retained_expiry(&message, message.head().received_at);
-            if !message.is_expired(now) && self.retained.insert(message).is_err() {
+            if message.is_expired(now) {
+                expired.push(Message::new(*message.head(), message.name(), Properties::default(), &[]));
+            } else if self.retained.insert(message).is_err() {
                 lane.count(Counter::RetainRefused, 1);
             }
         })?;
+        for message in expired {
+            let forget = Kind { retains: true, ..Kind::default() };
+            self.record_publication(keeping, message, SmallVec::new(), forget);
+        }
         keeper.for_each_delayed(|id, due, message| {
             let due = keeping.epoch.instant(due).max(now);
             self.next_delayed.fetch_max(id + 1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -233,7 +234,15 @@ impl<S> Journal<S> {
         let shared = self.0.clone();
         let mut committer =
             Committer { shared, keeper, host, batch: Batch::default(), healthy: true, complained_at: None };
-        std::thread::Builder::new().name("store".into()).spawn(move || committer.run())
+        std::thread::Builder::new().name("store".into()).spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
+                // Whoever waits for an acknowledgement would wait for ever. What was acknowledged is safe, and is there at the next start.
+                tracing::error!(
+                    "the store's thread has failed, and nothing could be acknowledged any more: the gateway ends"
+                );
+                std::process::abort();
+            }
+        })
     }
 
     /// Asks the thread to end.

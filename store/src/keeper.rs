@@ -488,3 +488,6 @@ impl<S> Host for Nobody<S> {
 
     fn dropped(&mut self, _: DropCause, _: u64) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,9 +94,12 @@ fn mqttsn_discovery_and_lengths() {
     server.stop();
 }
 
+/// A gateway that keeps nothing through its own restart gives out topic ids from 1 at each start.
+const TOPIC_IDS_FROM_ONE: &str = "[store]\ndurability = \"memory\"\n";
+
 #[test]
 fn mqttsn_forwarder_encapsulation() {
-    let server = Server::with("");
+    let server = Server::with(TOPIC_IDS_FROM_ONE);
     let witness = witness(&server);
     let peer = Peer::new(server.mqttsn());
     // Length of the header, 0xFE, Ctrl, wireless node id; then the message.
@@ -181,7 +184,7 @@ fn mqttsn_lost_acknowledgements() {
 
 #[test]
 fn mqttsn_sleep_and_wake() {
-    let server = Server::with("");
+    let server = Server::with(TOPIC_IDS_FROM_ONE);
     let publisher = rumqttc().connect(server.endpoint(Transport::Tcp), Options::new(5, "publisher"));
     let peer = Peer::new(server.mqttsn());
     peer.exchange(&connect(0, 60, "node"), &CONNACK);

@@ -137,8 +137,8 @@ impl<S> Machine<S> {
         }
     }
 
-    /// What a session drew from groups and has not acknowledged goes back there, but for QoS 2 among the first `sent` entries, which it may have seen
-    /// [MQTT-4.8.2-4]; or that, too, is given up, when the session is over [MQTT-4.8.2-5]. How many of the first entries are left.
+    /// What a session drew from groups and has not acknowledged goes back there, but for what it may have seen among the first `sent` entries: QoS 0 is
+    /// done with, and QoS 2 is bound to it [MQTT-4.8.2-4], or given up when the session is over [MQTT-4.8.2-5]. How many of the first entries are left.
     pub(super) fn give_back<H: Host<Session = S>>(
         &mut self,
         session: Number,
@@ -153,19 +153,22 @@ impl<S> Machine<S> {
         let queue = kept.queue_mut();
         for index in (0..queue.len()).rev() {
             let Some(entry) = queue.get(index).filter(|entry| entry.is_shared()) else { continue };
-            let bound = index < sent && entry.qos() == Qos::ExactlyOnce;
-            if bound && !over {
+            let (qos, seen) = (entry.qos(), index < sent);
+            if seen && qos == Qos::ExactlyOnce && !over {
                 continue;
             }
             let Some(number) = shares.drawn.remove(&entry.packet_id) else { continue };
             let bytes = if entry.is_received() { 0 } else { self.messages.bytes_of(entry.message) };
             queue.remove(index, bytes);
-            sent -= usize::from(index < sent);
-            if bound {
-                if !entry.is_received() {
-                    self.messages.release(entry.message);
+            sent -= usize::from(seen);
+            if entry.is_received() {
+                continue;
+            }
+            if seen && qos != Qos::AtLeastOnce {
+                self.messages.release(entry.message);
+                if qos == Qos::ExactlyOnce {
+                    host.dropped(DropCause::Ended, 1);
                 }
-                host.dropped(DropCause::Ended, 1);
                 continue;
             }
             match self.groups.get_mut(&number) {

@@ -89,6 +89,20 @@ fn a_member_that_leaves_gives_back_what_it_has_not_acknowledged() {
 }
 
 #[test]
+fn qos_0_that_may_have_been_sent_goes_to_nobody_else() {
+    let mut rig = Rig::new();
+    let [a, b] = members(&mut rig, &["a", "b"])[..] else { unreachable!() };
+    rig.share(a, "1", 0);
+    rig.share(a, "2", 0);
+    rig.heard();
+    rig.detach_unsent(a, 2);
+    assert_eq!(of(&rig.heard(), "b"), ["2"]);
+    rig.share(b, "3", 0);
+    rig.apply(Record::End { session: b });
+    assert_eq!((rig.machine.counts().messages, rig.dropped()), (0, vec![]));
+}
+
+#[test]
 fn what_is_given_back_is_granted_anew() {
     let mut rig = Rig::new();
     let a = rig.attach("a");
@@ -112,7 +126,7 @@ fn what_is_given_back_is_granted_anew() {
     let of = |delivery: &Delivery| (delivery.qos, delivery.retain, delivery.subscription_id);
     assert_eq!(rig.log.deliveries.last().map(of), Some((Qos::AtMostOnce, false, 0)));
     let loads = rig.shelf.loads;
-    rig.detach(a);
+    rig.detach_unsent(a, 1);
     assert_eq!(rig.log.deliveries.last().map(of), Some((Qos::ExactlyOnce, true, 7)));
     assert_eq!(rig.shelf.loads, loads + 1, "it is read for who gets it, and for nothing else");
 }

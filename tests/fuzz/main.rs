@@ -124,6 +124,15 @@ fn coap_bytes() {
     smoke("coap_bytes", |random| thingway_coap::fuzz_bytes(&damaged(random, COAP_DATAGRAMS)));
 }
 
+/// Records as they are in the store's log, to be damaged: an acknowledgement, the end of a session, a start, an unsubscription.
+const RECORDS: &[&[u8]] =
+    &[b"\x0b\x07\x05", b"\x03\x05", b"\x0e\x09", b"\x07\x05\x03a/b\x0b\x07\x05", b"\x09\x01\x02\x00\x01\x05\x01t\x01x"];
+
+#[test]
+fn store_bytes() {
+    smoke("store_bytes", |random| thingway_store::fuzz_bytes(&damaged(random, RECORDS)));
+}
+
 #[test]
 fn bus_operations() {
     smoke("bus_operations", bus::operations);

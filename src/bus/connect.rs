@@ -8,7 +8,6 @@ use std::{
 use thingway_contract::{
     ClientId, CloseReason, Connected, Delivery, Departure, Instant, Parked, Qos, Refusal, Will, WillFate,
 };
-
 use thingway_store::{Cause, Number};
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     session::{Offline, State},
     timers::Timer,
 };
+use crate::store::Ticket;
 
 /// Most connections that wait at a time for the one before to let go of a session.
 const WAITING_MAX: usize = 64;
@@ -53,7 +53,8 @@ pub struct SessionRequest {
 pub enum ConnectOutcome {
     /// Here it is.
     Granted(Box<Granted>),
-    /// Another connection has it and was told to let go; the request's waker is woken when it has. Ask again then.
+    /// Another connection has it and was told to let go, or the end of the one before is not safe yet; the request's waker is woken when that is done.
+    /// Ask again then.
     Occupied,
     /// It is this connection's, but must be recorded first: the request's waker is woken when it is. Ask [`Bus::granted`] then.
     Reserved(Box<Reserved>),
@@ -123,7 +124,13 @@ impl Bus {
                 let rest = self.end(&session, &mut state);
                 drop(state);
                 lane.count(Counter::SessionDiscarded, 1);
+                let ticket = rest.ticket;
                 self.settle(rest, &session, now, lane);
+                if let (Some(ticket), Some(keeping), 0) = (ticket, &self.keeping, request.session_expiry_secs) {
+                    // What comes next is not recorded, so nothing else would wait until the end is safe.
+                    keeping.journal.wake_when_settled(ticket, request.core, &request.waker);
+                    return ConnectOutcome::Occupied;
+                }
                 continue;
             }
             if let Some(keeping) = self.keeping.as_ref().filter(|_| self.is_to_be_kept(&session, request)) {
@@ -245,7 +252,7 @@ impl Bus {
                 state.rare().offline = offline;
             }
             let redispatch = self.go_offline(session, &mut state, lane);
-            Rest { will, redispatch, waiting: state.take_waiting() }
+            Rest { will, redispatch, waiting: state.take_waiting(), ticket: None }
         };
         drop(state);
         if let Some(info) = info {
@@ -303,7 +310,7 @@ impl Bus {
     fn end(&self, session: &Arc<Session>, state: &mut State) -> Rest {
         self.registry.remove(session);
         state.ended = true;
-        self.record_end(session);
+        let ticket = self.record_end(session);
         self.cancel_timers(state);
         for (filter, _) in state.subscriptions.take_all() {
             self.routes.remove(&filter, session);
@@ -314,7 +321,7 @@ impl Bus {
         let sent = outbound.into_iter().filter_map(|entry| entry.delivery).filter(|d| d.qos == Qos::AtLeastOnce);
         let lost = |d: &Delivery| is_shared(d) && d.qos.is_acknowledged() && d.packet_id == 0;
         let redispatch = sent.chain(queue).filter(lost).collect();
-        Rest { will: state.will.take(), redispatch, waiting: state.take_waiting() }
+        Rest { will: state.will.take(), redispatch, waiting: state.take_waiting(), ticket }
     }
 
     pub(super) fn cancel_timers(&self, state: &mut State) {
@@ -394,6 +401,8 @@ struct Rest {
     will: Option<Box<Will>>,
     redispatch: Vec<Delivery>,
     waiting: Vec<Waker>,
+    /// Tells when the end of a kept session is safe.
+    ticket: Option<Ticket>,
 }
 
 fn is_shared(delivery: &Delivery) -> bool {

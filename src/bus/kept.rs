@@ -216,11 +216,10 @@ impl Bus {
         }
     }
 
-    /// Records that a session is over.
-    pub(super) fn record_end(&self, session: &Session) {
-        if let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) {
-            keeping.journal.append(Record::End { session: number }, None);
-        }
+    /// Records that a session is over. The ticket tells when that is safe.
+    pub(super) fn record_end(&self, session: &Session) -> Option<Ticket> {
+        let (Some(keeping), number @ 1..) = (&self.keeping, session.kept()) else { return None };
+        Some(keeping.journal.append(Record::End { session: number }, None))
     }
 
     /// Records a publication for kept sessions, or that is retained. The lane's ticket tells when it is safe.

@@ -145,8 +145,8 @@ impl<S> Default for Journal<S> {
 
 impl<S> Journal<S> {
     /// Appends a record that must be kept, sooner or later: nobody can be told otherwise.
-    pub fn append(&self, record: Record, handle: Option<S>) {
-        self.push(record, handle, false);
+    pub fn append(&self, record: Record, handle: Option<S>) -> Ticket {
+        self.push(record, handle, false)
     }
 
     /// Appends a record whose author waits until it is safe, or hears that it was refused.

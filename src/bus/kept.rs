@@ -27,6 +27,8 @@ use crate::store::{Journal, Settled, Ticket, Wake};
 pub struct Handle {
     session: Arc<Session>,
     epoch: u32,
+    /// When it came.
+    since: Instant,
 }
 
 impl fmt::Debug for Handle {
@@ -114,7 +116,7 @@ impl Bus {
             will: request.will.take(),
             keep_will: request.keep_will,
         };
-        let handle = Handle { session: session.clone(), epoch };
+        let handle = Handle { session: session.clone(), epoch, since: request.info.connected_at };
         let ticket = keeping.journal.append_awaited(Record::Attach(Box::new(attach)), Some(handle));
         keeping.journal.wake_when_settled(ticket, request.core, &request.waker);
         ConnectOutcome::Reserved(Box::new(Reserved { session: session.clone(), epoch, ticket }))
@@ -502,7 +504,7 @@ impl Host for Desk {
     type Session = Handle;
 
     fn attached(&mut self, handle: &Handle, attached: Attached) {
-        let Handle { session, epoch } = handle;
+        let Handle { session, epoch, since } = handle;
         let mut state = session.state.lock();
         session.set_kept(attached.session);
         let (present, has_connection) = {
@@ -524,7 +526,7 @@ impl Host for Desk {
             let detach = Record::Detach {
                 session: attached.session,
                 attach: attached.attach,
-                at: keeping.epoch.wall(self.lane.now),
+                at: keeping.epoch.wall(*since),
                 expiry_secs: state.ended.then_some(0),
                 will: WillFate::Discard,
                 unsent: 0,
@@ -534,7 +536,7 @@ impl Host for Desk {
     }
 
     fn deliver(&mut self, handle: &Handle, delivery: Delivery) {
-        let Handle { session, epoch } = handle;
+        let Handle { session, epoch, .. } = handle;
         let mut inbox = session.inbox();
         if inbox.epoch != *epoch {
             return;

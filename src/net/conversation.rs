@@ -299,6 +299,7 @@ impl<P: Protocol> Conversation<P> {
             }
             let Some(Later { mut reply, packet_id, .. }) = replies.pop_front() else { break };
             if settled == Settled::Refused {
+                core.lane.count(Counter::DroppedQuota, u64::from(matches!(reply, Reply::Published { .. })));
                 if let Some(session) = self.session.as_ref().filter(|_| packet_id != 0) {
                     service.bus.forget_exchange(session, packet_id);
                 }

@@ -28,6 +28,8 @@ const WAITING_RECORDS: usize = 50_000;
 const WAITING_BYTES: usize = 64 << 20;
 /// Refusals that are remembered until their authors ask.
 const REFUSALS_MAX: usize = 100_000;
+/// Tickets after which a refusal is forgotten that nobody has asked about.
+const REFUSALS_AGE: u64 = 1_000_000;
 
 /// Stands for a record that was appended, until it is safe. Tickets are given in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +73,8 @@ struct Shared<S> {
     kept: AtomicU64,
     refused: Mutex<BTreeSet<u64>>,
     refusing: AtomicBool,
+    /// The last ticket of which it is not remembered any more whether it was refused.
+    forgotten: AtomicU64,
     waiters: Mutex<Vec<Waiter>>,
     behind: AtomicBool,
 }
@@ -120,6 +124,17 @@ impl<S> Queue<S> {
     }
 }
 
+impl<S> Shared<S> {
+    fn is_settled(&self, number: u64, refused: &BTreeSet<u64>) -> bool {
+        let done = self.kept.load(Ordering::Acquire).max(self.forgotten.load(Ordering::Acquire));
+        number <= done || refused.contains(&number)
+    }
+
+    fn forget(&self, refused: Option<u64>) {
+        self.forgotten.fetch_max(refused.unwrap_or_default(), Ordering::AcqRel);
+    }
+}
+
 impl<S> Default for Journal<S> {
     fn default() -> Self {
         let queue = Queue {
@@ -137,6 +152,7 @@ impl<S> Default for Journal<S> {
             kept: AtomicU64::new(0),
             refused: Mutex::default(),
             refusing: AtomicBool::new(false),
+            forgotten: AtomicU64::new(0),
             waiters: Mutex::default(),
             behind: AtomicBool::new(false),
         }))
@@ -206,14 +222,17 @@ impl<S> Journal<S> {
                 return Settled::Refused;
             }
         }
+        // Better refused without need than acknowledged without being kept.
+        if self.0.forgotten.load(Ordering::Acquire) >= ticket.0 {
+            return Settled::Refused;
+        }
         if self.0.kept.load(Ordering::Acquire) >= ticket.0 { Settled::Kept } else { Settled::Not }
     }
 
     /// Wakes somebody when this ticket is settled, if it is not settled now.
     pub fn wake_when_settled(&self, ticket: Ticket, core: u16, waker: &Waker) {
         let mut waiters = self.0.waiters.lock();
-        let settled = self.0.kept.load(Ordering::Acquire) >= ticket.0 || self.0.refused.lock().contains(&ticket.0);
-        if settled {
+        if self.0.is_settled(ticket.0, &self.0.refused.lock()) {
             drop(waiters);
             waker.wake_by_ref();
         } else {
@@ -367,6 +386,7 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
                         self.shared.kept.store(last.number, Ordering::Release);
                     }
                     self.recover();
+                    self.forget_refusals();
                 }
                 Err((count, error)) => {
                     self.complain(&error);
@@ -395,9 +415,8 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
                     tickets.push_back(issued);
                 }
             }
-            // Whoever is gone never asks.
             while refused.len() > REFUSALS_MAX {
-                refused.pop_first();
+                self.shared.forget(refused.pop_first());
             }
             self.shared.refusing.store(!refused.is_empty(), Ordering::Release);
         }
@@ -406,15 +425,26 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
         (self.batch.records, self.batch.tickets) = (records, tickets);
     }
 
+    /// Forgets refusals of long ago: whoever has not asked is gone.
+    fn forget_refusals(&mut self) {
+        if !self.shared.refusing.load(Ordering::Acquire) {
+            return;
+        }
+        let before = self.shared.kept.load(Ordering::Acquire).saturating_sub(REFUSALS_AGE);
+        let mut refused = self.shared.refused.lock();
+        while refused.first().is_some_and(|&number| number < before) {
+            self.shared.forget(refused.pop_first());
+        }
+        self.shared.refusing.store(!refused.is_empty(), Ordering::Release);
+    }
+
     fn wake(&mut self) {
-        let kept = self.shared.kept.load(Ordering::Acquire);
         let mut waiters = self.shared.waiters.lock();
         if waiters.is_empty() {
             return;
         }
         let refused = self.shared.refused.lock();
-        let ready: Vec<_> =
-            waiters.extract_if(.., |waiter| waiter.number <= kept || refused.contains(&waiter.number)).collect();
+        let ready: Vec<_> = waiters.extract_if(.., |waiter| self.shared.is_settled(waiter.number, &refused)).collect();
         drop((refused, waiters));
         for Waiter { core, waker, .. } in ready {
             self.host.wake(core, waker);

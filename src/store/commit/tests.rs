@@ -50,11 +50,15 @@ struct Bench {
 
 impl Bench {
     fn start(backend: Faulty) -> Self {
+        Self::start_with(backend, Journal::default())
+    }
+
+    /// With what was appended before.
+    fn start_with(backend: Faulty, journal: Journal<()>) -> Self {
         let (settings, limits) = (Settings::default(), FlushLimits::default());
         let (keeper, _) =
             Keeper::open(backend, settings, limits, 1 << 20, Epoch::default(), 0).expect("an empty store");
         let (sender, told) = mpsc::channel();
-        let journal = Journal::default();
         let thread = journal.start(keeper, Listener(sender)).expect("a thread");
         Self { journal, told, delivered: RefCell::default(), thread: Some(thread) }
     }
@@ -150,10 +154,7 @@ fn whoever_waits_is_woken_on_its_core_and_one_that_comes_late_at_once() {
 fn what_cannot_be_kept_is_refused_and_what_must_be_is_tried_again() {
     let mut backend = Faulty::new(Durability::Fsync, 3);
     // The calls that open it and attach the client go well.
-    let probe = Faulty::new(Durability::Fsync, 3);
-    let (settings, limits) = (Settings::default(), FlushLimits::default());
-    let (keeper, _) = Keeper::<(), _>::open(probe, settings, limits, 0, Epoch::default(), 0).expect("empty");
-    let opened = keeper.into_backend().calls();
+    let opened = calls_of_opening();
     let attach = 1;
     for call in 1..=2 {
         backend.fail_at(opened + attach + call, Failure::Full);
@@ -206,4 +207,30 @@ fn a_reader_finds_what_was_appended_before_it_asked_and_nothing_later() {
 fn what_cannot_be_frozen_is_told() {
     let bench = Bench::start(Faulty::new(Durability::Memory, 1));
     assert!(matches!(bench.journal.freeze(), Err(BackendError::Io(_))));
+}
+
+fn calls_of_opening() -> u64 {
+    let probe = Faulty::new(Durability::Fsync, 3);
+    let (settings, limits) = (Settings::default(), FlushLimits::default());
+    let (keeper, _) = Keeper::<(), _>::open(probe, settings, limits, 0, Epoch::default(), 0).expect("empty");
+    keeper.into_backend().calls()
+}
+
+/// More refusals than are remembered: what is forgotten is not taken for kept.
+#[test]
+fn a_refusal_that_is_forgotten_is_a_refusal() {
+    let mut backend = Faulty::new(Durability::Fsync, 4);
+    for call in 1..=100 {
+        backend.fail_at(calls_of_opening() + call, Failure::Full);
+    }
+    let journal = Journal::default();
+    let tickets: Vec<_> =
+        (0..REFUSALS_MAX + 10).map(|_| journal.append_awaited(Record::End { session: 1 }, None)).collect();
+    let bench = Bench::start_with(backend, journal);
+    let (first, last) = (tickets[0], *tickets.last().expect("many"));
+    assert_eq!(bench.outcome(last), Settled::Refused);
+    assert_eq!(bench.outcome(first), Settled::Refused);
+    // And when others were kept since.
+    while bench.outcome(bench.journal.append_awaited(Record::End { session: 1 }, None)) != Settled::Kept {}
+    assert_eq!(bench.journal.settled(tickets[1]), Settled::Refused);
 }

@@ -19,9 +19,13 @@ impl Bystanders {
         let (enough, mut is_enough) = oneshot::channel();
         let exchange = tokio::spawn(async move {
             let mut count = 0;
-            while is_enough.try_recv().is_err() {
+            // Once at least: the test may be over before this task is run for the first time.
+            loop {
                 exchange(&mut publisher, &mut subscriber, count).await;
                 count += 1;
+                if is_enough.try_recv().is_ok() {
+                    break;
+                }
             }
             publisher.disconnect().await;
             subscriber.disconnect().await;

@@ -11,6 +11,7 @@ pub mod memory;
 mod pending;
 pub mod proxy;
 pub mod quic;
+pub mod reactor;
 mod service;
 pub mod stream;
 pub mod tls;

@@ -129,6 +129,11 @@ impl Inbox {
         }
     }
 
+    /// Makes room for so many that are about to be pushed.
+    pub fn reserve(&mut self, count: usize) {
+        self.queue.reserve(count);
+    }
+
     /// Puts a delivery at the end whose bounds somebody else has seen to.
     pub fn push_back(&mut self, delivery: Delivery) {
         self.bytes += weight(&delivery);

@@ -179,6 +179,7 @@ impl<P: Protocol> Conversation<P> {
                 }
             }
             core.requests = requests;
+            turn.service.bus.flush(&mut core.lane);
             result?;
         }
         Ok(())
@@ -192,6 +193,9 @@ impl<P: Protocol> Conversation<P> {
         charge: &mut impl FnMut(&Lane) -> bool,
     ) -> Step<P> {
         let Turn { service, now, .. } = turn;
+        if !matches!(request, Request::Publish { .. }) {
+            service.bus.flush(&mut core.lane);
+        }
         if let Request::Connect(connect) = request {
             return self.begin_connect(*connect, turn, core);
         }

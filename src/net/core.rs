@@ -186,13 +186,6 @@ impl Cores {
         self.0.cores[core % self.len()].handle.spawn(future);
     }
 
-    /// Counts a connection on a core until the guard is dropped.
-    pub fn occupy(&self, core: usize) -> CoreGuard {
-        let core = core % self.len();
-        self.enter(core);
-        CoreGuard { cores: self.clone(), core: core as u16 }
-    }
-
     /// Counts a conversation on a core until [`Cores::leave`] is called for it.
     pub fn enter(&self, core: usize) {
         self.0.cores[core % self.len()].connections.fetch_add(1, Ordering::Relaxed);
@@ -213,9 +206,11 @@ impl Cores {
         }
     }
 
-    /// As [`Cores::occupy`], for the core of the calling thread.
-    pub fn occupy_here(&self) -> CoreGuard {
-        self.occupy(CoreLocal::with(|core| usize::from(core.lane.core())).unwrap_or(0))
+    /// As [`Cores::enter`] for the core of the calling thread, which it tells; the first core on a thread that is none.
+    pub fn enter_here(&self) -> u16 {
+        let core = CoreLocal::with(|core| core.lane.core()).unwrap_or(0);
+        self.enter(usize::from(core));
+        core
     }
 
     /// Connections on all cores, those included that are being closed.
@@ -252,26 +247,6 @@ impl Cores {
                 core.reactor.notify();
             }
         }
-    }
-}
-
-/// A connection's place in its core's count.
-#[derive(Debug)]
-pub struct CoreGuard {
-    cores: Cores,
-    core: u16,
-}
-
-impl CoreGuard {
-    /// The core.
-    pub fn core(&self) -> u16 {
-        self.core
-    }
-}
-
-impl Drop for CoreGuard {
-    fn drop(&mut self) {
-        self.cores.leave(usize::from(self.core));
     }
 }
 

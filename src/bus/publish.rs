@@ -24,9 +24,6 @@ struct Occasion {
     cause: Cause,
 }
 
-/// Milliseconds for which a connected subscriber may take nothing before its full queue no longer slows its publishers down.
-const STUCK_AFTER_MS: u32 = 1000;
-
 impl Bus {
     /// Publishes a message: retains it if asked, and pushes it to every matching session. The topic was checked when
     /// the message was made; access rules were checked by the caller.
@@ -326,13 +323,13 @@ impl Bus {
 /// Wakes the connection that serves a queue if it sleeps. True if there is one that takes deliveries: one that has not taken anything for a while would
 /// hold its publishers up for nothing, so what it cannot hold is dropped instead.
 fn wake(inbox: &mut Inbox, lane: &mut Lane) -> bool {
-    let now_ms = lane.now.as_millis() as u32;
     let Some(attached) = &mut inbox.attached else { return false };
     if !attached.scheduled {
         lane.wake(attached.core, &attached.waker);
         attached.scheduled = true;
     }
-    now_ms.wrapping_sub(attached.taken_ms) < STUCK_AFTER_MS
+    attached.pull(lane.core());
+    attached.is_moving(lane.now)
 }
 
 /// Counts what became of a push, and notes if its publisher should be slower. False when the delivery was not queued.

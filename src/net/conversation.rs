@@ -154,6 +154,18 @@ impl<P: Protocol> Conversation<P> {
         self.is_pending() || self.replies_len() >= LATER_MAX
     }
 
+    /// True while nobody but the session and the transport wakes it.
+    pub fn is_settled(&self) -> bool {
+        self.session.is_some() && self.stage.is_none()
+    }
+
+    /// Tells the session that its connection is on another core now.
+    pub fn moved(&self, waker: &Waker, core: u16) {
+        if let Some(session) = &self.session {
+            session.move_to(self.epoch, waker.clone(), core);
+        }
+    }
+
     /// The session that was granted.
     pub fn session(&self) -> Option<&Arc<Session>> {
         self.session.as_ref()
@@ -440,6 +452,7 @@ impl<P: Protocol> Conversation<P> {
             session.give_back(batch.drain(..));
             return Err(Stop::Gateway(reason));
         }
+        core.pull = taken.pull;
         if hold {
             // Not the queue brings the next turn.
             session.give_back(batch.drain(..));

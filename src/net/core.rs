@@ -30,6 +30,9 @@ const EVENT_INTERVAL: u32 = 8;
 /// Connections that one core may have more than another before new ones go to the other: to move one costs more than a few make a difference.
 const UNEVEN_MAX: usize = 16;
 
+/// Connections, or an eighth if that is more, that a core may have more than another before none are moved to it any more.
+const PULLED_MAX: usize = 64;
+
 /// The gateway's monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -50,7 +53,7 @@ impl Clock {
 }
 
 /// The threads that run connections: one current-thread runtime each and a reactor in it, with epoll sets, timers and buffers of their own. A
-/// connection stays on its core for life.
+/// connection stays on its core, unless nearly all that it gets comes from another.
 #[derive(Clone, Debug)]
 pub struct Cores(Arc<Inner>);
 
@@ -87,6 +90,8 @@ pub struct CoreLocal {
     pub deliveries: Vec<Delivery>,
     /// Timers.
     pub wheel: Wheel,
+    /// The core on which the connection that has its turn would be better off.
+    pub pull: Option<u16>,
     cores: Cores,
 }
 
@@ -124,6 +129,7 @@ impl Cores {
                     requests: Vec::new(),
                     deliveries: Vec::new(),
                     wheel: Wheel::new(cores.clock().now()),
+                    pull: None,
                     cores,
                 };
                 let cores_here = local.cores.clone();
@@ -169,6 +175,19 @@ impl Cores {
         let (least, lowest) =
             (0..self.len()).map(|core| (core, load(&self.0.cores[core]))).min_by_key(|(_, n)| *n).unwrap_or((here, 0));
         if own > lowest + UNEVEN_MAX.max(lowest / 16) { least } else { here }
+    }
+
+    /// Moves the connection that is being polled to another core when it returns, unless that has clearly more to do already; true if it does. It is
+    /// then polled there, with another waker.
+    pub fn move_here_to(&self, from: u16, to: u16) -> bool {
+        let (Some(here), Some(there)) = (self.0.cores.get(usize::from(from)), self.0.cores.get(usize::from(to))) else {
+            return false;
+        };
+        let own = here.connections.load(Ordering::Relaxed);
+        if from == to || there.connections.load(Ordering::Relaxed) > own + PULLED_MAX.max(own / 8) {
+            return false;
+        }
+        reactor::move_to(&there.reactor)
     }
 
     /// Runs a connection, or what is to become one, on a core: see [`reactor::spawn`].
@@ -268,6 +287,7 @@ impl CoreLocal {
     pub fn tidy(&mut self) {
         self.outbox.forget_requests();
         self.outbox.clear();
+        self.pull = None;
         if self.scratch.len() != SCRATCH_BYTES {
             self.scratch.resize(SCRATCH_BYTES, 0);
         }

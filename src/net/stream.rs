@@ -62,6 +62,8 @@ pub struct Connection<P: Protocol, T, G> {
     timer_at: Instant,
     /// The core that counts it.
     core: u16,
+    /// It has come from another core, and its session does not know yet.
+    moved: bool,
     /// The listener's guard of this connection's place in its counts.
     _opened: G,
 }
@@ -90,6 +92,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             timer_at: Instant::NEVER,
             service,
             core,
+            moved: false,
             _opened: opened,
         }
     }
@@ -97,12 +100,19 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn turn(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal) -> Poll<()> {
         let now = self.service.clock.now();
         core.tidy();
+        if std::mem::take(&mut self.moved) {
+            self.conversation.moved(cx.waker(), core.lane.core());
+        }
         if self.timer_at <= now {
             self.timer = None;
             self.timer_at = Instant::NEVER;
         }
         if self.lingering.is_none() {
             match self.work(cx, core, now) {
+                Ok(()) if self.moves(core) => {
+                    core.outbox.clear();
+                    return Poll::Pending;
+                }
                 Ok(()) => {
                     // Who is not read from cannot be called silent.
                     if self.pause.is_none() {
@@ -120,6 +130,25 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         let done = self.linger(cx, core, now);
         core.outbox.clear();
         done
+    }
+
+    /// Goes to the core that its deliveries come from, if there is one and nothing stands in the way: what else would wake it would do so here.
+    fn moves(&mut self, core: &mut CoreLocal) -> bool {
+        let Some(to) = core.pull.take().filter(|_| T::MOVES) else { return false };
+        let is_free = self.conversation.is_settled() && self.unwritten.is_none() && self.pause.is_none();
+        if !is_free || !self.service.cores.move_here_to(self.core, to) {
+            return false;
+        }
+        if let Some(timer) = self.timer.take() {
+            core.wheel.cancel(timer);
+        }
+        self.timer_at = Instant::NEVER;
+        self.service.cores.leave(usize::from(self.core));
+        self.service.cores.enter(usize::from(to));
+        core.lane.count(Counter::ConnectionsMoved, 1);
+        self.core = to;
+        self.moved = true;
+        true
     }
 
     fn work(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Step<P> {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::list::Entry;
 
 /// Topics remembered.
-const SLOTS: usize = 1024;
+const SLOTS: usize = 4096;
 /// Most bytes of a topic that is remembered.
 const TOPIC_BYTES_MAX: usize = 128;
 /// Most subscriptions that are remembered of one.

@@ -76,7 +76,7 @@ const TAKEN_UNIT_MS: u64 = 64;
 /// Time for which a connected subscriber may take nothing before its full queue no longer slows its publishers down.
 const STUCK_AFTER_MS: u64 = 1024;
 /// By so many deliveries another core must outweigh all others before the connection is better there.
-const PULL_MAX: u8 = 200;
+const PULL_MAX: u8 = 32;
 
 impl Attached {
     /// A connection that will look into the queue by itself once.

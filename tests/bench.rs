@@ -286,6 +286,7 @@ async fn what_cannot_be_is_refused_with_a_reason() {
         ("pairs --size 8", &url, "error: payloads have a time stamp in them: --size is 16 at least\n"),
         ("pairs --protocol coap", &url, "error: --protocol says something else than --url\n"),
         ("pub -t x/#", &url, "error: this is no topic to publish to: WildcardInName\n"),
+        ("sub -t x#", &url, "error: this is no topic filter: MisplacedWildcard\n"),
         ("pairs --rate 0", &url, "error: --rate is a number above 0\n"),
         ("pairs", "ws://127.0.0.1", "error: messages are sent over TCP and UDP; `conn` knows other transports\n"),
         ("conn", "coap://127.0.0.1", "error: clients of CoAP hold nothing but their observations: --subscribe\n"),

@@ -304,11 +304,12 @@ fn positive(option: &str, rate: Option<f64>) -> Result<(), ClientError> {
 fn check_topic(kind: Kind, topic: &str) -> Result<(), ClientError> {
     let filled = Template::from(topic).fill(0, 0);
     let limits = TopicLimits { bytes_max: usize::from(u16::MAX), levels_max: usize::MAX };
-    let checked = match kind {
-        Kind::Sub | Kind::Conn => TopicFilter::parse(&filled, limits).map(|_| ()),
-        Kind::Pub | Kind::Pairs => Topic::parse(&filled, limits).map(|_| ()),
-    };
-    checked.map_err(ClientError::Topic)
+    match kind {
+        Kind::Sub | Kind::Conn => TopicFilter::parse(&filled, limits)
+            .map(|_| ())
+            .map_err(|error| usage(&format!("this is no topic filter: {error:?}"))),
+        Kind::Pub | Kind::Pairs => Topic::parse(&filled, limits).map(|_| ()).map_err(ClientError::Topic),
+    }
 }
 
 fn prefix(common: &CommonArguments) -> String {

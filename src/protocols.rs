@@ -20,6 +20,7 @@ use crate::{
         listener::{self, ListenError, ListenerHandle, ListenerOptions, StreamSink},
         memory::MemoryListener,
         quic::FrameLength,
+        reactor,
         stream::Connection,
     },
 };
@@ -140,7 +141,7 @@ impl<P: Protocol> StreamSink for Streams<P> {
     fn accept<T: ByteStream>(&self, peer: Peer, io: T, opened: Opened) {
         let shed = opened.shed();
         let place = self.0.cores.occupy_here();
-        tokio::spawn(Connection::new(self.0.clone(), peer, io, place, opened, shed));
+        reactor::spawn(Connection::new(self.0.clone(), peer, io, place, opened, shed));
     }
 }
 
@@ -376,8 +377,6 @@ fn text(text: &str) -> Option<Box<str>> {
 mod tests {
     use std::time::Duration;
 
-    use tokio::net::TcpStream;
-
     use super::*;
 
     #[test]
@@ -408,7 +407,7 @@ mod tests {
     /// What every idle connection costs, beside the session and the socket's place in the runtime.
     #[test]
     fn an_idle_connection_is_small() {
-        let bytes = size_of::<Connection<mqtt::Connection, TcpStream, Opened>>();
+        let bytes = size_of::<Connection<mqtt::Connection, reactor::Socket, Opened>>();
         // With the 104 bytes that the runtime adds it then fits three cache line pairs.
         assert!(bytes <= 280, "{bytes}");
     }

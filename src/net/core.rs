@@ -4,12 +4,10 @@ use std::{
     cell::RefCell,
     future::Future,
     io,
-    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
     thread::JoinHandle,
     time::Duration,
 };
@@ -18,11 +16,19 @@ use parking_lot::Mutex;
 use thingway_contract::{Delivery, Instant, Outbox, Request};
 use tokio::{runtime::Handle, sync::watch};
 
-use super::wheel::{TICK_MS, Wheel};
+use super::{
+    reactor::{self, Remote},
+    wheel::{TICK_MS, Wheel},
+};
 use crate::bus::{Bus, Lane};
 
 /// Bytes of a core's read scratch: the most that one read takes from a socket.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Tasks of a core's runtime between two looks at its sockets. All connections of the core are one of these tasks.
+const EVENT_INTERVAL: u32 = 8;
+/// Connections that one core may have more than another before new ones go to the other: to move one costs more than a few make a difference.
+const UNEVEN_MAX: usize = 16;
 
 /// The gateway's monotonic clock.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +49,7 @@ impl Clock {
     }
 }
 
-/// The threads that run connections: one current-thread runtime each, with its own epoll set, timers and buffers. A
+/// The threads that run connections: one current-thread runtime each and a reactor in it, with epoll sets, timers and buffers of their own. A
 /// connection stays on its core for life.
 #[derive(Clone, Debug)]
 pub struct Cores(Arc<Inner>);
@@ -62,15 +68,8 @@ struct Core {
     connections: AtomicUsize,
     /// When the core last looked at its timers; 0 before the first time.
     ticked_ms: AtomicU64,
-    mailbox: Arc<Mailbox>,
-}
-
-/// Wake-ups from other cores, taken in one go: a core that is busy is signalled once for all that arrive meanwhile.
-#[derive(Debug, Default)]
-struct Mailbox {
-    wakers: Mutex<Vec<Waker>>,
-    pending: AtomicBool,
-    postman: Mutex<Option<Waker>>,
+    /// What runs connections; it also takes wake-ups from other cores in one go.
+    reactor: Arc<Remote>,
 }
 
 /// What connections on one core share. Borrowed for the length of one poll.
@@ -102,21 +101,22 @@ impl Cores {
         let mut cores = Vec::with_capacity(count);
         let mut runtimes = Vec::with_capacity(count);
         for _ in 0..count {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()?;
+            let (installer, reactor) = reactor::prepare()?;
             cores.push(Core {
                 handle: runtime.handle().clone(),
                 connections: AtomicUsize::new(0),
                 ticked_ms: AtomicU64::new(0),
-                mailbox: Arc::default(),
+                reactor,
             });
-            runtimes.push(runtime);
+            runtimes.push((runtime, installer));
         }
         let this = Self(Arc::new(Inner { cores, stop, threads: Mutex::default(), clock }));
-        for (index, runtime) in runtimes.into_iter().enumerate() {
+        for (index, (runtime, installer)) in runtimes.into_iter().enumerate() {
             let (cores, bus, mut stopped) = (this.clone(), bus.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
                 let lane = bus.lane(index as u16);
-                let mailbox = cores.0.cores[index].mailbox.clone();
                 let local = CoreLocal {
                     lane,
                     scratch: vec![0; SCRATCH_BYTES],
@@ -129,10 +129,14 @@ impl Cores {
                 let cores_here = local.cores.clone();
                 LOCAL.set(Some(Box::new(local)));
                 runtime.block_on(async {
-                    tokio::spawn(Postman(mailbox));
+                    let installed = installer.install();
+                    if let Err(error) = &installed {
+                        tracing::error!(core = index, %error, "this core cannot serve connections");
+                    }
                     tokio::spawn(tick(cores_here, index));
                     // The sender lives as long as the cores; an error means that they are gone.
                     let _ = stopped.wait_for(|stop| *stop).await;
+                    drop(installed);
                 });
                 drop(runtime);
                 LOCAL.set(None);
@@ -164,10 +168,20 @@ impl Cores {
         let own = self.0.cores.get(here).map_or(usize::MAX, load);
         let (least, lowest) =
             (0..self.len()).map(|core| (core, load(&self.0.cores[core]))).min_by_key(|(_, n)| *n).unwrap_or((here, 0));
-        if own > lowest + lowest / 16 { least } else { here }
+        if own > lowest + UNEVEN_MAX.max(lowest / 16) { least } else { here }
     }
 
-    /// Runs a future on a core.
+    /// Runs a connection, or what is to become one, on a core: see [`reactor::spawn`].
+    pub fn serve_on<F: Future<Output = ()> + Send + 'static>(&self, core: usize, connection: F) {
+        let core = &self.0.cores[core % self.len()];
+        if core.reactor.is_here() {
+            reactor::spawn(connection);
+        } else {
+            core.handle.spawn(async move { reactor::spawn(connection) });
+        }
+    }
+
+    /// Runs a future in a core's runtime.
     pub fn spawn_on<F: Future<Output = ()> + Send + 'static>(&self, core: usize, future: F) {
         self.0.cores[core % self.len()].handle.spawn(future);
     }
@@ -227,7 +241,7 @@ impl Cores {
         for (core, waker) in lane.take_remote() {
             match self.0.cores.get(usize::from(core)) {
                 Some(target) => {
-                    target.mailbox.wakers.lock().push(waker);
+                    target.reactor.push(waker);
                     touched |= 1 << (core % 64);
                 }
                 None => waker.wake(),
@@ -235,18 +249,8 @@ impl Cores {
         }
         for (index, core) in self.0.cores.iter().enumerate() {
             if touched & 1 << (index % 64) != 0 {
-                core.mailbox.notify();
+                core.reactor.notify();
             }
-        }
-    }
-}
-
-impl Mailbox {
-    fn notify(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel)
-            && let Some(postman) = &*self.postman.lock()
-        {
-            postman.wake_by_ref();
         }
     }
 }
@@ -297,27 +301,6 @@ impl CoreLocal {
     /// The cores.
     pub fn cores(&self) -> &Cores {
         &self.cores
-    }
-}
-
-/// Wakes on this core what other cores asked to have woken.
-struct Postman(Arc<Mailbox>);
-
-impl Future for Postman {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        {
-            let mut own = self.0.postman.lock();
-            if !own.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *own = Some(cx.waker().clone());
-            }
-        }
-        // Cleared before the list is taken: whoever pushes later signals again.
-        self.0.pending.store(false, Ordering::Release);
-        let wakers = std::mem::take(&mut *self.0.wakers.lock());
-        wakers.into_iter().for_each(Waker::wake);
-        Poll::Pending
     }
 }
 

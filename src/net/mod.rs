@@ -13,6 +13,7 @@ mod pending;
 mod permit;
 pub mod proxy;
 pub mod quic;
+pub mod reactor;
 mod service;
 pub mod stream;
 pub mod tls;

@@ -112,6 +112,8 @@ mod tests {
 
     use super::*;
 
+    impl ByteStream for tokio::net::UnixStream {}
+
     #[tokio::test]
     async fn what_is_appended_comes_after_the_rest() {
         let topic = Topic::parse("t", TopicLimits::default()).expect("valid");

@@ -9,10 +9,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::listener::ByteStream;
-
-impl ByteStream for tokio::net::UnixStream {}
-
 /// Where a Unix socket is, and who may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixOptions {

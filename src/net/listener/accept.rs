@@ -7,18 +7,18 @@ use std::{
 };
 
 use thingway_contract::Peer;
-use tokio::net::{TcpListener, UnixListener};
 use tracing::{debug, warn};
 
 use super::{
     HandshakeFault, ListenerOptions, StreamSink,
-    raw::{Raw, Source, canonical},
+    raw::{Accept, Source, canonical, establish},
 };
 use crate::net::{
     core::Cores,
     faults::RemoteName,
     limit::{Handshake, ListenerShared, Opened, Stopping},
     proxy,
+    reactor::Socket as Stream,
     tls::TlsServer,
     unix::SocketFile,
 };
@@ -50,8 +50,8 @@ pub(super) async fn accept_loop<S: StreamSink>(
 ) {
     let accepting = async {
         match socket {
-            Socket::Tcp(socket) => context.accept_all(core, TcpListener::from_std(socket)?).await,
-            Socket::Unix(socket, _file) => context.accept_all(core, UnixListener::from_std(socket)?).await,
+            Socket::Tcp(socket) => context.accept_all(core, Source::new(socket)?).await,
+            Socket::Unix(socket, _file) => context.accept_all(core, Source::new(socket)?).await,
         }
     };
     tokio::select! {
@@ -62,7 +62,7 @@ pub(super) async fn accept_loop<S: StreamSink>(
 }
 
 impl<S: StreamSink> Context<S> {
-    async fn accept_all<L: Source>(self: &Arc<Self>, core: usize, socket: L) -> io::Result<()> {
+    async fn accept_all<L: Accept>(self: &Arc<Self>, core: usize, socket: Source<L>) -> io::Result<()> {
         let mut backoff = Backoff::default();
         loop {
             let (stream, remote) = match poll_fn(|cx| socket.poll_accept(cx)).await {
@@ -103,38 +103,29 @@ impl<S: StreamSink> Context<S> {
         }
     }
 
-    /// Moves the connection to the core on which it shall live.
-    fn hand_over<T: Raw>(
+    /// Gives the connection to the core on which it shall live.
+    fn hand_over(
         self: &Arc<Self>,
         here: usize,
-        stream: T,
+        stream: Stream,
         remote: Option<SocketAddr>,
         opened: Opened,
         handshake: Option<Handshake>,
     ) {
         // A listener on one address need not ask the system which it was.
-        let local = self.local.filter(|local| !local.ip().is_unspecified()).or_else(|| stream.local());
+        let local = self.local.filter(|local| !local.ip().is_unspecified());
+        let local = local.or_else(|| stream.local_address().map(canonical));
         let peer = self.peer(remote, local);
         let target = self.cores.place(here);
         if target == here && handshake.is_none() {
             return self.sink.accept(peer, stream, opened.establish());
         }
         let context = self.clone();
-        if target == here {
-            tokio::spawn(async move { context.shake(peer, stream, opened, handshake).await });
-            return;
-        }
-        let Ok(stream) = stream.detach() else { return };
-        self.cores.spawn_on(target, async move {
-            match T::attach(stream) {
-                Ok(stream) => context.shake(peer, stream, opened, handshake).await,
-                Err(error) => warn!(listener = %context.shared.name, %peer, %error, "cannot move a connection"),
-            }
-        });
+        self.cores.serve_on(target, async move { context.shake(peer, stream, opened, handshake).await });
     }
 
     /// Runs what handshakes there are and hands the transport to the sink.
-    async fn shake<T: Raw>(&self, mut peer: Peer, mut stream: T, opened: Opened, handshake: Option<Handshake>) {
+    async fn shake(&self, mut peer: Peer, mut stream: Stream, opened: Opened, handshake: Option<Handshake>) {
         let Some(handshake) = handshake else { return self.sink.accept(peer, stream, opened.establish()) };
         let remote = peer.remote;
         self.bounded(remote, handshake, async {
@@ -144,7 +135,7 @@ impl<S: StreamSink> Context<S> {
                 peer.local = header.destination.map(canonical).or(peer.local);
                 peer.certificate_identity = header.common_name;
             }
-            stream.establish(self, peer, opened).await
+            establish(stream, self, peer, opened).await
         })
         .await;
     }

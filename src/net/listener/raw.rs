@@ -1,77 +1,70 @@
 use std::{
     io,
-    net::SocketAddr,
-    task::{Context as TaskContext, Poll},
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    task::{Context as TaskContext, Poll, ready},
 };
 
 use thingway_contract::Peer;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{ByteStream, HandshakeFault, StreamSink, accept::Context};
-use crate::net::{limit::Opened, tls, ws};
+use crate::net::{limit::Opened, reactor::Socket, tls, ws};
 
-/// A listening socket in a runtime.
-pub(super) trait Source: Sized + Send + Sync {
-    type Stream: Raw;
+/// A socket that listens, in a runtime.
+pub(super) struct Source<L: Accept>(AsyncFd<L>);
 
-    fn poll_accept(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<(Self::Stream, Option<SocketAddr>)>>;
+/// Accepts without waiting.
+pub(super) trait Accept: AsFd + AsRawFd + Send + Sync + 'static {
+    fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)>;
 }
 
-/// A connection as the kernel gives it.
-pub(super) trait Raw: ByteStream + Sized {
-    /// Outside of a runtime.
-    type Detached: Send + 'static;
-
-    fn local(&self) -> Option<SocketAddr>;
-    fn detach(self) -> io::Result<Self::Detached>;
-    fn attach(detached: Self::Detached) -> io::Result<Self>;
-
-    /// Puts the listener's layers on top and hands the result to the sink.
-    fn establish<S: StreamSink>(
-        self,
-        context: &Context<S>,
-        peer: Peer,
-        opened: Opened,
-    ) -> impl Future<Output = Result<(), HandshakeFault>> + Send;
-}
-
-impl Source for TcpListener {
-    type Stream = TcpStream;
-
-    fn poll_accept(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<(TcpStream, Option<SocketAddr>)>> {
-        Self::poll_accept(self, cx).map_ok(|(stream, remote)| (stream, Some(canonical(remote))))
-    }
-}
-
-impl Raw for TcpStream {
-    type Detached = std::net::TcpStream;
-
-    fn local(&self) -> Option<SocketAddr> {
-        self.local_addr().ok().map(canonical)
+impl<L: Accept> Source<L> {
+    /// To be called in the runtime. The socket must not block.
+    pub fn new(socket: L) -> io::Result<Self> {
+        // SAFETY: both kinds of socket are of the standard library, which keeps their descriptor open and the same until they are dropped.
+        Ok(Self(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?))
     }
 
-    fn detach(self) -> io::Result<std::net::TcpStream> {
-        self.into_std()
-    }
-
-    fn attach(detached: std::net::TcpStream) -> io::Result<Self> {
-        Self::from_std(detached)
-    }
-
-    async fn establish<S: StreamSink>(
-        self,
-        context: &Context<S>,
-        mut peer: Peer,
-        opened: Opened,
-    ) -> Result<(), HandshakeFault> {
-        match &context.tls {
-            None => upgrade(self, context, peer, opened).await,
-            Some(server) => {
-                let tls = tls::accept(self, server.config()).await?;
-                let identity = server.options().identity.and_then(|kind| tls.identity(kind));
-                peer.certificate_identity = identity.or(peer.certificate_identity);
-                upgrade(tls, context, peer, opened).await
+    pub fn poll_accept(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        loop {
+            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            if let Ok(accepted) = guard.try_io(|socket| socket.get_ref().accept()) {
+                return Poll::Ready(accepted.map(|(descriptor, remote)| (Socket::new(descriptor), remote)));
             }
+        }
+    }
+}
+
+impl Accept for TcpListener {
+    fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        Self::accept(self).map(|(stream, remote)| (stream.into(), Some(canonical(remote))))
+    }
+}
+
+impl Accept for UnixListener {
+    fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        Self::accept(self).map(|(stream, _)| (stream.into(), None))
+    }
+}
+
+/// Puts the listener's layers on top of a connection as the kernel gave it, and hands the result to the sink.
+pub(super) async fn establish<S: StreamSink>(
+    socket: Socket,
+    context: &Context<S>,
+    mut peer: Peer,
+    opened: Opened,
+) -> Result<(), HandshakeFault> {
+    match &context.tls {
+        None => upgrade(socket, context, peer, opened).await,
+        Some(server) => {
+            let tls = tls::accept(socket, server.config()).await?;
+            let identity = server.options().identity.and_then(|kind| tls.identity(kind));
+            peer.certificate_identity = identity.or(peer.certificate_identity);
+            upgrade(tls, context, peer, opened).await
         }
     }
 }
@@ -93,40 +86,6 @@ async fn upgrade<S: StreamSink, T: ByteStream>(
     peer.remote = upgraded.forwarded_for.or(peer.remote);
     context.sink.accept(peer, upgraded.io, opened.establish());
     Ok(())
-}
-
-impl Source for UnixListener {
-    type Stream = UnixStream;
-
-    fn poll_accept(&self, cx: &mut TaskContext<'_>) -> Poll<io::Result<(UnixStream, Option<SocketAddr>)>> {
-        Self::poll_accept(self, cx).map_ok(|(stream, _)| (stream, None))
-    }
-}
-
-impl Raw for UnixStream {
-    type Detached = std::os::unix::net::UnixStream;
-
-    fn local(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    fn detach(self) -> io::Result<std::os::unix::net::UnixStream> {
-        self.into_std()
-    }
-
-    fn attach(detached: std::os::unix::net::UnixStream) -> io::Result<Self> {
-        Self::from_std(detached)
-    }
-
-    async fn establish<S: StreamSink>(
-        self,
-        context: &Context<S>,
-        peer: Peer,
-        opened: Opened,
-    ) -> Result<(), HandshakeFault> {
-        context.sink.accept(peer, self, opened.establish());
-        Ok(())
-    }
 }
 
 /// An IPv4 address that came in by an IPv6 socket, as IPv4.

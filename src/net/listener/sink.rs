@@ -1,10 +1,7 @@
 use thingway_contract::Peer;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::net::limit::Opened;
+use crate::net::{limit::Opened, reactor::Socket};
 
 /// A transport as the drivers see it: bytes in order, both ways.
 ///
@@ -19,9 +16,10 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn select_main(&mut self) {}
 }
 
-impl ByteStream for TcpStream {}
+impl ByteStream for Socket {}
 
-/// Takes finished connections. Called on the core on which the connection shall live, in its runtime.
+/// Takes finished connections. Called on the core on which the connection shall live. What serves `io` is for
+/// [`crate::net::reactor::spawn`].
 pub trait StreamSink: Clone + Send + Sync + 'static {
     /// `opened` holds the connection's place in the listener's counts: keep it as long as the connection.
     fn accept<T: ByteStream>(&self, peer: Peer, io: T, opened: Opened);

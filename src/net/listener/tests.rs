@@ -24,7 +24,7 @@ impl Echo {
 impl StreamSink for Echo {
     fn accept<T: ByteStream>(&self, peer: Peer, mut io: T, opened: Opened) {
         let _ = self.0.try_send((peer, opened.shed())); // A test may not care.
-        tokio::spawn(async move {
+        crate::net::reactor::spawn(async move {
             let _opened = opened;
             let mut buffer = vec![0; 64 * 1024];
             loop {

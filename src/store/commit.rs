@@ -89,12 +89,21 @@ pub struct Frozen {
 
 type AskFrozen = mpsc::Sender<Result<Frozen, BackendError>>;
 
+/// Changes of settings, `None` to remove one, and who waits until they are safe.
+#[derive(Debug)]
+struct AskSet {
+    changes: Vec<(String, Option<String>)>,
+    done: mpsc::Sender<Result<(), BackendError>>,
+}
+
 #[derive(Debug)]
 struct Queue<S> {
     records: VecDeque<Appended<S>>,
     tickets: VecDeque<Issued>,
     /// Who wants to read the store.
     readers: Vec<AskFrozen>,
+    /// What operators set, and who waits until that is safe.
+    settings: Vec<AskSet>,
     last: u64,
     bytes: usize,
     /// The thread sleeps until so many records are there; 0 while it does not sleep.
@@ -120,7 +129,12 @@ struct Waiter {
 impl<S> Queue<S> {
     /// Nothing is asked for.
     fn is_idle(&self) -> bool {
-        self.records.is_empty() && self.readers.is_empty() && !self.stopping
+        self.records.is_empty() && !self.is_asked() && !self.stopping
+    }
+
+    /// Somebody waits who is no record.
+    fn is_asked(&self) -> bool {
+        !self.readers.is_empty() || !self.settings.is_empty()
     }
 }
 
@@ -141,6 +155,7 @@ impl<S> Default for Journal<S> {
             records: VecDeque::new(),
             tickets: VecDeque::new(),
             readers: Vec::new(),
+            settings: Vec::new(),
             last: 0,
             bytes: 0,
             wake_at: 0,
@@ -205,6 +220,23 @@ impl<S> Journal<S> {
         drop(queue);
         self.0.arrived.notify_one();
         frozen.recv().map_err(|_| closed())?
+    }
+
+    /// Changes what operators set, all of it or nothing, and returns when that is safe. Waits for it: not for the threads that serve connections.
+    ///
+    /// # Errors
+    /// When it cannot be kept, or the thread that commits has ended.
+    pub fn change_settings(&self, changes: Vec<(String, Option<String>)>) -> Result<(), BackendError> {
+        let closed = || BackendError::Io("the store is closed".into());
+        let (done, result) = mpsc::channel();
+        let mut queue = self.0.queue.lock();
+        if queue.stopping {
+            return Err(closed());
+        }
+        queue.settings.push(AskSet { changes, done });
+        drop(queue);
+        self.0.arrived.notify_one();
+        result.recv().map_err(|_| closed())?
     }
 
     /// True while more waits to be made safe than should.
@@ -293,11 +325,13 @@ struct Batch<S> {
     records: VecDeque<Appended<S>>,
     tickets: VecDeque<Issued>,
     readers: Vec<AskFrozen>,
+    settings: Vec<AskSet>,
 }
 
 impl<S> Default for Batch<S> {
     fn default() -> Self {
-        Self { records: VecDeque::new(), tickets: VecDeque::new(), readers: Vec::new() }
+        let (records, tickets) = (VecDeque::new(), VecDeque::new());
+        Self { records, tickets, readers: Vec::new(), settings: Vec::new() }
     }
 }
 
@@ -313,6 +347,10 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
                 let count = self.commit();
                 // Who is answered now asks again within a moment; without waiting for all of them they would be split in halves for ever.
                 expected = if begun.elapsed() >= GATHER { count.max(1) } else { 1 };
+            }
+            for AskSet { changes, done } in std::mem::take(&mut self.batch.settings) {
+                // Whoever asked may have given up.
+                let _ = done.send(self.keeper.change_settings(changes));
             }
             for reader in readers {
                 let begun = Instant::now();
@@ -357,7 +395,7 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
             }
         }
         let until = Instant::now() + GATHER;
-        while queue.records.len() < expected && !queue.stopping && queue.readers.is_empty() && !held && !tending {
+        while queue.records.len() < expected && !queue.stopping && !queue.is_asked() && !held && !tending {
             queue.wake_at = expected;
             if self.shared.arrived.wait_until(&mut queue, until).timed_out() {
                 break;
@@ -367,6 +405,7 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
         self.batch.records.append(&mut queue.records);
         self.batch.tickets.append(&mut queue.tickets);
         self.batch.readers.append(&mut queue.readers);
+        self.batch.settings.append(&mut queue.settings);
         queue.bytes = 0;
         let stopping = queue.stopping;
         drop(queue);

@@ -10,6 +10,7 @@ use crate::{
     Record, SessionView, Settings, Table, WallMs,
     codec::{parse_filter, put_publish, take_message, take_options},
     machine::key,
+    setting::{change_settings, for_each_setting},
     shelf::{Shelf, records},
     wire::{Put, Take},
 };
@@ -368,6 +369,26 @@ impl<S, B: Backend> Keeper<S, B> {
         Ok(())
     }
 
+    /// Visits the settings whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// See [`for_each_setting`].
+    pub fn for_each_setting(
+        &mut self,
+        prefix: &str,
+        visit: impl FnMut(&str, &str) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        for_each_setting(&mut self.shelf.backend, prefix, visit)
+    }
+
+    /// Changes settings; they are as safe as what was committed when it returns.
+    ///
+    /// # Errors
+    /// See [`change_settings`].
+    pub fn change_settings(&mut self, changes: Vec<(String, Option<String>)>) -> Result<(), BackendError> {
+        change_settings(&mut self.shelf.backend, changes)
+    }
+
     /// Tells a session with a connection what its host calls it.
     pub fn bind(&mut self, session: Number, handle: S) {
         self.machine.bind(session, handle);
@@ -413,7 +434,11 @@ pub(crate) fn state_row(position: Position, copied: Position) -> Change {
     Change { table: Table::Meta, key: STATE_KEY.to_vec(), value: Some(row) }
 }
 
-fn check_format(backend: &mut impl Backend) -> Result<(), BackendError> {
+/// Checks that a backend has the format that this code knows, and gives one that is new its format.
+///
+/// # Errors
+/// When the format is of a later version, or the backend fails.
+pub fn check_format(backend: &mut impl Backend) -> Result<(), BackendError> {
     match backend.row(Table::Meta, FORMAT_KEY)? {
         None => backend.write(vec![format_row()]),
         Some(version) => match version.try_into().map(u32::from_be_bytes) {

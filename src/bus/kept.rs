@@ -406,10 +406,10 @@ impl Bus {
             let after =
                 |secs: u32| keeping.epoch.instant(view.detached_at.saturating_add(u64::from(secs) * 1000)).max(now);
             if view.expiry_secs != u32::MAX {
-                offline.expiry = Some(self.timers.session_expiry(after(view.expiry_secs), &session));
+                offline.expiry = self.timers.session_expiry(after(view.expiry_secs), &session);
             }
             if let Some(will) = view.will.filter(|will| will.delay_secs < view.expiry_secs) {
-                offline.will = Some(self.timers.will(after(will.delay_secs), &session));
+                offline.will = self.timers.will(after(will.delay_secs), &session);
             }
             if !offline.is_empty() {
                 state.rare().offline = offline;

@@ -29,7 +29,14 @@ use std::sync::{
 
 use thingway_contract::{ClientId, CloseReason, Instant, PublisherKey, TopicLimits};
 
-use self::{budget::Budget, kept::Keeping, registry::Registry, retained::Retained, routes::Routes, timers::Timers};
+use self::{
+    budget::Budget,
+    kept::Keeping,
+    registry::Registry,
+    retained::Retained,
+    routes::Routes,
+    timers::{Due, Timers},
+};
 pub use self::{
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
@@ -212,8 +219,9 @@ impl Bus {
         }
         for _ in 0..budget {
             match self.timers.pop(now) {
-                Some(timer) => self.fire(timer, now, lane),
-                None => {
+                Due::Timer(timer) => self.fire(timer, now, lane),
+                Due::Working => {}
+                Due::Nothing => {
                     self.retained.expire(now, budget);
                     return false;
                 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use thingway_contract::{
-    ClientId, CloseReason, Connected, Delivery, Departure, Instant, Parked, Qos, Refusal, Will, WillFate,
+    ClientId, CloseReason, Connected, Delivery, Departure, Instant, MessageHead, Parked, Qos, Refusal, Will, WillFate,
 };
 use thingway_store::{Cause, Number};
 
@@ -352,6 +352,8 @@ impl Bus {
     pub(super) fn fire(&self, timer: Timer, now: Instant, lane: &mut Lane) {
         match timer {
             Timer::Delayed(id, message) => {
+                // It counts as published now, not when it came: what is retained for a time is so from here on.
+                let message = message.with_head(MessageHead { received_at: now, ..*message.head() });
                 self.publish_by_itself(message, Cause::Delayed(id), now, lane);
             }
             Timer::SessionExpiry(key, session) => {

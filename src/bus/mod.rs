@@ -46,6 +46,7 @@ pub use self::{
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Origin, Session, Taken},
 };
+use crate::store::{Journal, Queued};
 
 /// Settings of the bus.
 #[derive(Clone, Debug)]
@@ -203,6 +204,7 @@ impl Bus {
             retained_bytes: self.retained.bytes(),
             delayed: self.timers.delayed_len(),
             queued_bytes: self.budget.bytes(),
+            stored: self.journal().map_or_else(Queued::default, Journal::queued_in_all),
         }
     }
 
@@ -222,7 +224,7 @@ impl Bus {
                 Due::Timer(timer) => self.fire(timer, now, lane),
                 Due::Working => {}
                 Due::Nothing => {
-                    self.retained.expire(now, budget);
+                    self.expire_retained(now, budget);
                     return false;
                 }
             }
@@ -266,6 +268,8 @@ pub struct Gauges {
     pub retained_bytes: usize,
     /// Delayed messages.
     pub delayed: usize,
-    /// Bytes that wait in all queues.
+    /// Bytes that wait in the queues of connections, and of sessions that are not kept.
     pub queued_bytes: usize,
+    /// What the store holds for sessions and groups, each message counted once.
+    pub stored: Queued,
 }

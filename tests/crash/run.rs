@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a round may take before the server counts as stuck.
-const ROUND_MAX: Duration = Duration::from_secs(120);
+const ROUND_MAX: Duration = Duration::from_secs(900);
 
 /// When the server is killed.
 #[derive(Clone, Copy, Debug)]
@@ -269,7 +269,8 @@ impl Run<'_> {
 
     /// False when nothing has come for so long that nothing more will.
     async fn wait_drained(&self) -> bool {
-        let patience = Duration::from_secs(if self.settings.strict { 20 } else { 5 });
+        // Only what is lost is waited for so long.
+        let patience = Duration::from_secs(if self.settings.strict { 120 } else { 5 });
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
         let mut last = (self.world.progress().arrived, tokio::time::Instant::now());
         loop {

@@ -161,7 +161,7 @@ fn what_the_store_holds_for_a_session_is_counted() {
     let options = SubscriptionOptions { qos: Qos::AtLeastOnce, ..SubscriptionOptions::default() };
     let granted = kept.bus.subscribe(&session, vec![Ok(Subscription { filter, options })], secs(0), &mut lane);
     assert_eq!(granted, [Ok(Qos::AtLeastOnce)]);
-    let queued = || kept.bus.queued(&[session.clone()])[0];
+    let queued = || kept.bus.queued(std::slice::from_ref(&session))[0];
     assert_eq!(queued(), Queued::default());
     kept.publish("t", b"given to the connection", false, Instant::NEVER, secs(0));
     assert_eq!(queued().messages, 1, "once, though it is in the connection's queue as well");

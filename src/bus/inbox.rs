@@ -189,6 +189,12 @@ impl Inbox {
         self.queue.reserve(count);
     }
 
+    /// Deliveries and their bytes, without those that the store knows of.
+    pub fn own(&self) -> (usize, usize) {
+        let own = self.queue.iter().filter(|delivery| delivery.packet_id == 0);
+        own.fold((0, 0), |(count, bytes), delivery| (count + 1, bytes + weight(delivery)))
+    }
+
     /// Puts a delivery at the end whose bounds somebody else has seen to.
     pub fn push_back(&mut self, delivery: Delivery) {
         self.bytes += weight(&delivery);

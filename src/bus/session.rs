@@ -241,10 +241,10 @@ impl Session {
         self.inbox.lock().attached.is_some()
     }
 
-    /// Deliveries and bytes that wait in its queue.
-    pub fn queued(&self) -> (usize, usize) {
+    /// Deliveries and bytes that wait in its queue here; what the store holds for it is not counted, which [`super::Bus::queued`] does.
+    pub(super) fn queued(&self) -> (usize, usize) {
         let inbox = self.inbox.lock();
-        (inbox.len(), inbox.bytes())
+        if self.is_kept() { inbox.own() } else { (inbox.len(), inbox.bytes()) }
     }
 
     /// True while retained messages for new subscriptions are still to come: the connection that empties the queue calls

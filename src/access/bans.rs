@@ -230,9 +230,8 @@ impl Table {
     }
 
     fn forget(&mut self, now_unix_ms: u64) {
-        let stays = |_: &Box<str>, ban: &mut Ban| !ban.is_over(now_unix_ms);
-        self.client_ids.retain(stays);
-        self.usernames.retain(stays);
+        self.client_ids.retain(|_, ban| !ban.is_over(now_unix_ms));
+        self.usernames.retain(|_, ban| !ban.is_over(now_unix_ms));
         self.addresses.retain(|_, ban| !ban.is_over(now_unix_ms));
         self.others.retain(|compiled| !compiled.ban.is_over(now_unix_ms));
     }

@@ -186,7 +186,7 @@ impl<P: Protocol> Conversation<P> {
 
     /// True while nobody but the session and the transport wakes it.
     pub fn is_settled(&self) -> bool {
-        self.session.is_some() && self.stage.is_none()
+        self.session.is_some() && self.opening().is_none() && self.replies_len() == 0
     }
 
     /// Tells the session that its connection is on another core now.

@@ -326,7 +326,7 @@ impl Access {
 
     /// Goes up when rules change.
     #[inline]
-    pub(self) fn epoch(&self) -> u32 {
+    fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Acquire)
     }
 

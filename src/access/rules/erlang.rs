@@ -262,7 +262,22 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever is in a file, it is read or refused.
+        #[test]
+        fn fuzz_terms(text in "[{}<>\\[\\]\"'%,.\\\\x/ \n0-9a-z\u{fc}-]{0,60}") {
+            let lines = text.matches('\n').count() as u32 + 1;
+            let places: Vec<_> = match terms(&text) {
+                Ok(terms) => terms.into_iter().map(|(line, _)| line).collect(),
+                Err((line, _)) => vec![line],
+            };
+            prop_assert!(places.is_sorted() && places.iter().all(|line| (1..=lines).contains(line)), "{places:?}");
+        }
+    }
 
     fn one(text: &str) -> Term {
         let terms = terms(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));

@@ -22,6 +22,9 @@ use super::{
 };
 use crate::store::{Journal, Queued, Settled, Ticket, Wake};
 
+/// Names of delayed messages begin with the time at which the gateway began; so many are there for a millisecond of it.
+const DELAYED_PER_MS_BITS: u32 = 16;
+
 /// A session's connection, as the store's machine knows it.
 #[derive(Clone)]
 pub struct Handle {
@@ -442,6 +445,8 @@ impl Bus {
                 lane.count(Counter::RetainRefused, 1);
             }
         })?;
+        // No name is used twice, over restarts as well: what was published under it may not be forgotten yet.
+        self.next_delayed.fetch_max(keeping.epoch.0 << DELAYED_PER_MS_BITS, Ordering::Relaxed);
         let mut delayed = Vec::new();
         keeper.for_each_delayed(|id, due, message| delayed.push((due, id, message)))?;
         // Those that fell due meanwhile are published in the order in which they would have been.

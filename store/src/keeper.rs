@@ -410,7 +410,11 @@ impl<S, B: Backend> Keeper<S, B> {
     /// When the backend fails, or a row is damaged.
     pub fn for_each_delayed(&mut self, mut visit: impl FnMut(u64, WallMs, Message)) -> Result<(), BackendError> {
         for (id, due, at) in self.machine.delayed().collect::<Vec<_>>() {
-            let row = self.shelf.backend.row(Table::Delayed, &key(id))?;
+            // The row of an earlier message of this name may be there still.
+            let row = match self.machine.is_delayed_dirty(id) {
+                true => None,
+                false => self.shelf.backend.row(Table::Delayed, &key(id))?,
+            };
             let message = match row {
                 Some(row) => {
                     let mut take = Take(&row);

@@ -208,7 +208,8 @@ impl Server {
                     Durability::Os => "os",
                     Durability::Fsync => "fsync",
                 };
-                config += &format!("[store]\ndurability = \"{durability}\"\n");
+                // Rows are brought up to date every few rounds, so that kills fall into that, too.
+                config += &format!("[store]\ndurability = \"{durability}\"\nlog_max = \"256KiB\"\n");
                 config
             }
             Kind::Mosquitto(autosave) => {

@@ -300,3 +300,24 @@ fn a_retained_message_is_told_with_the_time_at_which_it_came() {
     let (found, _) = told(1006, backend);
     assert_eq!(found, [row, ("log".to_owned(), 1007, at(1), at(4994))]);
 }
+
+/// Names were given again once the gateway had begun anew.
+#[test]
+fn a_delayed_message_is_not_taken_for_an_earlier_one_of_its_name() {
+    let delay = |payload: &str| {
+        let topic = Topic::parse("t", TopicLimits::default()).expect("a topic");
+        let message = Message::new(MessageHead::default(), topic, Properties::default(), payload.as_bytes());
+        Record::Delay { id: 1, due: 100, message, exchange: None }
+    };
+    let (mut keeper, _) = open(Memory::new()).expect("it opens");
+    commit(&mut keeper, &mut Log::default(), [delay("earlier")]);
+    flush(&mut keeper);
+    commit(&mut keeper, &mut Log::default(), [Record::Spent(Cause::Delayed(1)), delay("later")]);
+    for _ in 0..2 {
+        (keeper, _) = open(keeper.into_backend()).expect("it opens");
+        let mut told = Vec::new();
+        keeper.for_each_delayed(|id, _, message| told.push((id, message.payload().to_vec()))).expect("read");
+        assert_eq!(told, [(1, b"later".to_vec())]);
+        flush(&mut keeper);
+    }
+}

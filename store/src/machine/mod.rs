@@ -319,6 +319,10 @@ impl<S> Machine<S> {
         self.dirty.retained.contains_key(topic)
     }
 
+    pub(crate) fn is_delayed_dirty(&self, id: u64) -> bool {
+        self.dirty.delayed.contains(&id)
+    }
+
     pub(crate) fn dirty_retained(&self) -> impl Iterator<Item = Position> {
         self.dirty.retained.values().filter_map(|at| *at)
     }

@@ -387,8 +387,16 @@ impl World {
                 Record::Publish(Arc::new(Publish { message, retains, exchange, targets, cause }))
             }
             67..70 => {
-                self.next_delay += 1;
-                let (id, due, message) = (self.next_delay, self.now + 50, self.message());
+                // A name may have been another message's before.
+                let again = 1 + self.chance.below(self.next_delay);
+                let is_free = self.reference.delayed().all(|(id, ..)| id != again);
+                let id = if is_free && self.chance.one_in(3) {
+                    again
+                } else {
+                    self.next_delay += 1;
+                    self.next_delay
+                };
+                let (due, message) = (self.now + 50, self.message());
                 Record::Delay { id, due, message, exchange: self.begun() }
             }
             70..72 => Record::Spent(self.cause()),

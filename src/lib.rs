@@ -10,6 +10,7 @@
 //! `protocols` is the only module that names a concrete protocol crate, except for `cli`, whose `pub` and `sub` are clients.
 
 pub mod access;
+pub mod access_config;
 pub mod bus;
 pub mod cli;
 pub mod config;

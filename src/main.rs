@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     // For what is no data path: start-up, signals, files, later the API and back ends. Connections have runtimes of their own.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build();
-    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(loaded))) {
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(loaded, &arguments))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("cannot start: {error}");
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
+async fn serve(loaded: Loaded, arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let config = &loaded.config;
     info!("thingway {}, node {}", env!("CARGO_PKG_VERSION"), config.gateway.name);
     match &loaded.file {
@@ -49,7 +49,7 @@ async fn serve(loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
         None => info!("no configuration file: built-in defaults, environment and command line"),
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut back_up = signal(SignalKind::user_defined1())?;
+    let (mut back_up, mut reload) = (signal(SignalKind::user_defined1())?, signal(SignalKind::hangup())?);
     let drain_timeout = config.gateway.drain_timeout.duration();
     let gateway = Gateway::start(config.clone()).await.map_err(|error| match error.key() {
         Some(key) => format!("{}: {key}: {error}", loaded.origin(&key)),
@@ -63,12 +63,24 @@ async fn serve(loaded: Loaded) -> Result<(), Box<dyn std::error::Error>> {
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
             _ = back_up.recv() => gateway.back_up(),
+            _ = reload.recv() => read_again(&gateway, arguments),
         }
     };
     info!("{signal}: draining for at most {drain_timeout:?}");
     gateway.drain(drain_timeout).await;
     info!("stopped");
     Ok(())
+}
+
+/// SIGHUP. What is wrong is told, and then all stays as it was.
+fn read_again(gateway: &Gateway, arguments: &Arguments) {
+    match arguments.configuration.load() {
+        Ok(loaded) => match gateway.reload_access(&loaded.config) {
+            Ok(()) => {}
+            Err(error) => error!("access stays as it was: {error}"),
+        },
+        Err(problems) => error!("access stays as it was: {problems}"),
+    }
 }
 
 fn init_log(log: &Log) -> Result<(), logging::LoggingError> {

@@ -3,6 +3,8 @@
 mod common;
 #[path = "cli/store.rs"]
 mod store;
+#[path = "cli/users.rs"]
+mod users;
 
 use std::{
     fs,

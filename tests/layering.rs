@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "gateway",
         &[
             "access",
+            "access_config",
             "api",
             "bus",
             "cluster",
@@ -34,7 +35,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
-    ("cli", &["config", "store"]),
+    ("cli", &["access", "access_config", "config", "store"]),
+    ("access_config", &["access", "config"]),
     ("api", &["access", "bus", "config", "logging", "metrics", "store", "trace"]),
     ("cluster", &["access", "bus", "logging", "metrics", "store"]),
     ("rules", &["access", "bus", "logging", "metrics", "store"]),

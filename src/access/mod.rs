@@ -1,56 +1,404 @@
 //! Who may come in and what they may do. Never sees a packet.
 //!
-//! With no authenticator configured everyone may connect, and all may publish and subscribe to everything but the
-//! gateway's own `$SYS` topics, which only the gateway publishes to.
+//! A connection passes bans, then authenticators in their order ([`Chain`]), which may take their time without anybody waiting for them; then it has a
+//! [`Guard`] that says what it may do, and remembers. With no authenticator configured everyone may connect, and without rules all may publish and
+//! subscribe to everything but the gateway's own `$SYS` topics, which only the gateway publishes to.
 
-use thingway_contract::{Connect, Peer, Refusal, TopicFilter};
+mod attempt;
+mod backoff;
+mod bans;
+mod cache;
+mod certificate;
+mod chain;
+mod expiry;
+mod flapping;
+mod guard;
+pub mod passwords;
+mod pending;
+mod policy;
+mod recent;
+pub mod rules;
+pub mod users;
 
-use crate::bus::Session;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    task::Waker,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use thingway_contract::{Connect, Instant, Peer, Refusal, Transport};
+use tokio::runtime::Handle;
+
+use self::{
+    backoff::Backoff,
+    bans::Bans,
+    expiry::Expiries,
+    flapping::Flapping,
+    pending::{Pending, Place},
+    recent::Recent,
+    rules::{Action, Permission},
+};
+
+pub use self::{
+    attempt::{Attempt, Attributes, Grant, Said},
+    backoff::BackoffSettings,
+    bans::{BAN_PREFIX, Ban, BanError, BanKind, ban_key},
+    certificate::CertificateHolders,
+    chain::{Answer, Asked, Authenticator, Begun, Chain, Decision},
+    flapping::FlappingSettings,
+    guard::{Guard, Identity},
+    policy::{DenyAction, Policy, Reason},
+};
+
+/// Sessions that can be gone on with by who shows only that it knows them; their identities are remembered.
+const RESUMABLE_MAX: usize = 100_000;
+
+/// Who may come in.
+#[derive(Debug)]
+pub struct Settings {
+    /// Who is asked.
+    pub chain: Chain,
+    /// Listeners whose clients nobody is asked about.
+    pub trusting_listeners: HashSet<Box<str>>,
+    /// Who shows no name and no password is let in without anybody being asked.
+    pub allow_anonymous: bool,
+    /// With nobody to ask nobody is let in.
+    pub refuse_without_chain: bool,
+    /// Decisions that are being made at a time.
+    pub pending_max: usize,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// Those with wrong credentials have to wait; `None` for never.
+    pub backoff: Option<BackoffSettings>,
+    /// Those who come again and again are kept out; `None` for never.
+    pub flapping: Option<FlappingSettings>,
+    /// Most bans.
+    pub bans_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            chain: Chain::default(),
+            trusting_listeners: HashSet::new(),
+            allow_anonymous: false,
+            refuse_without_chain: false,
+            pending_max: 10_000,
+            timeout: Duration::from_secs(10),
+            backoff: None,
+            flapping: None,
+            bans_max: 100_000,
+        }
+    }
+}
 
 /// The access rules of a gateway.
-#[derive(Debug, Default)]
-pub struct Access {}
+#[derive(Debug)]
+pub struct Access {
+    settings: Settings,
+    /// Where decisions are made that take their time. Without it there are none.
+    runtime: Option<Handle>,
+    pending: Arc<AtomicUsize>,
+    policy: ArcSwap<Policy>,
+    open: AtomicBool,
+    /// Goes up when the policy changes.
+    epoch: AtomicU32,
+    bans: Bans,
+    backoff: Option<Backoff>,
+    flapping: Option<Flapping>,
+    expiries: Arc<Expiries>,
+    resumable: Mutex<Recent<Box<str>, Arc<Identity>>>,
+}
 
 /// Who was let in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Admission {
-    /// The user name that the session runs under: the certificate's identity where the listener takes it.
+    /// The user name that the session runs under.
     pub username: Option<Box<str>>,
+    /// Says what they may do; `None` while that is everything.
+    pub guard: Option<Box<Guard>>,
+}
+
+/// The answer to somebody who wants to connect.
+#[derive(Debug)]
+pub enum Admit {
+    /// Yes or no.
+    Done(Result<Admission, Refusal>),
+    /// Somebody has to be asked: see [`Access::take`].
+    Later(Asking),
+}
+
+/// Somebody is being asked about a connection. Nobody asks any more when this is dropped.
+#[derive(Debug)]
+pub struct Asking {
+    attempt: Arc<Attempt>,
+    spoofable: bool,
+    pending: Pending<Decision>,
+}
+
+impl Default for Access {
+    /// Everybody may do everything.
+    fn default() -> Self {
+        Self::new(Settings::default(), Policy::default(), None)
+    }
 }
 
 impl Access {
-    /// Decides on a connection.
-    pub fn admit(&self, connect: &Connect, peer: &Peer) -> Result<Admission, Refusal> {
+    /// Access by these rules.
+    pub fn new(settings: Settings, policy: Policy, runtime: Option<Handle>) -> Self {
+        Self {
+            bans: Bans::new(settings.bans_max),
+            backoff: settings.backoff.map(Backoff::new),
+            flapping: settings.flapping.map(Flapping::new),
+            settings,
+            runtime,
+            pending: Arc::default(),
+            open: AtomicBool::new(policy.is_open()),
+            policy: ArcSwap::from_pointee(policy),
+            epoch: AtomicU32::new(1),
+            expiries: Arc::default(),
+            resumable: Mutex::new(Recent::new(RESUMABLE_MAX)),
+        }
+    }
+
+    /// Decides on a connection, or begins to. The waker is woken when [`Access::take`] has an answer.
+    pub fn begin(&self, connect: &Connect, peer: &Peer, protocol: &'static str, now: Instant, waker: &Waker) -> Admit {
         if connect.credentials.method.is_some() {
             // No method of enhanced authentication is configured.
-            return Err(Refusal::BadAuthenticationMethod);
+            return Admit::Done(Err(Refusal::BadAuthenticationMethod));
         }
-        let username = peer.certificate_identity.clone().or_else(|| connect.credentials.username.clone());
-        Ok(Admission { username })
+        let attempt = Attempt::new(connect, peer, protocol);
+        if self.bans.find(&attempt, unix_ms()).is_some() {
+            return Admit::Done(Err(Refusal::Banned));
+        }
+        // Anybody can put any address on a datagram.
+        let spoofable = peer.transport == Transport::Udp;
+        let is_asked_about = self.asks_about(&peer.listener);
+        if connect.must_exist && is_asked_about {
+            return Admit::Done(self.resume(connect, &attempt));
+        }
+        let decided = if !is_asked_about || attempt.is_anonymous() && self.settings.allow_anonymous {
+            Decision { by: None, outcome: Ok(Grant::default()) }
+        } else if self.settings.chain.is_empty() {
+            Decision { by: None, outcome: Err(Refusal::NotAuthorized) }
+        } else {
+            if self.backoff.as_ref().is_some_and(|backoff| backoff.holds(&attempt, spoofable, now.as_millis())) {
+                return Admit::Done(Err(Refusal::ConnectionRateExceeded));
+            }
+            let attempt = Arc::new(attempt);
+            let decision = match self.settings.chain.begin(&attempt) {
+                Begun::Made(decision) => decision,
+                Begun::Later(future) => return self.ask(attempt, spoofable, future, waker),
+            };
+            return Admit::Done(self.finish(&attempt, spoofable, decision, connect, now));
+        };
+        Admit::Done(self.finish(&attempt, spoofable, decided, connect, now))
     }
 
-    /// Decides on a publication.
-    pub fn may_publish(&self, _session: &Session, topic: &str) -> bool {
-        !is_system(topic)
+    /// Authenticators have to be asked about those who come by this listener.
+    fn asks_about(&self, listener: &str) -> bool {
+        let nobody_to_ask = self.settings.chain.is_empty() && !self.settings.refuse_without_chain;
+        !nobody_to_ask && !self.settings.trusting_listeners.contains(listener)
     }
 
-    /// Decides on a subscription.
-    pub fn may_subscribe(&self, _session: &Session, _filter: &TopicFilter) -> bool {
-        true
+    fn ask(
+        &self,
+        attempt: Arc<Attempt>,
+        spoofable: bool,
+        future: impl Future<Output = Decision> + Send + 'static,
+        waker: &Waker,
+    ) -> Admit {
+        let Some(runtime) = &self.runtime else { return Admit::Done(Err(Refusal::Unavailable)) };
+        let Some(place) = Place::take(&self.pending, self.settings.pending_max) else {
+            return Admit::Done(Err(Refusal::Busy));
+        };
+        let (pending, courier) = Pending::new(waker, place);
+        let limit = self.settings.timeout;
+        let task = runtime.spawn(async move {
+            let decision = tokio::time::timeout(limit, future).await;
+            courier.tell(decision.unwrap_or(Decision { by: None, outcome: Err(Refusal::Unavailable) }));
+        });
+        Admit::Later(Asking { attempt, spoofable, pending: pending.made_by(task.abort_handle()) })
+    }
+
+    /// The answer to what [`Access::begin`] has begun, once there is one.
+    pub fn take(
+        &self,
+        asking: &mut Asking,
+        connect: &Connect,
+        now: Instant,
+        waker: &Waker,
+    ) -> Option<Result<Admission, Refusal>> {
+        let decision = asking.pending.take(waker)?;
+        let lost = Decision { by: None, outcome: Err(Refusal::Unavailable) };
+        let decision = decision.unwrap_or(lost);
+        Some(self.finish(&asking.attempt, asking.spoofable, decision, connect, now))
+    }
+
+    fn finish(
+        &self,
+        attempt: &Attempt,
+        spoofable: bool,
+        decision: Decision,
+        connect: &Connect,
+        now: Instant,
+    ) -> Result<Admission, Refusal> {
+        let grant = match decision.outcome {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                if let (Some(backoff), Refusal::BadCredentials) = (&self.backoff, &refusal) {
+                    backoff.failed(attempt, spoofable, now.as_millis());
+                }
+                return Err(refusal);
+            }
+        };
+        if let (Some(backoff), Some(_)) = (&self.backoff, decision.by) {
+            backoff.succeeded(attempt, spoofable);
+        }
+        let client_id = attempt.client_id.as_ref().map_or("", |id| id.as_str());
+        if let Some(flapping) = self.flapping.as_ref().filter(|_| !client_id.is_empty())
+            && let Some(ban) = flapping.note(client_id, now.as_millis())
+        {
+            self.ban_for(client_id, ban);
+            return Err(Refusal::Banned);
+        }
+        let identity = Arc::new(Identity::new(attempt, grant));
+        // Guests of datagrams come back with nothing but what they know of their session.
+        if spoofable && !client_id.is_empty() && self.asks_about(&attempt.listener) {
+            let known = identity.clone();
+            let mut resumable = self.resumable.lock();
+            resumable.remove(client_id);
+            resumable.entry(client_id.into(), || known);
+        }
+        self.admit(connect, identity)
+    }
+
+    /// Goes on with a session of which the peer knows something that only who was let in before was told.
+    fn resume(&self, connect: &Connect, attempt: &Attempt) -> Result<Admission, Refusal> {
+        let known = attempt.client_id.as_ref().filter(|_| connect.resume_key.is_some());
+        let known = known.and_then(|id| self.resumable.lock().get(id.as_str()).cloned());
+        let known = known.filter(|known| known.grant.expires_unix_ms.is_none_or(|at| at > unix_ms()));
+        // It is told to connect anew.
+        self.admit(connect, known.ok_or(Refusal::NoSession)?)
+    }
+
+    fn admit(&self, connect: &Connect, identity: Arc<Identity>) -> Result<Admission, Refusal> {
+        if let Some(will) = &connect.will {
+            let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+            let head = will.message.head();
+            let action = Action::Publish { qos: head.qos, retain: head.retain };
+            let topic = will.message.topic();
+            let denied = || {
+                let policy = self.policy.load();
+                let who = identity.who(client_id);
+                policy.decide(&who, &identity.grant, action, target(topic)).0 == Permission::Deny
+            };
+            if is_system(topic) || denied() {
+                return Err(Refusal::NotAuthorized);
+            }
+        }
+        let username = identity.username().map(Into::into);
+        let needed = !self.is_open() || !identity.grant.is_plain();
+        Ok(Admission { username, guard: needed.then(|| Box::new(Guard::new(identity))) })
+    }
+
+    fn ban_for(&self, client_id: &str, time: Duration) {
+        let now = unix_ms();
+        let until_unix_secs = Some((now + time.as_millis() as u64).div_ceil(1000));
+        let ban = Ban { kind: BanKind::ClientId, value: client_id.into(), reason: "flapping".into(), until_unix_secs };
+        match self.bans.add(ban, now) {
+            Ok(true) => tracing::warn!(client_id, "connected again and again: banned for {time:?}"),
+            _ => tracing::warn!(client_id, "connected again and again, but there are too many bans for another"),
+        }
+    }
+
+    /// Nothing is ever denied to whom nothing else was granted, but `$SYS`.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Goes up when rules change.
+    #[inline]
+    fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn with_policy<T>(&self, look: impl FnOnce(&Policy) -> T) -> T {
+        look(&self.policy.load())
+    }
+
+    /// What becomes of who tries what is denied.
+    pub fn deny_action(&self) -> DenyAction {
+        self.policy.load().deny_action
+    }
+
+    /// Puts other rules in the place of the present ones. Connections ask them from now on.
+    pub fn set_policy(&self, policy: Policy) {
+        let open = policy.is_open();
+        self.policy.store(Arc::new(policy));
+        self.epoch.fetch_add(1, Ordering::Release);
+        self.open.store(open, Ordering::Release);
+    }
+
+    /// Keeps somebody out from now on. False when there are as many bans as there may be.
+    ///
+    /// # Errors
+    /// When it is no ban.
+    pub fn ban(&self, ban: Ban) -> Result<bool, BanError> {
+        self.bans.add(ban, unix_ms())
+    }
+
+    /// Ends connections whose credentials have expired.
+    pub fn tick(&self) {
+        let ended = self.expiries.end_due(unix_ms());
+        if ended > 0 {
+            tracing::info!(ended, "credentials expired: connections were ended");
+        }
+    }
+
+    /// Decisions that are being made.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// How many bans there are.
+    pub fn bans_len(&self) -> usize {
+        self.bans.len()
     }
 }
 
-fn is_system(topic: &str) -> bool {
+/// The ban among these that keeps somebody out.
+pub fn find_ban(bans: &[Ban], attempt: &Attempt) -> Option<Ban> {
+    let all = Bans::new(bans.len());
+    for ban in bans {
+        // One that is none keeps nobody out.
+        let _ = all.add(ban.clone(), 0);
+    }
+    all.find(attempt, unix_ms())
+}
+
+/// The topic that rules are asked about: for a delayed publication the one that it will be on.
+pub fn target(topic: &str) -> &str {
+    let inner = topic.strip_prefix("$delayed/").and_then(|rest| rest.split_once('/')).map(|(_, topic)| topic);
+    inner.unwrap_or(topic)
+}
+
+/// It is one of the gateway's own topics.
+#[inline]
+pub fn is_system(topic: &str) -> bool {
     topic.strip_prefix("$SYS").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_gateway_speaks_on_system_topics() {
-        assert!(is_system("$SYS") && is_system("$SYS/brokers"));
-        assert!(!is_system("$SYSTEM/x") && !is_system("a/$SYS"));
-    }
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,18 @@ counters! {
     ClientDisconnected => "client.disconnected",
     /// Conversations that were refused a session.
     ClientRefused => "client.refused",
+    /// Connections refused because of a ban.
+    ClientBanned => "client.banned",
+    /// Connections refused because of what they showed, or did not show.
+    AuthenticationFailure => "authentication.failure",
+    /// Connections refused because wrong credentials had come too often.
+    AuthenticationBackoff => "authentication.backoff",
+    /// Connections refused because too many others were being looked into.
+    AuthenticationBusy => "authentication.busy",
+    /// Connections refused because who was asked about them gave no answer.
+    AuthenticationUnavailable => "authentication.unavailable",
+    /// Publications, subscriptions and readings that were denied.
+    AuthorizationDeny => "authorization.deny",
     /// Successful subscriptions.
     ClientSubscribe => "client.subscribe",
     /// Successful unsubscriptions.

@@ -76,7 +76,7 @@ const TAKEN_UNIT_MS: u64 = 64;
 /// Time for which a connected subscriber may take nothing before its full queue no longer slows its publishers down.
 const STUCK_AFTER_MS: u64 = 1024;
 /// By so many deliveries another core must outweigh all others before the connection is better there.
-const PULL_MAX: u8 = 200;
+const PULL_MAX: u8 = 32;
 
 impl Attached {
     /// A connection that will look into the queue by itself once.
@@ -187,6 +187,12 @@ impl Inbox {
     /// Makes room for so many that are about to be pushed.
     pub fn reserve(&mut self, count: usize) {
         self.queue.reserve(count);
+    }
+
+    /// Deliveries and their bytes, without those that the store knows of.
+    pub fn own(&self) -> (usize, usize) {
+        let own = self.queue.iter().filter(|delivery| delivery.packet_id == 0);
+        own.fold((0, 0), |(count, bytes), delivery| (count + 1, bytes + weight(delivery)))
     }
 
     /// Puts a delivery at the end whose bounds somebody else has seen to.

@@ -111,7 +111,9 @@ impl Bus {
         let targets = std::mem::take(&mut lane.targets);
         if self.keeping.is_some() {
             if retains || !targets.is_empty() {
-                self.record(&message, targets, Kind { retains, exchange, cause: occasion.cause }, lane);
+                let Occasion { cause, .. } = occasion;
+                let kind = Kind { retains, exchange, cause, unasked: cause != Cause::None };
+                self.record(&message, targets, kind, lane);
                 self.open_exchange(exchange, publisher, lane.ticket());
             } else {
                 self.record_spent(occasion.cause);
@@ -131,20 +133,20 @@ impl Bus {
             return Err(PublishOutcome::RetainNotSupported);
         }
         // At a limit the message still reaches those who are subscribed now; stopping live traffic would be worse.
-        let kept = self.retained.insert(self.with_retained_expiry(message, now)).is_ok();
+        let kept = self.retained.insert(self.with_retained_expiry(message, |secs| now.plus_secs(secs.into()))).is_ok();
         lane.count(if kept { Counter::MessagesRetained } else { Counter::RetainRefused }, 1);
         Ok(kept)
     }
 
-    /// The message as it is kept: with the expiry that was configured where its publisher gave none. What the gateway says
-    /// itself, as under `$SYS`, stays.
-    pub(super) fn with_retained_expiry(&self, message: &Message, now: Instant) -> Message {
+    /// The message as it is kept: with the expiry that was configured where its publisher gave none; `expires_at` tells when that is, so many seconds
+    /// after it was published. What the gateway says itself, as under `$SYS`, stays.
+    pub(super) fn with_retained_expiry(&self, message: &Message, expires_at: impl FnOnce(u32) -> Instant) -> Message {
         let head = message.head();
         let secs = self.config.retained_expiry_secs;
         if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
             return message.clone();
         }
-        message.with_head(MessageHead { expires_at: now.plus_secs(secs.into()), ..*head })
+        message.with_head(MessageHead { expires_at: expires_at(secs), ..*head })
     }
 
     /// `$delayed/{seconds}/{topic}`: published on `topic` when the seconds have passed.
@@ -290,7 +292,7 @@ impl Bus {
         {
             let targets = std::mem::take(&mut lane.targets);
             if !targets.is_empty() {
-                self.record(&lost.message, targets, Kind::default(), lane);
+                self.record(&lost.message, targets, Kind { unasked: true, ..Kind::default() }, lane);
             }
             lane.count(Counter::SharedRedispatched, 1);
         } else if !from.state.lock().ended {

@@ -241,10 +241,10 @@ impl Session {
         self.inbox.lock().attached.is_some()
     }
 
-    /// Deliveries and bytes that wait in its queue.
-    pub fn queued(&self) -> (usize, usize) {
+    /// Deliveries and bytes that wait in its queue here; what the store holds for it is not counted, which [`super::Bus::queued`] does.
+    pub(super) fn queued(&self) -> (usize, usize) {
         let inbox = self.inbox.lock();
-        (inbox.len(), inbox.bytes())
+        if self.is_kept() { inbox.own() } else { (inbox.len(), inbox.bytes()) }
     }
 
     /// True while retained messages for new subscriptions are still to come: the connection that empties the queue calls
@@ -324,8 +324,17 @@ impl Session {
 
     /// Ends the connection that serves the session, if there is one.
     pub fn signal(&self, reason: CloseReason) -> bool {
+        self.signal_if(reason, |_| true)
+    }
+
+    /// Ends the connection with this epoch, if it still serves the session.
+    pub fn signal_connection(&self, epoch: u32, reason: CloseReason) -> bool {
+        self.signal_if(reason, |present| present == epoch)
+    }
+
+    fn signal_if(&self, reason: CloseReason, is_meant: impl FnOnce(u32) -> bool) -> bool {
         let mut inbox = self.inbox.lock();
-        let Some(attached) = &inbox.attached else { return false };
+        let Some(attached) = inbox.attached.as_ref().filter(|_| is_meant(inbox.epoch)) else { return false };
         let waker = attached.waker.clone();
         inbox.signal.get_or_insert_with(|| Box::new(reason));
         drop(inbox);

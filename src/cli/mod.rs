@@ -1,9 +1,11 @@
 //! The command line: what can be typed, and the commands that need no gateway.
 
+mod bench;
 mod check;
 mod client;
 mod explain;
 mod store;
+mod users;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -11,10 +13,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Loaded, Problems, Sources};
 
+pub use bench::BenchCommand;
 pub use check::check;
 pub use client::{PublishArguments, SubscribeArguments};
-pub use explain::explain;
+pub use explain::{ExplainArguments, explain};
 pub use store::StoreCommand;
+pub use users::{BansCommand, UsersCommand};
 
 /// Thingway, a multi-protocol IoT gateway. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -49,20 +53,26 @@ pub enum Command {
     Serve,
     /// Tell what is wrong with the configuration, or what it amounts to
     Check,
-    /// Tell the value of a key, which layer set it, its default and its meaning
-    Explain {
-        /// A key such as mqtt.max_qos, or a table such as listeners.tcp.default
-        key: String,
-    },
+    /// Tell the value of a key, which layer set it, its default and its meaning; or why somebody may connect, publish or subscribe
+    Explain(Box<ExplainArguments>),
     /// Print a configuration file with every key, its default and its meaning
     Config,
     /// Publish messages
     Pub(Box<PublishArguments>),
     /// Subscribe and print messages
     Sub(Box<SubscribeArguments>),
+    /// Load a server, and measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Check the store of a stopped gateway, or export and import what it holds
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Manage the users that a stopped gateway keeps
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Manage the bans that a stopped gateway keeps
+    #[command(subcommand)]
+    Bans(BansCommand),
     /// Print the version
     Version,
 }
@@ -84,11 +94,14 @@ pub fn run(arguments: &Arguments) -> Option<ExitCode> {
     Some(match arguments.command.as_ref()? {
         Command::Serve => return None,
         Command::Check => check(configuration),
-        Command::Explain { key } => explain(configuration, key),
+        Command::Explain(arguments) => explain(configuration, arguments),
         Command::Config => print(&config::document()),
         Command::Pub(arguments) => client::publish(arguments),
         Command::Sub(arguments) => client::subscribe(arguments),
+        Command::Bench(command) => bench::run(command),
         Command::Store(command) => store::run(configuration, command),
+        Command::Users(command) => users::run(configuration, command),
+        Command::Bans(command) => users::run_bans(configuration, command),
         Command::Version => print(&format!("thingway {}\n", env!("CARGO_PKG_VERSION"))),
     })
 }

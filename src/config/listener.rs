@@ -136,6 +136,8 @@ settings! {
         udp: Udp = Udp::default();
         /// Unix socket details; only for unix.
         unix: Unix = Unix::default();
+        /// Whether authenticators are asked about its clients. Otherwise all may connect, under whatever name they give: for networks that are trusted.
+        authenticate: bool = true;
         /// What one client may send. One that sends faster is read from more slowly, and nothing is lost; over udp, publications beyond it are refused and
         /// datagrams dropped.
         client_rate: ClientRate = ClientRate::default();

@@ -1,11 +1,12 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use super::{
-    Config,
+    Bind, Config, ListenerKind, Security,
     check::check,
     file,
     layers::{self, Dict, Layers, Value},
@@ -155,7 +156,10 @@ fn load(
     }
 
     match inherit(layers.clone()).extract::<Config>() {
-        Ok(config) => {
+        Ok(mut config) => {
+            if config.gateway.security == Security::Hardened {
+                keep_near(&mut config, &layers);
+            }
             let origin = |key: &str| origin_of(&layers, &lines, key);
             validate::validate(&config, &layers, &origin, &mut problems);
             if problems.is_empty() { Ok(Loaded { config, file: None, layers, lines }) } else { Err(Problems(problems)) }
@@ -164,6 +168,19 @@ fn load(
         Err(message) => {
             problems.push(Problem { origin: Origin::Default, key: String::new(), cause: Cause::Syntax(message) });
             Err(Problems(problems))
+        }
+    }
+}
+
+/// Listeners that were not told where to listen do so on the loopback address.
+fn keep_near(config: &mut Config, layers: &Layers) {
+    for kind in ListenerKind::ALL {
+        for (name, listener) in config.listeners.of_mut(*kind) {
+            if let (Bind::Any(port), Origin::Default) =
+                (&listener.bind, layers.origin(&format!("listeners.{kind}.{name}.bind")))
+            {
+                listener.bind = Bind::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
+            }
         }
     }
 }
@@ -329,6 +346,17 @@ configuration:11: queue.max_qos: unknown key, did you mean mqtt.max_qos?
 configuration:12: queue.messages_max: found 0, expected a whole number from 1 to 10000000
 configuration:16: gateway.name: found \"a b\", expected 1 to 64 letters, digits, - _ . and @";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn hardened_listeners_stay_near_unless_told_otherwise() {
+        let text = "gateway.security = \"hardened\"\n[listeners.tcp.default]\nbind = 1883\n[listeners.tcp.other]\nbind = \":7\"\n";
+        let config = Config::from_toml(text).expect("good");
+        assert_eq!(config.listeners.tcp["default"].bind, Bind::Any(1883));
+        assert_eq!(config.listeners.tcp["other"].bind, Bind::Any(7));
+        assert_eq!(config.listeners.tls["default"].bind.to_string(), "127.0.0.1:8883");
+        assert_eq!(config.listeners.udp["coap"].bind.to_string(), "127.0.0.1:5683");
+        assert!(Config::from_toml("").expect("good").listeners.tls["default"].bind == Bind::Any(8883));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The gateway's settings: one file per section, read from layers of which each beats the one before: built-in defaults, a file, the environment,
 //! the command line.
 
+mod access;
 mod check;
 mod coap;
 mod delayed;
@@ -25,11 +26,15 @@ mod sys_topics;
 mod validate;
 mod value;
 
+pub use access::{
+    Access, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, AuthenticatorKind, DenyAction,
+    RuleAction, RuleFile, RuleFormat, RulePermission, RuleRetain, UsersBy,
+};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use delayed::Delayed;
 pub use document::document;
 pub use explain::{explain, similar_key};
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Security};
 pub use listener::{
     CertificatePair, ClientAuth, ClientRate, IdentityAsUsername, Listener, ListenerKind, ListenerProtocol, Listeners,
     Quic, Tcp, Tls, TlsVersion, Udp, Unix, WebSocket,
@@ -56,6 +61,8 @@ settings! {
         gateway: Gateway = Gateway::default();
         /// Where the gateway listens.
         listeners: Listeners = Listeners::default();
+        /// Who may connect, and what they may do.
+        access: Access = Access::default();
         /// What MQTT clients may do.
         mqtt: Mqtt = Mqtt::default();
         /// What MQTT-SN clients may do.

@@ -17,6 +17,7 @@ use super::{
 pub fn validate(config: &Config, layers: &Layers, origin: &dyn Fn(&str) -> Origin, problems: &mut Vec<Problem>) {
     let mut checker = Checker { layers, origin, problems };
     checker.gateway(config);
+    checker.access(config);
     checker.mqtt("mqtt", &config.mqtt);
     checker.mqttsn(&config.mqttsn);
     checker.coap(&config.coap);
@@ -68,6 +69,35 @@ impl Checker<'_> {
                 &config.log.level,
                 "\"error\", \"warn\", \"info\", \"debug\", \"trace\", \"off\", or a list such as \"info,thingway::net=debug\"",
             );
+        }
+    }
+
+    fn access(&mut self, config: &Config) {
+        let access = &config.access;
+        for (key, period) in [
+            ("timeout", access.timeout),
+            ("backoff.first", access.backoff.first),
+            ("backoff.longest", access.backoff.longest),
+            ("flapping.window", access.flapping.window),
+            ("flapping.ban", access.flapping.ban),
+        ] {
+            if period.is_zero() {
+                self.bad(format!("access.{key}"), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
+        if is_set(&access.users.file) {
+            self.file("access.users.file".into(), &access.users.file);
+        }
+        for file in &access.rule_files {
+            self.file("access.rule_files".into(), &file.path);
+        }
+        if let Some(rule) = access.rules.iter().find(|rule| rule.qos.iter().any(|&qos| qos > 2)) {
+            self.bad("access.rules".into(), &rule.qos, "qualities of service from 0 to 2");
+        }
+        for (index, kind) in access.authenticators.iter().enumerate() {
+            if access.authenticators[..index].contains(kind) {
+                self.bad("access.authenticators".into(), kind.as_str(), "each authenticator once");
+            }
         }
     }
 
@@ -435,6 +465,11 @@ mod tests {
             "coap.block_size = \"1000B\"",
             "coap.ack_timeout = \"0s\"",
             "coap.pubsub_path = \"ps\"",
+            "access.timeout = \"0s\"",
+            "access.users.file = \"/nonexistent/users\"",
+            "access.rule_files = [{ path = \"/nonexistent/acl.conf\" }]",
+            "access.rules = [{ permission = \"allow\", qos = [3] }]",
+            "access.authenticators = [\"users\", \"users\"]",
         ] {
             assert_eq!(causes(text).len(), 1, "{text}");
         }

@@ -4,6 +4,7 @@ use thingway_contract::Instant;
 use tokio::sync::watch;
 
 use crate::{
+    access::Access,
     bus::{
         Bus, NO_CORE,
         system::{System, SystemConfig},
@@ -56,6 +57,7 @@ impl Settings {
 /// Does what is due and belongs to no connection, until the gateway stops.
 pub(super) async fn run(
     bus: Arc<Bus>,
+    access: Arc<Access>,
     cores: Cores,
     settings: Settings,
     listeners: Vec<Arc<ListenerShared>>,
@@ -90,6 +92,7 @@ pub(super) async fn run(
             let date = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
             system.tick(&bus, now, &date, resident_bytes(), &mut lane);
         }
+        access.tick();
         cores.forward_wakes(&mut lane);
         log.flush(now);
     }

@@ -1,6 +1,6 @@
 //! The store: opened before anything else, and closed after everything.
 
-use std::{sync::Arc, thread::JoinHandle, time::Instant as Time};
+use std::{ops::ControlFlow, sync::Arc, thread::JoinHandle, time::Instant as Time};
 
 use thingway_contract::Instant;
 use thingway_store::{Backend, BackendError, Durability, Epoch, FlushLimits, Keeper};
@@ -20,6 +20,8 @@ const DUE_PER_TURN: usize = 10_000;
 
 /// A store that was opened.
 pub(super) struct Opened {
+    /// What operators have set.
+    pub settings: Vec<(String, String)>,
     keeper: Keeper<Handle, Box<dyn Backend>>,
     told: String,
 }
@@ -41,13 +43,23 @@ pub(super) fn open(config: &Config, bus: &BusConfig, now: Instant) -> Result<Ope
     let limits = FlushLimits { log_bytes: config.store.log_max.as_usize() as u64, ..FlushLimits::default() };
     let epoch = Epoch(bus.events.clock_zero_unix_ms);
     let cache = config.store.cache_max.as_usize();
-    let (keeper, found) = Keeper::open(backend, config.store_settings(), limits, cache, epoch, epoch.wall(now))?;
+    let (mut keeper, found) = Keeper::open(backend, config.store_settings(), limits, cache, epoch, epoch.wall(now))?;
     let (counts, seconds) = (found.counts, begun.elapsed().as_secs_f64());
     let told = format!(
         "{told}: {} sessions, {} messages in queues ({} bytes), {} delayed; {} records read again, {} bytes cut, {seconds:.2} s",
         counts.sessions, counts.messages, counts.bytes, counts.delayed, found.replayed, found.cut_bytes,
     );
-    Ok(Opened { keeper, told })
+    if keeper.has_no_room() {
+        tracing::error!(
+            "the store has no room: what is kept is served, and what should be kept is refused until there is some"
+        );
+    }
+    let mut settings = Vec::new();
+    keeper.for_each_setting("", |name, value| {
+        settings.push((name.to_owned(), value.to_owned()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(Opened { settings, keeper, told })
 }
 
 impl Opened {

@@ -1,5 +1,6 @@
 //! The composition root: the only place that knows everything.
 
+mod access;
 mod backup;
 mod housekeeping;
 mod keeping;
@@ -12,9 +13,9 @@ use thingway_contract::CloseReason;
 use thingway_store::BackendError;
 use tokio::{sync::watch, task::JoinHandle};
 
-use self::{backup::Backups, listeners::Running};
+use self::{access::Door, backup::Backups, listeners::Running};
 use crate::{
-    access::Access,
+    access_config::AccessError,
     bus::{Bus, Handle},
     config::{self, Config},
     logging::PeerLog,
@@ -29,6 +30,7 @@ pub struct Gateway {
     bus: Arc<Bus>,
     common: Common,
     cores: Cores,
+    door: Door,
     running: Vec<Running>,
     infos: Vec<ListenerInfo>,
     stop: watch::Sender<bool>,
@@ -92,6 +94,9 @@ pub enum StartError {
     /// The secret that it signs with cannot be had.
     #[error("the gateway's secret: {0}")]
     Secret(io::Error),
+    /// Access cannot be as it was configured.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A setting that only shows itself to be wrong when it is used.
     #[error("listener {listener}: {problem}")]
     Setting {
@@ -112,6 +117,7 @@ impl StartError {
             Self::Listen(ListenError::Tls { listener, .. }) => Some(format!("listeners.{listener}.tls")),
             Self::Listen(ListenError::Combination(listener)) => Some(format!("listeners.{listener}")),
             Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
+            Self::Access(error) => error.key().map(Into::into),
             Self::Store(_) | Self::Secret(_) => Some("gateway.data_dir".into()),
             _ => None,
         }
@@ -128,6 +134,7 @@ impl Gateway {
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
         let store = keeping::open(&config, &bus_config, clock.now())?;
+        let door = Door::new(&config, &store.settings)?;
         let mut bus = Bus::new(bus_config, &format!("auto-{:x}-", unix_millis()));
         let journal = Journal::default();
         bus.keep(journal.clone());
@@ -144,11 +151,10 @@ impl Gateway {
         let common = Common {
             config: Arc::new(config.clone()),
             bus: bus.clone(),
-            access: Arc::new(Access::default()),
+            access: door.access.clone(),
             secret,
             log: log.clone(),
         };
-        tracing::warn!("no authenticator is configured: everyone may connect, publish and subscribe");
         let started = listeners::start_all(&config, &common, &cores).await;
         let running = match started {
             Ok(running) if running.is_empty() => Err(StartError::NothingToDo),
@@ -165,6 +171,7 @@ impl Gateway {
         let shared = running.iter().map(Running::shared).collect();
         let housekeeping = tokio::spawn(housekeeping::run(
             bus.clone(),
+            door.access.clone(),
             cores.clone(),
             housekeeping::Settings::new(&config),
             shared,
@@ -172,7 +179,7 @@ impl Gateway {
             stopped,
         ));
         let infos = running.iter().map(Running::info).collect();
-        Ok(Self { bus, common, cores, running, infos, stop, housekeeping, store })
+        Ok(Self { bus, common, cores, door, running, infos, stop, housekeeping, store })
     }
 
     /// The listeners, in the order of the configuration.
@@ -200,6 +207,20 @@ impl Gateway {
     pub fn listen_in_memory(&self, name: &str, settings: &config::Listener) -> MemoryListener {
         let limits = listeners::limits(settings);
         protocols::start_in_memory(name, settings, limits, &self.common, &self.cores)
+    }
+
+    /// Reads rules, bans and files with users and rules again, as this configuration has them; other settings stay as they are. When something is wrong
+    /// with them all stays as it was.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn reload_access(&self, config: &Config) -> Result<(), AccessError> {
+        self.door.reload(config)
+    }
+
+    /// The access layer.
+    pub fn access(&self) -> &Arc<crate::access::Access> {
+        &self.door.access
     }
 
     /// Writes all that is kept now to a file below `gateway.data_dir`, while everything goes on. How that ends is logged.

@@ -4,11 +4,18 @@ use std::{collections::VecDeque, io, sync::Arc, task::Waker};
 
 use thingway_contract::{
     CloseReason, Connect, Delivered, Delivery, DropCause, Fault, FaultKind, Instant, Message, Peer, Protocol,
-    PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Subscription, Token,
+    PublishOutcome, Qos, Refusal, Reply, Request, SubscribeRefusal, Token,
 };
 
-use super::{core::CoreLocal, faults::RemoteName, service::Service};
+use super::{
+    admission::{self, Checking},
+    core::CoreLocal,
+    faults::RemoteName,
+    permit::Permits,
+    service::Service,
+};
 use crate::{
+    access::{Admission, Admit, Guard},
     bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, Lane, Reserved, Session, SessionRequest},
     store::{Settled, Ticket},
 };
@@ -33,24 +40,28 @@ pub(super) struct Conversation<P: Protocol> {
     pub wrote_last_words: bool,
 }
 
-/// What a conversation waits for.
-enum Stage {
+/// What a conversation waits for, and what it has to ask before it does anything.
+pub(super) enum Stage {
     /// A session, which then tells who the peer is.
     Opening(Opening),
     /// Replies that must wait, in the order of their requests.
-    Replying(VecDeque<Later>),
+    Replying(VecDeque<Later>, Option<Box<Guard>>),
 }
 
 /// A conversation that has no session yet.
-struct Opening {
-    peer: Peer,
+pub(super) struct Opening {
+    pub(super) peer: Peer,
+    /// Whether it may have one is being decided.
+    checking: Option<Box<Checking>>,
+    /// What it may do once it has one.
+    guard: Option<Box<Guard>>,
     /// For a session that another connection holds, or that is granted when that is recorded: to be asked again.
     pending: Option<Box<SessionRequest>>,
     reserved: Option<Box<Reserved>>,
 }
 
 /// A reply that waits until what it acknowledges is safe, or for those before it.
-struct Later {
+pub(super) struct Later {
     reply: Reply,
     ticket: Option<Ticket>,
     /// The exchange that it belongs to, 0 for none.
@@ -59,7 +70,26 @@ struct Later {
 
 impl Stage {
     fn opening(peer: Peer) -> Option<Box<Self>> {
-        Some(Box::new(Self::Opening(Opening { peer, pending: None, reserved: None })))
+        Some(Box::new(Self::Opening(Opening { peer, checking: None, guard: None, pending: None, reserved: None })))
+    }
+
+    /// Nothing is waited for.
+    fn at_rest(guard: Option<Box<Guard>>) -> Option<Box<Self>> {
+        Some(Box::new(Self::Replying(VecDeque::new(), Some(guard?))))
+    }
+
+    pub(super) fn is_guarded(&self) -> bool {
+        matches!(self, Self::Replying(_, Some(_)))
+    }
+
+    /// The guard, which is made if there is none.
+    pub(super) fn guard(stage: &mut Option<Box<Self>>, made: impl FnOnce() -> Guard) -> &mut Guard {
+        let stage = stage.get_or_insert_with(|| Box::new(Self::Replying(VecDeque::new(), None)));
+        let guard = match &mut **stage {
+            Self::Opening(opening) => &mut opening.guard,
+            Self::Replying(_, guard) => guard,
+        };
+        guard.get_or_insert_with(|| Box::new(made()))
     }
 }
 
@@ -126,27 +156,27 @@ impl<P: Protocol> Conversation<P> {
     fn opening(&self) -> Option<&Opening> {
         match self.stage.as_deref()? {
             Stage::Opening(opening) => Some(opening),
-            Stage::Replying(_) => None,
+            Stage::Replying(..) => None,
         }
     }
 
     fn opening_mut(&mut self) -> Option<&mut Opening> {
         match self.stage.as_deref_mut()? {
             Stage::Opening(opening) => Some(opening),
-            Stage::Replying(_) => None,
+            Stage::Replying(..) => None,
         }
     }
 
     fn replies_len(&self) -> usize {
         match self.stage.as_deref() {
-            Some(Stage::Replying(replies)) => replies.len(),
+            Some(Stage::Replying(replies, _)) => replies.len(),
             _ => 0,
         }
     }
 
     /// True while a session is waited for. Input must wait, too.
     pub fn is_pending(&self) -> bool {
-        self.opening().is_some_and(|opening| opening.pending.is_some())
+        self.opening().is_some_and(|opening| opening.pending.is_some() || opening.checking.is_some())
     }
 
     /// True while input must wait: for a session, or for replies of which more wait than should.
@@ -156,7 +186,7 @@ impl<P: Protocol> Conversation<P> {
 
     /// True while nobody but the session and the transport wakes it.
     pub fn is_settled(&self) -> bool {
-        self.session.is_some() && self.stage.is_none()
+        self.session.is_some() && self.opening().is_none() && self.replies_len() == 0
     }
 
     /// Tells the session that its connection is on another core now.
@@ -215,12 +245,13 @@ impl<P: Protocol> Conversation<P> {
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let _ = core.lane.take_ticket();
         let mut exchange = 0;
+        let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane };
         let reply = match request {
             Request::Publish { token, packet_id, message } => {
                 exchange = packet_id;
                 let outcome = if !charge(&core.lane) {
                     PublishOutcome::QuotaExceeded
-                } else if service.access.may_publish(session, message.topic()) {
+                } else if permits.publish(&message).map_err(Stop::Gateway)? {
                     count_received(&message, &core.lane);
                     service.bus.publish_exchange(message, session, packet_id, now, &mut core.lane)
                 } else {
@@ -233,16 +264,7 @@ impl<P: Protocol> Conversation<P> {
                 Reply::Published { token, outcome }
             }
             Request::Subscribe { token, subscriptions } => {
-                let allowed = |wanted: Result<Subscription, SubscribeRefusal>| {
-                    wanted.and_then(|subscription| {
-                        if service.access.may_subscribe(session, &subscription.filter) {
-                            Ok(subscription)
-                        } else {
-                            Err(SubscribeRefusal::NotAuthorized)
-                        }
-                    })
-                };
-                let subscriptions = subscriptions.into_iter().map(allowed).collect();
+                let subscriptions = permits.subscribe_all(subscriptions).map_err(Stop::Gateway)?;
                 let results = service.bus.subscribe(session, subscriptions, now, &mut core.lane);
                 Reply::Subscribed { token, results }
             }
@@ -270,11 +292,12 @@ impl<P: Protocol> Conversation<P> {
                 return Ok(());
             }
             Request::SetWill { will } => {
+                will.as_ref().map_or(Ok(()), |will| permits.will(will)).map_err(Stop::Gateway)?;
                 service.bus.set_will(session, self.epoch, will);
                 return Ok(());
             }
             Request::ReadRetained { token, filter, count_max } => {
-                let messages = if service.access.may_subscribe(session, &filter) {
+                let messages = if permits.read(&filter, Qos::AtMostOnce).map_err(Stop::Gateway)? {
                     Ok(service.bus.read_retained(&filter, count_max as usize, now))
                 } else {
                     Err(SubscribeRefusal::NotAuthorized)
@@ -291,8 +314,8 @@ impl<P: Protocol> Conversation<P> {
         if let (Some(ticket), Some(journal)) = (ticket, service.bus.journal()) {
             journal.wake_when_settled(ticket, core.lane.core(), turn.waker);
         }
-        let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Replying(VecDeque::new())));
-        if let Stage::Replying(replies) = &mut **stage {
+        let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Replying(VecDeque::new(), None)));
+        if let Stage::Replying(replies, _) = &mut **stage {
             replies.push_back(Later { reply, ticket, packet_id: exchange });
         }
         Ok(())
@@ -301,9 +324,11 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the replies that need wait no longer. True when there were any, which may have left requests in the outbox.
     fn settle(&mut self, service: &Service<P>, core: &mut CoreLocal, now: Instant) -> Step<P, bool> {
         let mut any = false;
-        while let Some(Stage::Replying(replies)) = self.stage.as_deref_mut() {
+        while let Some(Stage::Replying(replies, guard)) = self.stage.as_deref_mut() {
             let Some(next) = replies.front() else {
-                self.stage = None;
+                if guard.is_none() {
+                    self.stage = None;
+                }
                 break;
             };
             let settled = match (next.ticket, service.bus.journal()) {
@@ -337,10 +362,33 @@ impl<P: Protocol> Conversation<P> {
         if self.shed {
             return self.refuse_session(Refusal::Busy, turn, core);
         }
-        let admission = match service.access.admit(&connect, peer) {
+        match service.access.begin(&connect, peer, P::NAME, now, turn.waker) {
+            Admit::Done(admitted) => self.admitted(connect, admitted, turn, core),
+            Admit::Later(asking) => {
+                let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
+                opening.checking = Some(Box::new(Checking { connect, asking }));
+                Ok(())
+            }
+        }
+    }
+
+    /// It was decided whether the peer may have a session.
+    fn admitted(
+        &mut self,
+        connect: Connect,
+        admitted: Result<Admission, Refusal>,
+        turn: Turn<'_, P>,
+        core: &mut CoreLocal,
+    ) -> Step<P> {
+        let Turn { service, now, .. } = turn;
+        admission::count(&admitted, &core.lane);
+        let admission = match admitted {
             Ok(admission) => admission,
             Err(refusal) => return self.refuse_session(refusal, turn, core),
         };
+        let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
+        opening.guard = admission.guard;
+        let remote = opening.peer.remote;
         let request = SessionRequest {
             client_id: connect.client_id,
             clean_start: connect.clean_start,
@@ -352,7 +400,7 @@ impl<P: Protocol> Conversation<P> {
             info: ConnectionInfo {
                 origin: service.origin.clone(),
                 version: connect.version,
-                remote: peer.remote,
+                remote,
                 username: admission.username,
                 keep_alive_secs: connect.keep_alive_secs,
                 connected_at: now,
@@ -371,7 +419,7 @@ impl<P: Protocol> Conversation<P> {
                 let Granted { session, epoch, connected } = *granted;
                 self.session = Some(session);
                 self.epoch = epoch;
-                self.stage = None;
+                self.opened(turn.service);
                 let reply = Reply::Connected(Box::new(connected));
                 self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)
             }
@@ -392,6 +440,15 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
+    /// The session is there: what it is guarded by stays.
+    fn opened(&mut self, service: &Service<P>) {
+        let mut guard = self.opening_mut().and_then(|opening| opening.guard.take());
+        if let (Some(guard), Some(session)) = (&mut guard, &self.session) {
+            guard.watch(&service.access, session, self.epoch);
+        }
+        self.stage = Stage::at_rest(guard);
+    }
+
     fn refuse_session(&mut self, refusal: Refusal, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         core.lane.count(Counter::ClientRefused, 1);
         turn.service.faults.refused(&self.remote(), P::NAME, &refusal, turn.now);
@@ -406,6 +463,14 @@ impl<P: Protocol> Conversation<P> {
             return Ok(true);
         }
         let Some(opening) = self.opening_mut() else { return Ok(false) };
+        if let Some(mut checking) = opening.checking.take() {
+            let Some(admitted) = checking.take(&turn.service.access, turn.now, turn.waker) else {
+                opening.checking = Some(checking);
+                return Ok(false);
+            };
+            self.admitted(checking.connect, admitted, turn, core)?;
+            return Ok(!self.is_pending());
+        }
         let Some(request) = opening.pending.take() else { return Ok(false) };
         let Some(reserved) = &opening.reserved else {
             self.connect(request, turn, core)?;
@@ -414,7 +479,7 @@ impl<P: Protocol> Conversation<P> {
         match turn.service.bus.granted(reserved, &request, turn.now, &mut core.lane) {
             None => opening.pending = Some(request),
             Some(Ok(granted)) => {
-                self.stage = None;
+                self.opened(turn.service);
                 let reply = Reply::Connected(Box::new(granted.connected));
                 self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
             }
@@ -525,6 +590,7 @@ impl<P: Protocol> Conversation<P> {
         };
         self.depart(cause, service, now, &mut core.lane);
         if let Some(opening) = self.opening_mut() {
+            opening.checking = None;
             opening.pending = None;
             opening.reserved = None;
         }
@@ -540,7 +606,7 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the session back, if there is one.
     pub fn depart(&mut self, cause: DepartCause, service: &Service<P>, now: Instant, lane: &mut Lane) {
         let departure = self.machine.depart();
-        if self.replies_len() > 0 {
+        if let Some(Stage::Replying(..)) = self.stage.as_deref() {
             self.stage = None;
         }
         if let Some(session) = self.session.take() {

@@ -25,10 +25,10 @@ use crate::bus::{Bus, Lane};
 /// Bytes of a core's read scratch: the most that one read takes from a socket.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// Tasks of a core's runtime between two looks at its sockets. All connections of the core are one of these tasks.
-const EVENT_INTERVAL: u32 = 8;
+/// Tasks of a core's runtime between two looks at its sockets. One of these runs connections, some hundreds at a time.
+const EVENT_INTERVAL: u32 = 4;
 /// Connections that one core may have more than another before new ones go to the other: to move one costs more than a few make a difference.
-const UNEVEN_MAX: usize = 16;
+const UNEVEN_MAX: usize = 64;
 
 /// Connections, or an eighth if that is more, that a core may have more than another before none are moved to it any more.
 const PULLED_MAX: usize = 64;

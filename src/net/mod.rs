@@ -1,5 +1,6 @@
 //! Sockets and time, generic over the protocol: the threads that run connections, the drivers, the transports.
 
+mod admission;
 pub mod certificates;
 mod conversation;
 pub mod core;
@@ -9,6 +10,7 @@ pub mod limit;
 pub mod listener;
 pub mod memory;
 mod pending;
+mod permit;
 pub mod proxy;
 pub mod quic;
 pub mod reactor;

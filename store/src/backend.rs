@@ -20,12 +20,22 @@ pub enum Table {
     Retained = 5,
     /// Delayed messages, by what names them.
     Delayed = 6,
+    /// What operators have set, as users and bans: texts, by what names them. Not a part of the machine, which takes no notice of them.
+    Settings = 7,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Meta, Self::Messages, Self::Sessions, Self::Queues, Self::Subscriptions, Self::Retained, Self::Delayed];
+    pub const ALL: [Self; 8] = [
+        Self::Meta,
+        Self::Messages,
+        Self::Sessions,
+        Self::Queues,
+        Self::Subscriptions,
+        Self::Retained,
+        Self::Delayed,
+        Self::Settings,
+    ];
 }
 
 /// One change of a row.

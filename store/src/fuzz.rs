@@ -43,7 +43,7 @@ fn row(take: &mut Take<'_>) -> Option<(Table, Vec<u8>, Vec<u8>)> {
     let rest = take.bytes()?;
     let key = match table {
         Table::Meta => b"state".to_vec(),
-        Table::Retained => rest.to_vec(),
+        Table::Retained | Table::Settings => rest.to_vec(),
         Table::Queues | Table::Subscriptions => [&number, rest].concat(),
         Table::Messages | Table::Sessions | Table::Delayed => number.to_vec(),
     };

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use thingway_contract::Message;
 
 use crate::{
-    Backend, BackendError, Cause, Change, Counts, Epoch, Item, Machine, Number, Position, Publish, Settings, Table,
-    Target,
+    Backend, BackendError, Cause, Change, Counts, Epoch, Item, Machine, Number, Position, Publish,
+    SETTING_NAME_BYTES_MAX, Settings, Table, Target,
     codec::{put_message, put_options, put_publish},
     keeper::{format_row, state_row},
     machine::key,
@@ -35,6 +35,7 @@ pub struct Import<B> {
     subscriptions: HashSet<(Number, Box<str>)>,
     retained: HashSet<Box<str>>,
     delayed: HashSet<u64>,
+    settings: HashSet<Box<str>>,
     rare: HashMap<Position, SmallVec<[Target; 1]>>,
 }
 
@@ -82,6 +83,7 @@ impl<B: Backend> Import<B> {
             subscriptions: HashSet::new(),
             retained: HashSet::new(),
             delayed: HashSet::new(),
+            settings: HashSet::new(),
             rare: HashMap::new(),
         }
     }
@@ -156,6 +158,17 @@ impl<B: Backend> Import<B> {
                 row.extend(encoded(&message));
                 self.put(Table::Delayed, key(id), row)?;
             }
+            Item::Setting { name, value } => {
+                if name.is_empty() || name.len() > SETTING_NAME_BYTES_MAX {
+                    return Err(ImportError::Item(
+                        format!("a setting has a name of at most {SETTING_NAME_BYTES_MAX} bytes").into(),
+                    ));
+                }
+                if !self.settings.insert(name.clone()) {
+                    return Err("another setting has this name".into());
+                }
+                self.put(Table::Settings, name.as_bytes().to_vec(), value.as_bytes().to_vec())?;
+            }
         }
         Ok(())
     }
@@ -186,6 +199,11 @@ impl<B: Backend> Import<B> {
     /// How many retained messages there are until now.
     pub fn retained(&self) -> usize {
         self.retained.len()
+    }
+
+    /// How many settings there are until now.
+    pub fn settings(&self) -> usize {
+        self.settings.len()
     }
 
     fn number(&mut self, number: Number) -> Result<(), ImportError> {

@@ -20,6 +20,7 @@ mod memory;
 mod portable;
 mod reader;
 mod record;
+mod setting;
 mod shelf;
 #[cfg(test)]
 mod simulation;
@@ -36,10 +37,11 @@ pub use self::{
     extras::Extras,
     faulty::{Failure, Faulty},
     import::{Import, ImportError},
-    keeper::{Appended, Checked, FORMAT, FlushLimits, Found, Keeper, VisitItem, check},
+    keeper::{Appended, Checked, FORMAT, FlushLimits, Found, Keeper, VisitItem, check, check_format},
     machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings, TryAgain},
     memory::Memory,
     portable::{Drawn, Item, QueuedItem, SessionItem},
     reader::Reader,
     record::{Attach, Cause, Exchange, Number, Publish, Record, Target, WallMs},
+    setting::{SETTING_NAME_BYTES_MAX, change_settings, for_each_setting, setting},
 };

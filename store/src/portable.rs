@@ -49,6 +49,13 @@ pub enum Item {
         /// The message, on the topic that it will be published to.
         message: Message,
     },
+    /// What an operator has set.
+    Setting {
+        /// What names it.
+        name: Box<str>,
+        /// What it is set to.
+        value: Box<str>,
+    },
 }
 
 /// A session. None has a connection when items are told.

@@ -22,14 +22,14 @@ use crate::{
 };
 
 /// A gateway that is a process of its own, with a folder that outlives it.
-struct Server {
+pub struct Server {
     process: Child,
     log: mpsc::Receiver<String>,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Server {
-    fn start(folder: &Path, settings: &[&str]) -> Self {
+    pub fn start(folder: &Path, settings: &[&str]) -> Self {
         let off = ["tls.default", "ws.default", "wss.default", "quic.default", "udp.mqttsn", "udp.coap"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_thingway"));
         command.arg("--data-dir").arg(folder).args(["--set", "listeners.tcp.default.bind=127.0.0.1:0"]);
@@ -68,7 +68,7 @@ impl Server {
         assert!(status.expect("kill runs").success());
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.process.kill().expect("it can be killed");
         self.process.wait().expect("it ends");
     }
@@ -181,7 +181,11 @@ async fn what_is_exported_is_imported_elsewhere_and_served_there() {
     let other = self::folder();
     let ran = store(other.path(), &["import", path]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    assert!(ran.out.ends_with("/store: 2 sessions, 13 messages in queues, 2 retained, 1 delayed\n"), "{}", ran.out);
+    assert!(
+        ran.out.ends_with("/store: 2 sessions, 13 messages in queues, 2 retained, 1 delayed, 0 settings\n"),
+        "{}",
+        ran.out
+    );
     assert_eq!(store(other.path(), &["export"]).out, text);
     let ran = store(other.path(), &["check"]);
     assert_eq!((ran.code, line(&ran, "problems")), (Some(0), "0"));
@@ -364,7 +368,8 @@ async fn a_running_gateway_writes_a_backup_when_it_is_asked() {
         for (file, retained) in [(before, 2), (after, 3)] {
             let other = self::folder();
             let ran = store(other.path(), &["import", file.to_str().expect("UTF-8")]);
-            let told = format!("/store: 2 sessions, 13 messages in queues, {retained} retained, 1 delayed\n");
+            let told =
+                format!("/store: 2 sessions, 13 messages in queues, {retained} retained, 1 delayed, 0 settings\n");
             assert!(ran.code == Some(0) && ran.out.ends_with(&told), "{durability}: {}{}", ran.out, ran.err);
             let again = store(other.path(), &["export"]).out;
             assert_eq!(again, fs::read_to_string(&file).expect("a backup"), "{durability}");

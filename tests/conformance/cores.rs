@@ -6,7 +6,7 @@ use crate::common::{Connect, TestGateway, Version};
 
 /// Pairs whose subscriber, when it begins on another core than its publisher, goes to it in mid-conversation.
 const PAIRS: usize = 24;
-const MESSAGES: u32 = 260;
+const MESSAGES: u32 = 60;
 
 #[tokio::test]
 async fn a_connection_that_goes_to_another_core_misses_nothing() {

@@ -36,10 +36,10 @@ const QOS1: usize = 96;
 const ACK: usize = 4;
 
 const EXPECTED: &[Expected] = &[
-    // Twenty pairs, bursts of 32: the messages; each queue's first places, and its growth when the rest of the burst comes at once.
-    Expected { name: "pairs, QoS 0", allocations: 20 * (32 + 2), writes: &[(20, 32 * QOS0)] },
-    Expected { name: "pairs, QoS 1", allocations: 20 * (32 + 2), writes: &[(20, 32 * ACK), (20, 32 * QOS1)] },
-    Expected { name: "pairs, QoS 2", allocations: 20 * (32 + 2), writes: &[(60, 32 * ACK), (20, 32 * QOS1)] },
+    // Ten pairs, bursts of 32: the messages; each queue's first places, and its growth when the rest of the burst comes at once.
+    Expected { name: "pairs, QoS 0", allocations: 10 * (32 + 2), writes: &[(10, 32 * QOS0)] },
+    Expected { name: "pairs, QoS 1", allocations: 10 * (32 + 2), writes: &[(10, 32 * ACK), (10, 32 * QOS1)] },
+    Expected { name: "pairs, QoS 2", allocations: 10 * (32 + 2), writes: &[(30, 32 * ACK), (10, 32 * QOS1)] },
     // The message, and its place in the queue.
     Expected { name: "lone messages, QoS 0", allocations: 20 * 2, writes: &[(20, QOS0)] },
     Expected { name: "lone messages, QoS 1", allocations: 20 * 2, writes: &[(20, ACK), (20, QOS1)] },

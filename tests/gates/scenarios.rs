@@ -50,13 +50,14 @@ const fn flow(name: &'static str, rounds: usize, shape: Shape, qos: u8, burst: u
     Scenario { name, rounds, work: Work::Flow(shape, Traffic { qos, burst, payload_bytes: 64 }) }
 }
 
+/// Pairs are few enough that a reactor polls all of them in one round: then every batch is written at once.
 pub const SCENARIOS: &[Scenario] = &[
     flow("fan-out 1 to 100, QoS 0", 4, Shape::FanOut(100), 0, 8),
     flow("fan-in 50 to 1, QoS 0", 8, Shape::FanIn(50), 0, 8),
     flow("fan-in 50 to 1, QoS 1", 8, Shape::FanIn(50), 1, 8),
-    flow("pairs, QoS 0", 4, Shape::Pairs(20), 0, 32),
-    flow("pairs, QoS 1", 4, Shape::Pairs(20), 1, 32),
-    flow("pairs, QoS 2", 4, Shape::Pairs(20), 2, 32),
+    flow("pairs, QoS 0", 8, Shape::Pairs(10), 0, 32),
+    flow("pairs, QoS 1", 8, Shape::Pairs(10), 1, 32),
+    flow("pairs, QoS 2", 8, Shape::Pairs(10), 2, 32),
     flow("lone messages, QoS 0", 50, Shape::PairsInTurn(20), 0, 1),
     flow("lone messages, QoS 1", 50, Shape::PairsInTurn(20), 1, 1),
     Scenario {

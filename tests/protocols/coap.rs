@@ -134,7 +134,13 @@ impl Coap {
 
     /// Opens a connection, whose token later requests show.
     pub async fn open_connection(&mut self, client_id: &str) {
+        self.open_connection_as(client_id, &[]).await;
+    }
+
+    /// The same with further parameters, as `username=name`.
+    pub async fn open_connection_as(&mut self, client_id: &str, parameters: &[&str]) {
         let request = Request::new(RequestType::Post, "mqtt/connection").query(format!("clientid={client_id}"));
+        let request = parameters.iter().fold(request, |request, parameter| request.query(*parameter));
         let response = self.request(&request).await;
         assert_eq!(response.code, 201, "{response:?}");
         self.identity = vec![format!("clientid={client_id}"), format!("token={}", response.text())];

@@ -38,6 +38,7 @@ fn summary(checked: &Checked, disk_bytes: u64, cut_bytes: u64) -> String {
     line("queued", format!("{messages} messages, {bytes} bytes"));
     line("retained", format!("{retained} messages, {retained_bytes} bytes"));
     line("delayed", format!("{delayed} messages, {} bytes", checked.delayed_bytes));
+    line("settings", checked.settings.to_string());
     line("log", format!("{blocks} blocks, {block_bytes} bytes; {records} records to read again"));
     line("disk", format!("{disk_bytes} bytes"));
     line("cut", format!("{cut_bytes} bytes"));

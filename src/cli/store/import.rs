@@ -39,9 +39,9 @@ pub(super) fn import(config: &Config, file: &Path) -> Result<ExitCode, Failure> 
     if placed.is_err() {
         remove(&unfinished)?;
     }
-    let Imported { counts: Counts { sessions, messages, delayed, .. }, retained } = placed?;
+    let Imported { counts: Counts { sessions, messages, delayed, .. }, retained, settings } = placed?;
     Ok(print(&format!(
-        "{}: {sessions} sessions, {messages} messages in queues, {retained} retained, {delayed} delayed\n",
+        "{}: {sessions} sessions, {messages} messages in queues, {retained} retained, {delayed} delayed, {settings} settings\n",
         folder.display()
     )))
 }

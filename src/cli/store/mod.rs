@@ -12,11 +12,11 @@ use std::{
 };
 
 use clap::Subcommand;
-use thingway_store::{BackendError, Durability, Epoch, FlushLimits, Keeper, Reader, WallMs};
+use thingway_store::{BackendError, Durability, Epoch, FlushLimits, Keeper, Reader, WallMs, check_format};
 
 use super::{ConfigurationArguments, print, report};
 use crate::{
-    config::Config,
+    config::{Config, StoreDurability},
     store::{self, Embedded, Settings},
 };
 
@@ -44,6 +44,18 @@ const CACHE_BYTES: usize = 1 << 20;
 
 /// Does it with the store of the configuration.
 pub fn run(configuration: &ConfigurationArguments, command: &StoreCommand) -> ExitCode {
+    finish(configuration, |config| match command {
+        StoreCommand::Check => check::check(config),
+        StoreCommand::Export { file } => export::export(config, file.as_deref()),
+        StoreCommand::Import { file } => import::import(config, file),
+    })
+}
+
+/// Reads the configuration, does something with it, and tells what went wrong.
+pub(super) fn finish(
+    configuration: &ConfigurationArguments,
+    command: impl FnOnce(&Config) -> Result<ExitCode, Failure>,
+) -> ExitCode {
     let loaded = match configuration.load() {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -51,13 +63,7 @@ pub fn run(configuration: &ConfigurationArguments, command: &StoreCommand) -> Ex
             return ExitCode::from(COULD_NOT);
         }
     };
-    let config = &loaded.config;
-    let done = match command {
-        StoreCommand::Check => check::check(config),
-        StoreCommand::Export { file } => export::export(config, file.as_deref()),
-        StoreCommand::Import { file } => import::import(config, file),
-    };
-    match done {
+    match command(&loaded.config) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("error: {failure}");
@@ -68,7 +74,7 @@ pub fn run(configuration: &ConfigurationArguments, command: &StoreCommand) -> Ex
 
 /// Why a command was given up.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// There is nothing.
     Missing(PathBuf),
     /// The gateway is running, or another command.
@@ -115,6 +121,26 @@ fn open(config: &Config) -> Result<Embedded, Failure> {
         return Err(Failure::Missing(folder));
     }
     open_at(&folder)
+}
+
+/// Opens the configuration's store to look at it; `None` when there is none.
+pub(super) fn open_to_look(config: &Config) -> Result<Option<Reader<Embedded>>, Failure> {
+    match open(config) {
+        Ok(backend) => Ok(Some(Reader(backend))),
+        Err(Failure::Missing(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Opens the configuration's store to change what operators have set, and makes it if there is none.
+pub(super) fn open_to_change(config: &Config) -> Result<Embedded, Failure> {
+    if config.store.durability == StoreDurability::Memory {
+        return Err(Failure::Other("store.durability is \"memory\": what is set here would not be read".into()));
+    }
+    let folder = config.store_folder();
+    let mut backend = open_at(&folder)?;
+    check_format(&mut backend).map_err(|error| Failure::Store(folder, error))?;
+    Ok(backend)
 }
 
 fn open_at(folder: &Path) -> Result<Embedded, Failure> {

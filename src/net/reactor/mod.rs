@@ -40,6 +40,9 @@ use self::{
     waker::TaskId,
 };
 
+/// Tasks polled in one round, so that those of the runtime (timers, datagrams, listeners) have their turn in time.
+const TASKS_MAX: usize = 64;
+
 /// What a core's thread keeps of its reactor.
 struct Reactor {
     remote: Arc<Remote>,
@@ -214,9 +217,10 @@ impl Reactor {
         arrived.into_iter().for_each(|task| self.spawn(task));
     }
 
-    /// Polls the tasks that are ready now; those that become so meanwhile are for the next time.
+    /// Polls tasks that are ready now, as many as may be before the core looks for what else there is; those that become ready meanwhile are for the next
+    /// time.
     fn run(&self) {
-        let count = self.ready.borrow().len();
+        let count = self.ready.borrow().len().min(TASKS_MAX);
         for _ in 0..count {
             let Some(index) = self.ready.borrow_mut().pop_front() else { return };
             self.poll(index);

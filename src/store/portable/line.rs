@@ -26,7 +26,15 @@ pub(super) enum Line {
     Message(NumberedMessage),
     Retained(RetainedMessage),
     Delayed(DelayedMessage),
+    Setting(Setting),
     End(End),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Setting {
+    name: Box<str>,
+    value: Box<str>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -263,6 +271,7 @@ impl From<Item> for Line {
             Item::Delayed { id, due, message } => {
                 Self::Delayed(DelayedMessage { number: id, due, message: (&message).into() })
             }
+            Item::Setting { name, value } => Self::Setting(Setting { name, value }),
         }
     }
 }
@@ -284,6 +293,7 @@ impl Line {
             Self::Delayed(DelayedMessage { number, due, message }) => {
                 Item::Delayed { id: number, due, message: message.message()? }
             }
+            Self::Setting(Setting { name, value }) => Item::Setting { name, value },
             Self::End(_) => return Ok(None),
         }))
     }

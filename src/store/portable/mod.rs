@@ -135,6 +135,8 @@ pub struct Imported {
     pub counts: Counts,
     /// Retained messages.
     pub retained: usize,
+    /// What operators have set.
+    pub settings: usize,
 }
 
 /// Why an export was not read.
@@ -189,9 +191,9 @@ pub fn import<B: Backend>(input: &mut dyn BufRead, backend: B) -> Result<(Import
     if !ended {
         return Err(LinesError::Line { line: line + 1, why: "the last line is missing: the file is cut".into() });
     }
-    let retained = import.retained();
+    let (retained, settings) = (import.retained(), import.settings());
     let (counts, backend) = import.finish().map_err(|error| refused(error, line))?;
-    Ok((Imported { counts, retained }, backend))
+    Ok((Imported { counts, retained, settings }, backend))
 }
 
 fn next_line(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<bool> {

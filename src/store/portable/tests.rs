@@ -128,6 +128,7 @@ fn everything() -> Vec<Item> {
         Item::Retained(plain("retained/a", b"{}")),
         Item::Retained(plain("retained/b", b"\xff")),
         Item::Delayed { id: 11, due: NOW + 60_000, message: plain("later", b"") },
+        Item::Setting { name: "user/bob".into(), value: "{}".into() },
     ]
 }
 
@@ -163,8 +164,8 @@ fn what_is_exported_is_imported_and_exported_as_the_same_bytes() {
     let text = exported(&mut keeper(everything()));
     let (imported, memory) = import_text(&text).expect("read");
     assert_eq!(exported(&mut open(memory)), text);
-    let Imported { counts, retained } = imported;
-    assert_eq!((counts.sessions, counts.messages, counts.delayed, retained), (2, 3, 1, 2));
+    let Imported { counts, retained, settings } = imported;
+    assert_eq!((counts.sessions, counts.messages, counts.delayed, retained, settings), (2, 3, 1, 2, 1));
 }
 
 /// The format is a promise: this text may only change with its version.
@@ -217,7 +218,8 @@ fn the_lines_are_these() {
             r#"{"kind":"delayed","number":11,"due":1700000060000,"message":{"topic":"later","payload":"","qos":2,"#,
             r#""received_at":1700000000000,"expires_at":1700000000005}}"#,
         ),
-        r#"{"kind":"end","lines":17}"#,
+        r#"{"kind":"setting","name":"user/bob","value":"{}"}"#,
+        r#"{"kind":"end","lines":18}"#,
     ];
     for (line, expected) in text.lines().zip(expected) {
         assert_eq!(line, expected);

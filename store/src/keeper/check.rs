@@ -24,6 +24,8 @@ pub struct Checked {
     pub retained: (usize, u64),
     /// Bytes of delayed messages.
     pub delayed_bytes: u64,
+    /// What operators have set.
+    pub settings: usize,
     /// Blocks of the log.
     pub blocks: usize,
     /// Their bytes.
@@ -128,8 +130,15 @@ struct Rows {
 impl Rows {
     fn check(&mut self, backend: &mut impl Backend, checked: &mut Checked) -> Result<(), BackendError> {
         let epoch = Epoch::default();
-        let tables =
-            [Table::Sessions, Table::Queues, Table::Subscriptions, Table::Retained, Table::Delayed, Table::Messages];
+        let tables = [
+            Table::Sessions,
+            Table::Queues,
+            Table::Subscriptions,
+            Table::Retained,
+            Table::Delayed,
+            Table::Messages,
+            Table::Settings,
+        ];
         for table in tables {
             backend.rows(table, &[], &mut |key, row| {
                 let done = match table {
@@ -138,6 +147,10 @@ impl Rows {
                         checked.retained.1 += message.payload().len() as u64;
                         message.topic_bytes() == key
                     }),
+                    Table::Settings => {
+                        checked.settings += 1;
+                        std::str::from_utf8(key).is_ok() && std::str::from_utf8(row).is_ok()
+                    }
                     _ => split(key).is_some_and(|(number, rest)| self.row(table, number, rest, row, checked)),
                 };
                 if !done {
@@ -183,7 +196,7 @@ impl Rows {
                 self.messages.insert(number);
                 take_publish(&mut Take(row), epoch).is_some()
             }
-            Table::Meta | Table::Retained => false,
+            Table::Meta | Table::Retained | Table::Settings => false,
         }
     }
 }
@@ -210,7 +223,7 @@ fn check_opened<B: Backend>(
     let (mut subscriptions, mut retained, mut delayed_bytes) = (0, (0, 0), 0);
     let told = keeper.for_each_subscription(|_, _, _| subscriptions += 1);
     told.or_else(|error| checked.damage(error))?;
-    let told = keeper.for_each_retained(|message| {
+    let told = keeper.for_each_retained(|message, _| {
         retained = (retained.0 + 1, retained.1 + message.payload().len() as u64);
     });
     told.or_else(|error| checked.damage(error))?;

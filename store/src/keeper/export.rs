@@ -40,7 +40,11 @@ impl<S, B: Backend> Keeper<S, B> {
             if flow.is_continue() {
                 flow = visit(Item::Delayed { id, due, message });
             }
-        })
+        })?;
+        if flow.is_break() {
+            return Ok(());
+        }
+        self.for_each_setting("", |name, value| visit(Item::Setting { name: name.into(), value: value.into() }))
     }
 
     fn export_subscriptions(&mut self, visit: &mut VisitItem<'_>) -> Result<ControlFlow<()>, BackendError> {

@@ -1,0 +1,195 @@
+//! Authenticators, asked in their order until one decides.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use thingway_contract::Refusal;
+
+use super::attempt::{Attempt, Grant, Said};
+
+/// An answer that comes later.
+pub type Answer = Pin<Box<dyn Future<Output = Said> + Send>>;
+
+/// What an authenticator gives when it is asked.
+pub enum Asked {
+    /// It knows.
+    Said(Said),
+    /// It has to ask somebody else, or to try a password. The future is run where waiting stops nobody, and dropped when nobody waits for it any more.
+    Later(Answer),
+}
+
+/// Somebody who can tell who may connect.
+pub trait Authenticator: fmt::Debug + Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// Asks it. Must not wait for anything.
+    fn ask(&self, attempt: &Arc<Attempt>) -> Asked;
+
+    /// Nobody has said anything of somebody who is to be turned away for it: an authenticator whose answer takes its time for those it knows takes the
+    /// same time here, so that nobody learns whom it knows.
+    fn pretend(&self, _attempt: &Arc<Attempt>) -> Option<Answer> {
+        None
+    }
+}
+
+/// Authenticators in their order. The first that does not ignore an attempt decides; when none does it is refused.
+#[derive(Clone, Debug, Default)]
+pub struct Chain(Arc<[Arc<dyn Authenticator>]>);
+
+/// Who decided what.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The authenticator's name; `None` when all have ignored the attempt.
+    pub by: Option<&'static str>,
+    /// What it is.
+    pub outcome: Result<Grant, Refusal>,
+}
+
+/// The begin of a decision.
+pub enum Begun {
+    /// It is made.
+    Made(Decision),
+    /// It takes a while.
+    Later(Pin<Box<dyn Future<Output = Decision> + Send>>),
+}
+
+impl Chain {
+    /// A chain of these.
+    pub fn new(authenticators: Vec<Arc<dyn Authenticator>>) -> Self {
+        Self(authenticators.into())
+    }
+
+    /// There is nobody to ask.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.iter().map(|authenticator| authenticator.name())
+    }
+
+    /// Asks, as far as that needs no waiting.
+    pub fn begin(&self, attempt: &Arc<Attempt>) -> Begun {
+        for (index, authenticator) in self.0.iter().enumerate() {
+            match authenticator.ask(attempt) {
+                Asked::Said(said) => {
+                    if let Some(decision) = decided(&**authenticator, said) {
+                        return Begun::Made(decision);
+                    }
+                }
+                Asked::Later(answer) => {
+                    return Begun::Later(Box::pin(self.clone().go_on(index, answer, attempt.clone())));
+                }
+            }
+        }
+        if self.pretenders(attempt).next().is_some() {
+            return Begun::Later(Box::pin(self.clone().turn_away(attempt.clone())));
+        }
+        Begun::Made(nobody(attempt))
+    }
+
+    async fn go_on(self, index: usize, answer: Answer, attempt: Arc<Attempt>) -> Decision {
+        if let Some(decision) = decided(&*self.0[index], answer.await) {
+            return decision;
+        }
+        for authenticator in &self.0[index + 1..] {
+            let said = match authenticator.ask(&attempt) {
+                Asked::Said(said) => said,
+                Asked::Later(answer) => answer.await,
+            };
+            if let Some(decision) = decided(&**authenticator, said) {
+                return decision;
+            }
+        }
+        self.turn_away(attempt).await
+    }
+
+    async fn turn_away(self, attempt: Arc<Attempt>) -> Decision {
+        let pretended: Vec<_> = self.pretenders(&attempt).collect();
+        for answer in pretended {
+            if let Said::Deny(refusal @ Refusal::Busy) = answer.await {
+                return Decision { by: None, outcome: Err(refusal) };
+            }
+        }
+        nobody(&attempt)
+    }
+
+    fn pretenders<'a>(&'a self, attempt: &'a Arc<Attempt>) -> impl Iterator<Item = Answer> + 'a {
+        self.0.iter().filter_map(|authenticator| authenticator.pretend(attempt))
+    }
+}
+
+fn decided(by: &dyn Authenticator, said: Said) -> Option<Decision> {
+    let outcome = match said {
+        Said::Ignore => return None,
+        Said::Allow(grant) => Ok(grant),
+        Said::Deny(refusal) => Err(refusal),
+    };
+    Some(Decision { by: Some(by.name()), outcome })
+}
+
+/// What is said of whom nobody knows: the same as of a wrong password, for who has shown a name.
+fn nobody(attempt: &Attempt) -> Decision {
+    let refusal = if attempt.is_anonymous() { Refusal::NotAuthorized } else { Refusal::BadCredentials };
+    Decision { by: None, outcome: Err(refusal) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says the same of everybody, at once or later.
+    #[derive(Debug)]
+    struct Fixed(&'static str, Said, bool);
+
+    impl Authenticator for Fixed {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn ask(&self, _: &Arc<Attempt>) -> Asked {
+            let said = self.1.clone();
+            if self.2 { Asked::Later(Box::pin(async move { said })) } else { Asked::Said(said) }
+        }
+    }
+
+    fn attempt(username: Option<&str>) -> Arc<Attempt> {
+        Arc::new(Attempt {
+            client_id: None,
+            username: username.map(Into::into),
+            password: None,
+            certificate: None,
+            remote: None,
+            listener: "test".into(),
+            protocol: "mqtt",
+        })
+    }
+
+    async fn decide(authenticators: Vec<Fixed>, username: Option<&str>) -> (Option<&'static str>, Result<(), Refusal>) {
+        let chain = Chain::new(authenticators.into_iter().map(|it| Arc::new(it) as Arc<dyn Authenticator>).collect());
+        let decision = match chain.begin(&attempt(username)) {
+            Begun::Made(decision) => decision,
+            Begun::Later(later) => later.await,
+        };
+        (decision.by, decision.outcome.map(drop))
+    }
+
+    #[tokio::test]
+    async fn the_first_that_does_not_ignore_decides() {
+        let allow = || Said::Allow(Grant::default());
+        let deny = || Said::Deny(Refusal::BadCredentials);
+        for later in [false, true] {
+            let a = || Fixed("a", Said::Ignore, later);
+            let b = || Fixed("b", allow(), later);
+            let c = || Fixed("c", deny(), later);
+            assert_eq!(decide(vec![a(), b(), c()], None).await, (Some("b"), Ok(())));
+            assert_eq!(decide(vec![a(), c(), b()], None).await, (Some("c"), Err(Refusal::BadCredentials)));
+            assert_eq!(decide(vec![b(), c()], None).await, (Some("b"), Ok(())));
+            let mixed = vec![Fixed("a", Said::Ignore, !later), Fixed("d", Said::Ignore, later), b()];
+            assert_eq!(decide(mixed, None).await, (Some("b"), Ok(())));
+            assert_eq!(decide(vec![a()], None).await, (None, Err(Refusal::NotAuthorized)));
+            assert_eq!(decide(vec![a(), a()], Some("name")).await, (None, Err(Refusal::BadCredentials)));
+        }
+    }
+}

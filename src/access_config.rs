@@ -1,0 +1,467 @@
+//! From what operators wrote to what the access layer asks: rules, bans and users, read and compiled. For the gateway, and for commands that tell what it
+//! would do.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use crate::{
+    access::{
+        BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction, FlappingSettings, Policy,
+        Settings,
+        passwords::{Hashers, HashersSettings, NoRandomness, Stored},
+        rules::{
+            ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, RuleSet, Rules, Syntax,
+            TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
+        },
+        users::{
+            Format, Hashing, ImportError, Password, RowError, UnknownHashing, User, UserDatabase, UserKey, Users,
+            name_of_key, parse,
+        },
+    },
+    config::{self, AccessBan, AccessRule, AuthenticatorKind, Config, RuleFormat, Security, UsersBy},
+};
+
+/// Why access cannot be as it was configured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// A rule, in the configuration or in a file.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// A file that cannot be read.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file with users.
+    #[error("{path}: {error}")]
+    Users {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        error: ImportError,
+    },
+    /// How the passwords in it were hashed.
+    #[error("access.users.file_hashing: {0}")]
+    Hashing(#[from] UnknownHashing),
+    /// A ban.
+    #[error("access.bans:{number}: {error}")]
+    Ban {
+        /// Its number in the list, from 1.
+        number: usize,
+        /// What is wrong.
+        error: BanError,
+    },
+    /// When a ban ends.
+    #[error("access.bans:{number}: {text:?} is no time such as \"2027-01-31T00:00:00Z\"")]
+    Until {
+        /// Its number in the list, from 1.
+        number: usize,
+        /// As it was written.
+        text: String,
+    },
+    /// A row of the store.
+    #[error("the store's setting {name:?}: {why}")]
+    Row {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// No threads for passwords.
+    #[error("cannot start the threads that try passwords: {0}")]
+    Threads(io::Error),
+    /// No salt.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+impl AccessError {
+    /// The setting that is to blame, if it is one.
+    pub fn key(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Rule(error) if &*error.place.source == RULES => "access.rules",
+            Self::Rule(_) => "access.rule_files",
+            Self::File { .. } | Self::Users { .. } => "access",
+            Self::Hashing(_) => "access.users.file_hashing",
+            Self::Ban { .. } | Self::Until { .. } => "access.bans",
+            Self::Row { .. } => "gateway.data_dir",
+            Self::Threads(_) | Self::Randomness(_) => return None,
+        })
+    }
+}
+
+/// How rules of the configuration name their place.
+const RULES: &str = "access.rules";
+
+/// What rules say.
+///
+/// # Errors
+/// The first rule that is wrong.
+pub fn policy(config: &Config) -> Result<Policy, AccessError> {
+    let access = &config.access;
+    let hardened = config.gateway.security == Security::Hardened;
+    let mut sources = Vec::new();
+    if !access.rules.is_empty() {
+        let rules = (1..).zip(&access.rules).map(|(number, rule)| own_rule(number, rule));
+        sources.push(Rules::InOrder(rules.collect::<Result<_, _>>()?));
+    }
+    for file in &access.rule_files {
+        let text = read(&file.path)?;
+        let source: Arc<str> = file.path.display().to_string().into();
+        sources.push(match file.format {
+            RuleFormat::Emqx => parse_emqx(&text, &source, hardened)?,
+            RuleFormat::Mosquitto => parse_mosquitto(&text, &source)?,
+        });
+    }
+    Ok(Policy {
+        rules: RuleSet(sources.into()),
+        no_match: permission(access.no_match),
+        deny_action: match access.deny_action {
+            config::DenyAction::Ignore => DenyAction::Ignore,
+            config::DenyAction::Disconnect => DenyAction::Disconnect,
+        },
+        deny_without_rules: hardened,
+        cache_max: access.cache_max.into(),
+    })
+}
+
+const fn permission(permission: config::RulePermission) -> Permission {
+    match permission {
+        config::RulePermission::Allow => Permission::Allow,
+        config::RulePermission::Deny => Permission::Deny,
+    }
+}
+
+fn own_rule(number: u32, rule: &AccessRule) -> Result<Rule, RuleError> {
+    let place = Place { source: RULES.into(), line: number };
+    compile(rule, place.clone()).map_err(|cause| RuleError { place, cause })
+}
+
+fn compile(rule: &AccessRule, place: Place) -> Result<Rule, RuleCause> {
+    let mut all = Vec::new();
+    let is = |text: &str| TextCondition::Is(text.into());
+    type Make = fn(TextCondition) -> Condition;
+    let pairs: [(&str, bool, Make); 6] = [
+        (&rule.username, false, Condition::Username),
+        (&rule.username_pattern, true, Condition::Username),
+        (&rule.client_id, false, Condition::ClientId),
+        (&rule.client_id_pattern, true, Condition::ClientId),
+        (&rule.certificate, false, Condition::Certificate),
+        (&rule.listener, false, Condition::Listener),
+    ];
+    for (text, is_pattern, condition) in pairs {
+        if !text.is_empty() {
+            all.push(condition(if is_pattern { TextCondition::regex(text)? } else { is(text) }));
+        }
+    }
+    if !rule.protocol.is_empty() {
+        all.push(Condition::Protocol(rule.protocol.as_str().into()));
+    }
+    if !rule.attribute.is_empty() {
+        let Some((name, value)) = rule.attribute.split_once('=') else {
+            return Err(RuleCause::Syntax { found: rule.attribute.clone(), expected: "an attribute as name=value" });
+        };
+        all.push(Condition::Attribute(name.into(), is(value)));
+    }
+    if !rule.addresses.is_empty() {
+        all.push(Condition::Address(rule.addresses.clone().into()));
+    }
+    let pattern = |topic: &String| {
+        let pattern = match topic.strip_prefix("eq ") {
+            Some(text) => TopicPattern::exactly(text),
+            None => TopicPattern::filter(topic, Syntax::Braces),
+        };
+        pattern.map_err(|error| RuleCause::Topic { topic: topic.clone(), error })
+    };
+    let topics = rule.topics.iter().map(pattern).collect::<Result<Box<[_]>, _>>()?;
+    let qos = rule.qos.iter().filter(|&&qos| qos <= 2).fold(0, |bits, qos| bits | 1 << qos);
+    let action = match rule.action {
+        config::RuleAction::All => ActionCondition::ALL,
+        config::RuleAction::Publish => ActionCondition::PUBLISH,
+        config::RuleAction::Subscribe => ActionCondition::SUBSCRIBE,
+    };
+    Ok(Rule {
+        permission: permission(rule.permission),
+        who: if all.is_empty() { Condition::All } else { Condition::And(all.into()) },
+        action: ActionCondition {
+            qos: if rule.qos.is_empty() { action.qos } else { qos },
+            retain: match rule.retain {
+                config::RuleRetain::Any => None,
+                config::RuleRetain::Yes => Some(true),
+                config::RuleRetain::No => Some(false),
+            },
+            ..action
+        },
+        topics: Some(topics).filter(|topics| !topics.is_empty()),
+        reach: Reach::Touched,
+        place,
+    })
+}
+
+/// The bans that the configuration has.
+///
+/// # Errors
+/// The first that is none.
+pub fn bans(config: &Config) -> Result<Vec<Ban>, AccessError> {
+    (1..).zip(&config.access.bans).map(|(number, ban)| own_ban(number, ban)).collect()
+}
+
+fn own_ban(number: usize, ban: &AccessBan) -> Result<Ban, AccessError> {
+    let named: Vec<_> = [
+        (BanKind::ClientId, &ban.client_id),
+        (BanKind::Username, &ban.username),
+        (BanKind::Address, &ban.address),
+        (BanKind::Network, &ban.network),
+        (BanKind::ClientIdPattern, &ban.client_id_pattern),
+        (BanKind::UsernamePattern, &ban.username_pattern),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .collect();
+    let [(kind, value)] = named.as_slice() else { return Err(AccessError::Ban { number, error: BanError::Empty }) };
+    let until = match ban.until.as_str() {
+        "" => None,
+        text => Some(unix_secs(text).ok_or_else(|| AccessError::Until { number, text: text.into() })?),
+    };
+    let ban =
+        Ban { kind: *kind, value: value.as_str().into(), reason: ban.reason.as_str().into(), until_unix_secs: until };
+    ban.check().map_err(|error| AccessError::Ban { number, error })?;
+    Ok(ban)
+}
+
+/// The seconds since 1970 of a time as `2027-01-31T00:00:00Z`.
+pub fn unix_secs(text: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339_weak(text).ok()?;
+    Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// The users of the file that the configuration names.
+///
+/// # Errors
+/// When it cannot be read, or something is wrong in it.
+pub fn file_users(config: &Config) -> Result<Users, AccessError> {
+    let settings = &config.access.users;
+    if settings.file.as_os_str().is_empty() {
+        return Ok(Users::default());
+    }
+    let hashing: Hashing = settings.file_hashing.parse()?;
+    let path = settings.file.display().to_string();
+    let text = zeroize::Zeroizing::new(read(&settings.file)?);
+    let users = parse(&text, Format::of_name(&path), hashing).map_err(|error| AccessError::Users { path, error })?;
+    let one = |named: crate::access::users::NamedUser| {
+        let password = match named.password {
+            // It lies in the file as it is: more than a digest would protect nothing.
+            Password::Plain(plain) => Some(Arc::new(Stored::of_plain(&plain)?)),
+            Password::Stored(stored) => Some(stored),
+            Password::None => None,
+        };
+        Ok((named.name, Arc::new(User { password, ..named.user })))
+    };
+    users.into_iter().map(one).collect()
+}
+
+/// What the store has of users and bans.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Users.
+    pub users: Users,
+    /// Bans.
+    pub bans: Vec<Ban>,
+}
+
+impl Kept {
+    /// Adds a setting of the store. One of another kind is left out.
+    ///
+    /// # Errors
+    /// When it is of this kind, but cannot be read.
+    pub fn add(&mut self, name: &str, value: &str) -> Result<(), AccessError> {
+        let wrong = |why: String| AccessError::Row { name: name.into(), why };
+        if let Some(user) = name_of_key(name) {
+            let row = User::from_row(value).map_err(|error: RowError| wrong(error.to_string()))?;
+            self.users.insert(user.into(), Arc::new(row));
+        } else if name.starts_with(crate::access::BAN_PREFIX) {
+            self.bans.push(Ban::from_row(name, value).map_err(|error| wrong(error.to_string()))?);
+        }
+        Ok(())
+    }
+}
+
+/// The authenticators that the configuration names, and the database among them, which has no users yet.
+///
+/// # Errors
+/// When the system gives no threads or no random bytes.
+pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), AccessError> {
+    let mut database = None;
+    let mut authenticators: Vec<Arc<dyn crate::access::Authenticator>> = Vec::new();
+    for kind in &config.access.authenticators {
+        match kind {
+            AuthenticatorKind::Certificate => authenticators.push(Arc::new(CertificateHolders)),
+            AuthenticatorKind::Users => {
+                let users = &config.access.users;
+                let settings = HashersSettings {
+                    threads: users.hash_threads.into(),
+                    waiting_max: users.hash_waiting_max as usize,
+                };
+                let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
+                let by = match users.by {
+                    UsersBy::Username => UserKey::Username,
+                    UsersBy::ClientId => UserKey::ClientId,
+                };
+                let made = Arc::new(UserDatabase::new(by, hashers)?);
+                database = Some(made.clone());
+                authenticators.push(made);
+            }
+        }
+    }
+    Ok((Chain::new(authenticators), database))
+}
+
+/// Who may come in.
+pub fn settings(config: &Config, chain: Chain) -> Settings {
+    let access = &config.access;
+    let (backoff, flapping) = (&access.backoff, &access.flapping);
+    let trusting = config.listeners.iter().filter(|(_, _, listener)| !listener.authenticate);
+    Settings {
+        chain,
+        trusting_listeners: trusting.map(|(kind, name, _)| format!("{kind}.{name}").into()).collect(),
+        allow_anonymous: access.allow_anonymous,
+        refuse_without_chain: config.gateway.security == Security::Hardened,
+        pending_max: access.pending_max as usize,
+        timeout: access.timeout.duration(),
+        backoff: backoff.enable.then(|| BackoffSettings {
+            per_address: backoff.per_address,
+            per_identity: backoff.per_identity,
+            first: backoff.first.duration(),
+            longest: backoff.longest.duration(),
+            entries_max: backoff.entries_max as usize,
+        }),
+        flapping: flapping.enable.then(|| FlappingSettings {
+            connections: flapping.connections,
+            window: flapping.window.duration(),
+            ban: flapping.ban.duration(),
+            entries_max: flapping.entries_max as usize,
+        }),
+        bans_max: access.bans_max as usize,
+    }
+}
+
+fn read(path: &Path) -> Result<String, AccessError> {
+    fs::read_to_string(path).map_err(|error| AccessError::File { path: path.display().to_string(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use thingway_contract::Qos;
+
+    use super::*;
+    use crate::access::{
+        Grant,
+        rules::{Action, Who},
+    };
+
+    fn config(text: &str) -> Config {
+        Config::from_toml(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn may(policy: &Policy, who: &Who<'_>, action: Action, topic: &str) -> bool {
+        policy.decide(who, &Grant::default(), action, topic).0 == Permission::Allow
+    }
+
+    #[test]
+    fn rules_of_the_configuration() {
+        let policy = policy(&config(
+            r#"
+            [access]
+            rules = [
+                { permission = "deny", topics = ["secret/#"] },
+                { permission = "allow", username = "bob", action = "publish", qos = [1], retain = "no", topics = ["b/${clientid}"] },
+                { permission = "allow", client_id_pattern = "^s-", protocol = "coap", addresses = ["10.0.0.0/8"], action = "subscribe" },
+                { permission = "allow", topics = ["eq #", "open/#"], listener = "tcp.default", attribute = "site=north" },
+            ]
+            "#,
+        ))
+        .expect("good");
+        let qos1 = Action::Publish { qos: Qos::AtLeastOnce, retain: false };
+        let qos0 = Action::Publish { qos: Qos::AtMostOnce, retain: false };
+        let read = Action::Subscribe { qos: Qos::AtMostOnce };
+        let bob = Who { username: Some("bob"), client_id: "c", ..Who::nobody() };
+        assert!(
+            may(&policy, &bob, qos1, "b/c") && !may(&policy, &bob, qos0, "b/c") && !may(&policy, &bob, read, "b/c")
+        );
+        let sensor = Who { client_id: "s-1", protocol: "coap", address: "10.1.1.1".parse().ok(), ..Who::nobody() };
+        assert!(may(&policy, &sensor, read, "any/#") && may(&policy, &sensor, read, "$SYS/#"));
+        assert!(!may(&policy, &sensor, read, "#"), "it would bring what is secret");
+        assert!(!may(&policy, &Who { protocol: "mqtt", ..sensor }, read, "any"));
+        assert!(!may(&policy, &Who { address: None, ..sensor }, read, "any"));
+        let attributes = [("site", "north")].into_iter().collect();
+        let north = Who { attributes: Some(&attributes), listener: "tcp.default", ..Who::nobody() };
+        assert!(may(&policy, &north, qos0, "open/x") && !may(&policy, &north, qos0, "other"));
+        assert!(!may(&policy, &Who { listener: "ws.default", ..north }, qos0, "open/x"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (text, expected) in [
+            ("access.rules = [{}, { username_pattern = \"(\" }]", "access.rules:2: \"(\": unclosed group"),
+            ("access.rules = [{ topics = [\"a/#/b\"] }]", "access.rules:1: \"a/#/b\""),
+            ("access.rules = [{ attribute = \"site\" }]", "access.rules:1: found site, expected an attribute"),
+        ] {
+            let error = policy(&config(text)).expect_err(text);
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert_eq!(error.key(), Some("access.rules"));
+        }
+        for (text, expected) in [
+            ("access.bans = [{ reason = \"x\" }]", "access.bans:1: a ban names what is banned"),
+            ("access.bans = [{ client_id = \"a\", username = \"b\" }]", "access.bans:1: a ban names"),
+            ("access.bans = [{ client_id = \"a\" }, { address = \"x\" }]", "access.bans:2: \"x\" is no address"),
+            ("access.bans = [{ client_id = \"a\", until = \"soon\" }]", "access.bans:1: \"soon\" is no time"),
+        ] {
+            let error = bans(&config(text)).expect_err(text);
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
+        let bans = bans(&config("access.bans = [{ network = \"10.0.0.0/8\", until = \"1970-01-02T00:00:00Z\" }]"));
+        assert_eq!(bans.expect("good")[0].until_unix_secs, Some(86_400));
+    }
+
+    #[test]
+    fn files_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("acl.conf"), "{allow, {username, \"bob\"}, all, [\"b\"]}.\n").expect("written");
+        fs::write(path("aclfile"), "user eve\ntopic e\n").expect("written");
+        fs::write(path("users.csv"), "user_id,password,is_superuser\nbob,secret,true\n").expect("written");
+        let text = format!(
+            "access.rule_files = [{{ path = {:?} }}, {{ format = \"mosquitto\", path = {:?} }}]\naccess.users.file = {:?}\n",
+            path("acl.conf"),
+            path("aclfile"),
+            path("users.csv")
+        );
+        let config = config(&text);
+        let policy = policy(&config).expect("good");
+        let publish = Action::Publish { qos: Qos::AtMostOnce, retain: false };
+        let who = |username| Who { username: Some(username), ..Who::nobody() };
+        assert!(may(&policy, &who("bob"), publish, "b") && may(&policy, &who("eve"), publish, "e"));
+        assert!(!may(&policy, &who("bob"), publish, "e") && !may(&policy, &who("eve"), publish, "b"));
+        let users = file_users(&config).expect("good");
+        assert!(users["bob"].superuser);
+        fs::write(path("acl.conf"), "{allow, all}\n").expect("written");
+        let error = super::policy(&config).expect_err("no dot").to_string();
+        assert!(error.contains("acl.conf:2: found the end of the file, expected a dot"), "{error}");
+        fs::write(path("users.csv"), "user_id,password\nbob\n").expect("written");
+        let error = file_users(&config).expect_err("a column is missing").to_string();
+        assert!(error.contains("users.csv: line 2"), "{error}");
+    }
+
+    #[test]
+    fn rows_of_the_store() {
+        let mut kept = Kept::default();
+        kept.add("user/bob", "{\"superuser\":true}").expect("good");
+        kept.add("ban/client_id/x", "{}").expect("good");
+        kept.add("other/thing", "whatever").expect("not ours");
+        assert!(kept.users["bob"].superuser && kept.bans.len() == 1);
+        assert!(kept.add("user/eve", "{").is_err() && kept.add("ban/x/y", "{}").is_err());
+    }
+}

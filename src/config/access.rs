@@ -1,0 +1,238 @@
+use std::path::PathBuf;
+
+use super::{
+    schema::{settings, words},
+    value::Period,
+};
+use crate::network::Network;
+
+words! {
+    /// Somebody who can tell who may connect.
+    pub enum AuthenticatorKind {
+        /// Whoever has shown a certificate that a listener verified and takes for the user name.
+        Certificate = "certificate",
+        /// The built-in user database.
+        Users = "users",
+    }
+}
+
+words! {
+    /// By what users are known.
+    pub enum UsersBy {
+        /// The user name.
+        Username = "username",
+        /// The client id.
+        ClientId = "client_id",
+    }
+}
+
+words! {
+    /// Yes or no.
+    pub enum RulePermission {
+        /// Yes.
+        Allow = "allow",
+        /// No.
+        Deny = "deny",
+    }
+}
+
+words! {
+    /// What a rule is about.
+    pub enum RuleAction {
+        /// Publishing and subscribing.
+        All = "all",
+        /// Publishing.
+        Publish = "publish",
+        /// Subscribing, and reading what is retained.
+        Subscribe = "subscribe",
+    }
+}
+
+words! {
+    /// Which publications a rule is about.
+    pub enum RuleRetain {
+        /// All.
+        Any = "any",
+        /// Those with the retain flag.
+        Yes = "yes",
+        /// Those without.
+        No = "no",
+    }
+}
+
+words! {
+    /// What becomes of who tries what is denied.
+    pub enum DenyAction {
+        /// It is refused in the protocol's words.
+        Ignore = "ignore",
+        /// The connection ends.
+        Disconnect = "disconnect",
+    }
+}
+
+words! {
+    /// How a file with rules is written.
+    pub enum RuleFormat {
+        /// EMQX's acl.conf.
+        Emqx = "emqx",
+        /// Mosquitto's acl_file.
+        Mosquitto = "mosquitto",
+    }
+}
+
+settings! {
+    /// Who may connect, and what they may do. SIGHUP reads rules, bans and the files named here again.
+    pub struct Access {
+        /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name (see
+        /// `tls.identity_as_username`), "users" is the built-in database. The first that knows the client decides; one that none knows is refused. With an
+        /// empty list everyone may connect.
+        authenticators: Vec<AuthenticatorKind> = Vec::new();
+        /// Let in who shows no user name and no password, without anybody being asked.
+        allow_anonymous: bool = false;
+        /// How long it may take to find out whether a client may connect. Then it is told that the server is unavailable.
+        timeout: Period = Period::from_secs(10);
+        /// Clients about whom it is being found out at a time. Further ones are told that the server is busy.
+        pending_max: u32 = 10_000, within 1..=1_000_000;
+        /// Rules in the order in which they are asked, before those of the files, such as { permission = "allow", username = "bob", action = "subscribe",
+        /// topics = ["news/#"] }. The first that is about it decides.
+        rules: Vec<AccessRule> = Vec::new();
+        /// Files with further rules, in their order, such as { format = "emqx", path = "/etc/thingway/acl.conf" }.
+        rule_files: Vec<RuleFile> = Vec::new();
+        /// What holds when there are rules, and none is about it: "allow" or "deny".
+        no_match: RulePermission = RulePermission::Deny;
+        /// What becomes of who tries what is denied: "ignore" refuses it in the protocol's words, "disconnect" ends the connection.
+        deny_action: DenyAction = DenyAction::Ignore;
+        /// Decisions that each connection remembers; 0 for none.
+        cache_max: u16 = 32, within 0..=4096;
+        /// Clients that may not connect whatever they show, such as { client_id = "stolen", reason = "stolen in May" }.
+        bans: Vec<AccessBan> = Vec::new();
+        /// Most bans, with those that flapping brings. Beyond, a client that flaps is not banned, and that is logged.
+        bans_max: u32 = 100_000, within 1..=10_000_000;
+        /// The built-in user database.
+        users: AccessUsers = AccessUsers::default();
+        /// Waits for those who show wrong credentials.
+        backoff: AccessBackoff = AccessBackoff::default();
+        /// Clients that connect again and again.
+        flapping: AccessFlapping = AccessFlapping::default();
+    }
+}
+
+settings! {
+    /// The built-in user database: users in the store, which `thingway users` manages, and those of a file.
+    pub struct AccessUsers {
+        /// By what they are known: "username" or "client_id".
+        by: UsersBy = UsersBy::Username;
+        /// A file with users beside those in the store, which count before them: CSV or JSON with EMQX's columns if its name ends so, otherwise as
+        /// `mosquitto_passwd` writes it.
+        file: PathBuf = PathBuf::new();
+        /// How EMQX was told to hash what the file has as `password_hash`: "plain", "bcrypt", "sha256" (salt before the password), "sha256-suffix",
+        /// "sha256-disable", likewise with md5, sha and sha512, or "pbkdf2-sha256-600000" with sha, sha256, sha384 or sha512. Hashes that begin with "$" say it
+        /// themselves.
+        file_hashing: String = "sha256".into();
+        /// Threads that try passwords. They stand back behind those that serve connections.
+        hash_threads: u16 = 1, within 1..=256;
+        /// Passwords that wait for such a thread. Further clients are told that the server is busy.
+        hash_waiting_max: u32 = 1000, within 1..=1_000_000;
+    }
+}
+
+settings! {
+    /// Waits for those who show wrong credentials.
+    pub struct AccessBackoff {
+        /// Whether they have to wait.
+        enable: bool = true;
+        /// Wrong credentials from one address before it has to wait; 0 for any number. Not for udp, where anybody can put any address on a datagram.
+        per_address: u32 = 20;
+        /// Wrong credentials for one user name (or client id, without one) before it has to wait; 0 for any number.
+        per_identity: u32 = 10;
+        /// The first wait. Each that follows is twice as long. The right credentials end it.
+        first: Period = Period::from_secs(1);
+        /// The longest wait. Who was quiet for twice as long begins anew.
+        longest: Period = Period::from_secs(300);
+        /// Addresses and names that are remembered. Beyond, those that came up first are forgotten.
+        entries_max: u32 = 10_000, within 1..=10_000_000;
+    }
+}
+
+settings! {
+    /// Clients that connect again and again are banned for a while.
+    pub struct AccessFlapping {
+        /// Whether they are.
+        enable: bool = false;
+        /// Connections within the window that are too many.
+        connections: u32 = 15, within 2..=10_000;
+        /// The window.
+        window: Period = Period::from_secs(60);
+        /// How long the ban lasts.
+        ban: Period = Period::from_secs(300);
+        /// Client ids that are remembered. Beyond, those that came up first are forgotten.
+        entries_max: u32 = 10_000, within 1..=1_000_000;
+    }
+}
+
+settings! {
+    /// A rule. What is not said is no condition.
+    pub struct AccessRule {
+        /// "allow" or "deny".
+        permission: RulePermission = RulePermission::Deny;
+        /// The user name.
+        username: String = String::new();
+        /// A regular expression that is found in the user name.
+        username_pattern: String = String::new();
+        /// The client id.
+        client_id: String = String::new();
+        /// A regular expression that is found in the client id.
+        client_id_pattern: String = String::new();
+        /// The identity in the client's certificate.
+        certificate: String = String::new();
+        /// An attribute of the client and its value, as "site=north".
+        attribute: String = String::new();
+        /// Ranges of addresses, of which the client's is in one.
+        addresses: Vec<Network> = Vec::new();
+        /// The listener, as "tcp.default".
+        listener: String = String::new();
+        /// The protocol: "mqtt", "mqtt-sn" or "coap".
+        protocol: String = String::new();
+        /// "all", "publish" or "subscribe".
+        action: RuleAction = RuleAction::All;
+        /// Qualities of service; an empty list for all.
+        qos: Vec<u8> = Vec::new();
+        /// Of publications: "any", "yes" (with the retain flag) or "no".
+        retain: RuleRetain = RuleRetain::Any;
+        /// Filters with placeholders such as "devices/${clientid}/#"; one that begins with "eq " is taken literally. An empty list for all topics, even those
+        /// that begin with "$".
+        topics: Vec<String> = Vec::new();
+    }
+}
+
+settings! {
+    /// A file with rules.
+    pub struct RuleFile {
+        /// How it is written: "emqx" or "mosquitto".
+        format: RuleFormat = RuleFormat::Emqx;
+        /// Where it is.
+        path: PathBuf = PathBuf::new();
+    }
+}
+
+settings! {
+    /// A ban: one of the first six, and why and until when.
+    pub struct AccessBan {
+        /// A client id.
+        client_id: String = String::new();
+        /// A user name.
+        username: String = String::new();
+        /// An address.
+        address: String = String::new();
+        /// A range of addresses.
+        network: String = String::new();
+        /// A regular expression that is found in client ids.
+        client_id_pattern: String = String::new();
+        /// A regular expression that is found in user names.
+        username_pattern: String = String::new();
+        /// Why.
+        reason: String = String::new();
+        /// Until when, as "2027-01-31T00:00:00Z"; "" for ever.
+        until: String = String::new();
+    }
+}

@@ -1,0 +1,93 @@
+//! Who may come in: put together at the start, and again when the operator asks for it.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::{
+    access::{Access, users::UserDatabase},
+    access_config::{self, AccessError, Kept},
+    config::{Config, Security},
+};
+
+/// The access layer, and what of it can be changed.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub access: Arc<Access>,
+    database: Option<Arc<UserDatabase>>,
+}
+
+impl Door {
+    /// As the configuration and the store have it.
+    pub fn new(config: &Config, settings: &[(String, String)]) -> Result<Self, AccessError> {
+        let mut kept = Kept::default();
+        for (name, value) in settings {
+            kept.add(name, value)?;
+        }
+        let (chain, database) = access_config::chain(config)?;
+        let names: Vec<_> = chain.names().collect();
+        let policy = access_config::policy(config)?;
+        tell(config, &names, policy.rules.len(), policy.is_open());
+        let access = Access::new(access_config::settings(config, chain), policy, Some(Handle::current()));
+        for ban in kept.bans.into_iter().chain(access_config::bans(config)?) {
+            add_ban(&access, ban);
+        }
+        if let Some(database) = &database {
+            database.set_stored(kept.users);
+            database.set_file(access_config::file_users(config)?);
+            let (stored, file) = database.len();
+            tracing::info!("users: {stored} in the store, {file} in a file");
+        }
+        Ok(Self { access: Arc::new(access), database })
+    }
+
+    /// Rules, bans and the users of the file, as this configuration has them. When something is wrong with them all stays as it was.
+    pub fn reload(&self, config: &Config) -> Result<(), AccessError> {
+        let (policy, bans) = (access_config::policy(config)?, access_config::bans(config)?);
+        if let Some(database) = &self.database {
+            database.set_file(access_config::file_users(config)?);
+        }
+        let rules = policy.rules.len();
+        self.access.set_policy(policy);
+        for ban in bans {
+            add_ban(&self.access, ban);
+        }
+        tracing::info!("access was read again: {rules} rules");
+        Ok(())
+    }
+}
+
+fn add_ban(access: &Access, ban: crate::access::Ban) {
+    let told = ban.to_string();
+    match access.ban(ban) {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("{told} is not banned: there are access.bans_max already"),
+        Err(error) => tracing::warn!("{told} is not banned: {error}"),
+    }
+}
+
+/// Says plainly what holds.
+fn tell(config: &Config, authenticators: &[&str], rules: usize, open: bool) {
+    let hardened = config.gateway.security == Security::Hardened;
+    match (authenticators, hardened) {
+        ([], false) if open => {
+            tracing::warn!("no authenticator is configured: everyone may connect, publish and subscribe")
+        }
+        ([], false) => {
+            tracing::warn!("no authenticator is configured: everyone may connect, under any name; {rules} rules")
+        }
+        ([], true) => {
+            tracing::warn!("gateway.security is \"hardened\" and no authenticator is configured: nobody may connect")
+        }
+        (names, _) => {
+            let names = names.join(", ");
+            let anonymous = if config.access.allow_anonymous { "; who shows nothing may connect, too" } else { "" };
+            match open {
+                true => tracing::info!(
+                    "authenticators: {names}{anonymous}; no rules: clients may publish and subscribe to everything"
+                ),
+                false => tracing::info!("authenticators: {names}{anonymous}; {rules} rules"),
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a decision about a publication costs in allocations: none for one that was made before.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use thingway::access::{
+    Access, Guard, Policy, Settings,
+    rules::{Action, Permission, RuleSet, parse_emqx},
+};
+use thingway_contract::Qos;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is passed on to the system's allocator as it came; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: as demanded of our caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as demanded of our caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(mut work: impl FnMut()) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+const PUBLISH: Action = Action::Publish { qos: Qos::AtLeastOnce, retain: false };
+
+#[test]
+fn a_decision_that_was_made_before_allocates_nothing() {
+    let text = "{deny, {username, {re, \"^x\"}}, all, [\"#\"]}.\n\
+                {allow, {'and', [{ipaddr, \"10.0.0.0/8\"}]}, all, [\"net/#\"]}.\n\
+                {allow, all, all, [\"devices/${clientid}/+/state\"]}.\n";
+    let rules = parse_emqx(text, &"acl.conf".into(), false).expect("good");
+    let policy = Policy { rules: RuleSet([rules].into()), ..Policy::default() };
+    let access = Access::new(Settings::default(), policy, None);
+    let mut guard = Guard::of_nobody();
+    let topics: Vec<String> = (0..32).map(|number| format!("devices/d-1/{number}/state")).collect();
+    let mut decide = |topic: &str| guard.may(&access, "d-1", PUBLISH, topic);
+    for topic in &topics {
+        assert_eq!(decide(topic), Permission::Allow);
+    }
+    assert_eq!(allocations(|| topics.iter().for_each(|topic| assert_eq!(decide(topic), Permission::Allow))), 0);
+    // What is decided anew is remembered, which takes room for the topic alone.
+    assert_eq!(decide("first/of/those/that/replace"), Permission::Deny);
+    let fresh = allocations(|| assert_eq!(decide("devices/d-1/fresh/state"), Permission::Allow));
+    assert_eq!(fresh, 1);
+    assert_eq!(allocations(|| assert!(access.is_open() || !access.is_open())), 0);
+}

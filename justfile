@@ -33,6 +33,14 @@ bench *arguments:
 micro *arguments:
     cargo bench --workspace {{arguments}}
 
+# Instructions, allocations and sizes beside what is committed.
+instructions:
+    cargo test --test gates -- --nocapture
+
+# Commit the instructions that are counted now.
+instructions-accept:
+    THINGWAY_INSTRUCTIONS=accept cargo test --test gates instructions_are_as_committed -- --nocapture
+
 # Serve.
 run *arguments:
     cargo run --release -- {{arguments}}

@@ -407,8 +407,8 @@ mod tests {
     #[test]
     fn an_idle_connection_is_small() {
         let bytes = size_of::<Connection<mqtt::Connection, reactor::Socket, Opened>>();
-        // One of the allocator's sizes.
-        assert!(bytes <= 256, "{bytes}");
+        // The allocator gives 256.
+        assert!(bytes <= 232, "{bytes}");
     }
 
     /// What every MQTT-SN and CoAP client costs in the driver's table.

@@ -282,6 +282,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn an_idle_queue_is_small() {
+        assert_eq!(size_of::<Inbox>(), 80);
+        assert_eq!(size_of::<Attached>(), 24);
+    }
+
     fn delivery(qos: Qos, payload: u8) -> Delivery {
         let topic = Topic::parse("t", TopicLimits::default()).expect("valid");
         let message = Message::new(MessageHead::default(), topic, Properties::default(), &[payload]);

@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<ConnectionInfo>() <= 80, "{}", size_of::<ConnectionInfo>());
+        assert!(size_of::<ConnectionInfo>() <= 72, "{}", size_of::<ConnectionInfo>());
         // With the counts in front of it, one of the allocator's sizes.
         assert!(size_of::<Session>() <= 208, "{}", size_of::<Session>());
     }

@@ -83,10 +83,11 @@ impl Chain {
                 }
             }
         }
-        if self.pretenders(attempt).next().is_some() {
-            return Begun::Later(Box::pin(self.clone().turn_away(attempt.clone())));
+        let pretended = self.pretend(attempt);
+        if pretended.is_empty() {
+            return Begun::Made(nobody(attempt));
         }
-        Begun::Made(nobody(attempt))
+        Begun::Later(Box::pin(turn_away(pretended, attempt.clone())))
     }
 
     async fn go_on(self, index: usize, answer: Answer, attempt: Arc<Attempt>) -> Decision {
@@ -102,22 +103,22 @@ impl Chain {
                 return decision;
             }
         }
-        self.turn_away(attempt).await
+        turn_away(self.pretend(&attempt), attempt).await
     }
 
-    async fn turn_away(self, attempt: Arc<Attempt>) -> Decision {
-        let pretended: Vec<_> = self.pretenders(&attempt).collect();
-        for answer in pretended {
-            if let Said::Deny(refusal @ Refusal::Busy) = answer.await {
-                return Decision { by: None, outcome: Err(refusal) };
-            }
+    fn pretend(&self, attempt: &Arc<Attempt>) -> Vec<Answer> {
+        self.0.iter().filter_map(|authenticator| authenticator.pretend(attempt)).collect()
+    }
+}
+
+/// Nobody knows who it is. It takes as long as if somebody did.
+async fn turn_away(pretended: Vec<Answer>, attempt: Arc<Attempt>) -> Decision {
+    for answer in pretended {
+        if let Said::Deny(refusal @ Refusal::Busy) = answer.await {
+            return Decision { by: None, outcome: Err(refusal) };
         }
-        nobody(&attempt)
     }
-
-    fn pretenders<'a>(&'a self, attempt: &'a Arc<Attempt>) -> impl Iterator<Item = Answer> + 'a {
-        self.0.iter().filter_map(|authenticator| authenticator.pretend(attempt))
-    }
+    nobody(&attempt)
 }
 
 fn decided(by: &dyn Authenticator, said: Said) -> Option<Decision> {

@@ -284,7 +284,8 @@ fn bad_lines_are_refused_with_their_number() {
         ("\"topic\":\"own\"", "\"topic\":\"a/+\"", 13, "topic \"a/+\": WildcardInName"),
         ("[\"a\",\"2\"]", "[\"a\\u0000\",\"2\"]", 12, "texts of properties"),
         ("\"payload\":\"{}\"", "\"payload\":\"\"", 15, "a retained message has a payload"),
-        ("\"lines\":17", "\"lines\":16", 18, "17 lines come before it, not 16"),
+        ("\"lines\":18", "\"lines\":17", 19, "18 lines come before it, not 17"),
+        ("\"name\":\"user/bob\"", "\"name\":\"\"", 18, "a setting has a name"),
         ("\"number\":11", "\"number\":0", 17, ""),
     ] {
         if why.is_empty() {
@@ -299,14 +300,14 @@ fn bad_lines_are_refused_with_their_number() {
         let rest: Vec<_> = lines.iter().enumerate().filter(|(at, _)| at + 1 != number).map(|(_, line)| *line).collect();
         refusal(&(rest.join("\n") + "\n"))
     };
-    assert_eq!(without(18), (18, "the last line is missing: the file is cut".into()));
-    assert!(without(17).1.starts_with("16 lines come before it"));
+    assert_eq!(without(19), (19, "the last line is missing: the file is cut".into()));
+    assert!(without(18).1.starts_with("17 lines come before it"));
     let cut = |bytes: usize| refusal(&text[..text.len() - bytes]);
-    assert_eq!(cut(1), (18, "it ends early".into()));
-    assert_eq!(cut(10), (18, "it ends early".into()));
-    assert_eq!(refusal(&(text.clone() + "\n")), (19, "there is something after the last line".into()));
-    let (line, why) = refusal(&text.replacen("\"lines\":17", "\"lines\":17,", 1));
-    assert!(line == 18 && why.contains("at column "), "{why}");
+    assert_eq!(cut(1), (19, "it ends early".into()));
+    assert_eq!(cut(10), (19, "it ends early".into()));
+    assert_eq!(refusal(&(text.clone() + "\n")), (20, "there is something after the last line".into()));
+    let (line, why) = refusal(&text.replacen("\"lines\":18", "\"lines\":18,", 1));
+    assert!(line == 19 && why.contains("at column "), "{why}");
 }
 
 #[test]

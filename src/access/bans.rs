@@ -355,7 +355,7 @@ mod tests {
             ("ban/x/y", "{}"),
             ("user/x", "{}"),
             ("ban/address/x", "{}"),
-            ("ban/client_id/x", "[]"),
+            ("ban/client_id/x", "7"),
             ("ban/client_id/", "{}"),
         ] {
             assert!(Ban::from_row(key, row).is_err(), "{key}");

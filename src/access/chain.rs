@@ -103,8 +103,7 @@ impl Chain {
                 return decision;
             }
         }
-        let pretended = self.pretend(&attempt);
-        turn_away(pretended, attempt).await
+        turn_away(self.pretend(&attempt), attempt).await
     }
 
     fn pretend(&self, attempt: &Arc<Attempt>) -> Vec<Answer> {
@@ -112,7 +111,7 @@ impl Chain {
     }
 }
 
-/// Refuses somebody of whom nobody has said anything, once those who pretend to know are done.
+/// Nobody knows who it is. It takes as long as if somebody did.
 async fn turn_away(pretended: Vec<Answer>, attempt: Arc<Attempt>) -> Decision {
     for answer in pretended {
         if let Said::Deny(refusal @ Refusal::Busy) = answer.await {

@@ -285,6 +285,7 @@ fn bad_lines_are_refused_with_their_number() {
         ("[\"a\",\"2\"]", "[\"a\\u0000\",\"2\"]", 12, "texts of properties"),
         ("\"payload\":\"{}\"", "\"payload\":\"\"", 15, "a retained message has a payload"),
         ("\"lines\":18", "\"lines\":17", 19, "18 lines come before it, not 17"),
+        ("\"name\":\"user/bob\"", "\"name\":\"\"", 18, "a setting has a name"),
         ("\"number\":11", "\"number\":0", 17, ""),
     ] {
         if why.is_empty() {
@@ -300,7 +301,7 @@ fn bad_lines_are_refused_with_their_number() {
         refusal(&(rest.join("\n") + "\n"))
     };
     assert_eq!(without(19), (19, "the last line is missing: the file is cut".into()));
-    assert!(without(17).1.starts_with("17 lines come before it"));
+    assert!(without(18).1.starts_with("17 lines come before it"));
     let cut = |bytes: usize| refusal(&text[..text.len() - bytes]);
     assert_eq!(cut(1), (19, "it ends early".into()));
     assert_eq!(cut(10), (19, "it ends early".into()));

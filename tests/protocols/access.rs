@@ -340,8 +340,10 @@ async fn hardened_means_that_nobody_comes_in_who_was_not_asked_about() {
 async fn a_storm_of_passwords_stops_nobody_who_is_connected() {
     let guarded = Guarded::start(|config| {
         let hash = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
-        let users =
-            format!("user_id,password_hash\nslow,{hash}\nbob,{}\n", "$digest-md5$p=disable$$Xr4ilOzQ4PCOq3aQ0qbuaQ");
+        let users = format!(
+            "user_id,password_hash\nslow,\"{hash}\"\nbob,{}\n",
+            "$digest-md5$p=disable$$Xr4ilOzQ4PCOq3aQ0qbuaQ"
+        );
         fs::write(&config.access.users.file, users).expect("written");
         config.access.backoff.enable = false;
         config.access.users.hash_waiting_max = 5;

@@ -24,9 +24,22 @@ test *arguments:
 fuzz cases="20000":
     PROPTEST_CASES={{cases}} cargo test --workspace --release -- prop fuzz
 
-# Benches.
+# Thingway beside a relay and the brokers that are installed, as a table; arguments choose a part of it (--help). Takes an hour, and wants a quiet machine.
 bench *arguments:
+    cargo build --release
+    python3 benches/peers.py {{arguments}}
+
+# Benches inside one process: routes, memory, protocols, the store; arguments choose some of them, as `--bench idle`.
+micro *arguments:
     cargo bench --workspace {{arguments}}
+
+# Instructions, allocations and sizes beside what is committed.
+instructions:
+    cargo test --test gates -- --nocapture
+
+# Commit the instructions that are counted now.
+instructions-accept:
+    THINGWAY_INSTRUCTIONS=accept cargo test --test gates instructions_are_as_committed -- --nocapture
 
 # Serve.
 run *arguments:

@@ -3,7 +3,7 @@
 //! `cargo bench --bench recovery` makes a store of `SESSIONS` (1,000,000) sessions without a connection, one subscription each, and `MESSAGES` (10,000,000)
 //! messages with a payload of 64 bytes that wait for them, one session each; then closes it as a kill would, without a word, and opens it again into a
 //! bus. It prints bytes on the disk and in memory for each, and the seconds that opening took. With `MESSAGES=0 SESSIONS=10000000` it is the memory of
-//! ten million sleeping sessions. `FOLDER` (`target`) is on the disk that is meant. Times depend on the machine: the figure is what is left of a rate that
+//! ten million sleeping sessions, which never expire unless `EXPIRY_SECS` says when. `FOLDER` (`target`) is on the disk that is meant. Times depend on the machine: the figure is what is left of a rate that
 //! a plain reading of the same bytes has, which is printed beside it.
 
 mod measure;
@@ -57,13 +57,14 @@ fn make(path: &Path, sessions: u64, messages: u64) {
     let begun = Time::now();
     let mut keeper = keeper(path);
     let mut pending = VecDeque::new();
+    let expiry_secs = number("EXPIRY_SECS", u32::MAX);
     // Positions begin after the record that a start makes.
     let first = 2;
     for client in 0..sessions {
         // Each session takes three records; its number is the position of the first.
         let session = first + 3 * client;
         let client_id = ClientId::new(&format!("sensor-{client:08}"), 100).expect("valid");
-        let attach = Attach { client_id, expiry_secs: u32::MAX, will: None, keep_will: false };
+        let attach = Attach { client_id, expiry_secs, will: None, keep_will: false };
         append(Record::Attach(Box::new(attach)), &mut pending, &mut keeper);
         let filter =
             TopicFilter::parse(&format!("plant/{}/sensor-{client:08}/set", client % 1000), TopicLimits::default());

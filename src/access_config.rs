@@ -143,7 +143,8 @@ fn own_rule(number: u32, rule: &AccessRule) -> Result<Rule, RuleError> {
 fn compile(rule: &AccessRule, place: Place) -> Result<Rule, RuleCause> {
     let mut all = Vec::new();
     let is = |text: &str| TextCondition::Is(text.into());
-    let pairs: [(&str, bool, fn(TextCondition) -> Condition); 6] = [
+    type Make = fn(TextCondition) -> Condition;
+    let pairs: [(&str, bool, Make); 6] = [
         (&rule.username, false, Condition::Username),
         (&rule.username_pattern, true, Condition::Username),
         (&rule.client_id, false, Condition::ClientId),

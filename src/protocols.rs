@@ -140,8 +140,7 @@ impl<P: Protocol> Clone for Streams<P> {
 impl<P: Protocol> StreamSink for Streams<P> {
     fn accept<T: ByteStream>(&self, peer: Peer, io: T, opened: Opened) {
         let shed = opened.shed();
-        let place = self.0.cores.occupy_here();
-        reactor::spawn(Connection::new(self.0.clone(), peer, io, place, opened, shed));
+        reactor::spawn(Connection::new(self.0.clone(), peer, io, opened, shed));
     }
 }
 
@@ -408,8 +407,8 @@ mod tests {
     #[test]
     fn an_idle_connection_is_small() {
         let bytes = size_of::<Connection<mqtt::Connection, reactor::Socket, Opened>>();
-        // With the 104 bytes that the runtime adds it then fits three cache line pairs.
-        assert!(bytes <= 280, "{bytes}");
+        // The allocator gives 256.
+        assert!(bytes <= 232, "{bytes}");
     }
 
     /// What every MQTT-SN and CoAP client costs in the driver's table.

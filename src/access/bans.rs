@@ -119,6 +119,8 @@ impl Ban {
     pub fn from_row(key: &str, row: &str) -> Result<Self, BanError> {
         let (kind, value) = key.strip_prefix(BAN_PREFIX).and_then(|key| key.split_once('/')).ok_or(BanError::Row)?;
         let kind = BanKind::ALL.into_iter().find(|it| it.as_str() == kind).ok_or(BanError::Row)?;
+        // A list of the fields without their names would be taken for them, too.
+        let row = Some(row).filter(|row| row.starts_with('{')).ok_or(BanError::Row)?;
         let Row { reason, until } = serde_json::from_str(row).map_err(|_| BanError::Row)?;
         let ban = Self { kind, value: value.into(), reason, until_unix_secs: until };
         ban.check().map(|()| ban)
@@ -230,9 +232,8 @@ impl Table {
     }
 
     fn forget(&mut self, now_unix_ms: u64) {
-        let stays = |_: &Box<str>, ban: &mut Ban| !ban.is_over(now_unix_ms);
-        self.client_ids.retain(stays);
-        self.usernames.retain(stays);
+        self.client_ids.retain(|_, ban| !ban.is_over(now_unix_ms));
+        self.usernames.retain(|_, ban| !ban.is_over(now_unix_ms));
         self.addresses.retain(|_, ban| !ban.is_over(now_unix_ms));
         self.others.retain(|compiled| !compiled.ban.is_over(now_unix_ms));
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use thingway_contract::{
-    ClientId, CloseReason, Connected, Delivery, Departure, Instant, Parked, Qos, Refusal, Will, WillFate,
+    ClientId, CloseReason, Connected, Delivery, Departure, Instant, MessageHead, Parked, Qos, Refusal, Will, WillFate,
 };
 use thingway_store::{Cause, Number};
 
@@ -236,11 +236,11 @@ impl Bus {
         } else {
             let mut offline = Offline::default();
             if expiry_secs != u32::MAX {
-                offline.expiry = Some(self.timers.session_expiry(now.plus_secs(expiry_secs.into()), session));
+                offline.expiry = self.timers.session_expiry(now.plus_secs(expiry_secs.into()), session);
             }
             let delay_secs = state.will.as_ref().map_or(0, |will| will.delay_secs);
             let will = if delay_secs > 0 && delay_secs < expiry_secs {
-                offline.will = Some(self.timers.will(now.plus_secs(delay_secs.into()), session));
+                offline.will = self.timers.will(now.plus_secs(delay_secs.into()), session);
                 None
             } else if delay_secs == 0 {
                 state.will.take()
@@ -327,8 +327,8 @@ impl Bus {
     pub(super) fn cancel_timers(&self, state: &mut State) {
         if let Some(rare) = state.known_rare() {
             let offline = std::mem::take(&mut rare.offline);
-            self.timers.cancel(offline.expiry);
-            self.timers.cancel(offline.will);
+            self.timers.cancel_session_expiry(offline.expiry);
+            self.timers.cancel_will(offline.will);
             state.tidy();
         }
     }
@@ -352,12 +352,14 @@ impl Bus {
     pub(super) fn fire(&self, timer: Timer, now: Instant, lane: &mut Lane) {
         match timer {
             Timer::Delayed(id, message) => {
+                // It counts as published now, not when it came: what is retained for a time is so from here on.
+                let message = message.with_head(MessageHead { received_at: now, ..*message.head() });
                 self.publish_by_itself(message, Cause::Delayed(id), now, lane);
             }
-            Timer::SessionExpiry(session) => {
+            Timer::SessionExpiry(key, session) => {
                 let Some(session) = session.upgrade() else { return };
                 let mut state = session.state.lock();
-                let due = state.known_rare().and_then(|rare| rare.offline.expiry).is_some_and(|(at, _)| at <= now);
+                let due = state.known_rare().is_some_and(|rare| rare.offline.expiry == Some(key));
                 if state.connection.is_some() || !due {
                     return;
                 }
@@ -366,10 +368,10 @@ impl Bus {
                 lane.count(Counter::SessionExpired, 1);
                 self.settle(rest, &session, now, lane);
             }
-            Timer::Will(session) => {
+            Timer::Will(key, session) => {
                 let Some(session) = session.upgrade() else { return };
                 let mut state = session.state.lock();
-                let due = state.known_rare().and_then(|rare| rare.offline.will).is_some_and(|(at, _)| at <= now);
+                let due = state.known_rare().is_some_and(|rare| rare.offline.will == Some(key));
                 if state.connection.is_some() || !due {
                     return;
                 }

@@ -117,6 +117,8 @@ counters! {
     FaultOther => "faults.other",
     /// Times that reading from a peer was put off because a subscriber of its messages was behind.
     Backpressure => "flow.backpressure",
+    /// Connections that went to the core which their deliveries come from.
+    ConnectionsMoved => "connections.moved",
     /// Times that reading from a peer was put off because it exceeded its rate.
     RateLimited => "flow.rate_limited",
     /// Shared-subscription messages that went to another member because the first left without acknowledging.

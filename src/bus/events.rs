@@ -115,6 +115,9 @@ impl Bus {
 
     /// Publishes an event, which is only put into words when somebody listens.
     fn tell(&self, id: &str, what: &str, now: Instant, lane: &mut Lane, event: impl FnOnce(u64) -> serde_json::Value) {
+        if !self.routes.has_reserved() {
+            return;
+        }
         // A client id may hold what a topic level may not.
         let mut topic = String::with_capacity(64);
         let level = id.replace(['/', '+', '#'], "_");

@@ -1,6 +1,8 @@
 use std::{collections::VecDeque, task::Waker};
 
-use thingway_contract::{CloseReason, Delivery, Qos};
+use thingway_contract::{CloseReason, Delivery, Instant, Qos};
+
+use super::NO_CORE;
 
 /// Bounds of a session's queue. What is dropped at a bound: QoS 0 first, then as [`DropOrder`] says; always counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +62,63 @@ pub enum DropOrder {
 pub(super) struct Attached {
     pub waker: Waker,
     pub core: u16,
+    /// When it last took a delivery, in units of [`TAKEN_UNIT_MS`], of which the upper bits do not matter.
+    taken: u16,
+    /// Another core that it gets deliveries from, and how much they outweigh those of others.
+    pull_from: u16,
+    pull: u8,
     /// It was woken and has not looked yet.
     pub scheduled: bool,
-    /// When it last took a delivery, in milliseconds of the clock, whose upper bits do not matter.
-    pub taken_ms: u32,
+}
+
+/// A power of two, so that the clock's milliseconds need only be shifted.
+const TAKEN_UNIT_MS: u64 = 64;
+/// Time for which a connected subscriber may take nothing before its full queue no longer slows its publishers down.
+const STUCK_AFTER_MS: u64 = 1024;
+/// By so many deliveries another core must outweigh all others before the connection is better there.
+const PULL_MAX: u8 = 32;
+
+impl Attached {
+    /// A connection that will look into the queue by itself once.
+    pub fn new(waker: Waker, core: u16) -> Self {
+        Self { waker, core, taken: 0, pull_from: core, pull: 0, scheduled: true }
+    }
+
+    /// Notes that it takes deliveries now.
+    pub fn takes(&mut self, now: Instant) {
+        self.taken = unit(now);
+    }
+
+    /// True when it took any lately.
+    pub fn is_moving(&self, now: Instant) -> bool {
+        u64::from(unit(now).wrapping_sub(self.taken)) < STUCK_AFTER_MS / TAKEN_UNIT_MS
+    }
+
+    /// Notes the core that a delivery comes from.
+    pub fn pull(&mut self, core: u16) {
+        if core == self.core || core == NO_CORE {
+            self.pull = self.pull.saturating_sub(2);
+        } else if core == self.pull_from {
+            self.pull = self.pull.saturating_add(1);
+        } else if self.pull == 0 {
+            self.pull_from = core;
+        } else {
+            self.pull -= 1;
+        }
+    }
+
+    /// The core that nearly all deliveries have come from for a while, if that is another. It takes as long until it is told again.
+    pub fn take_pull(&mut self) -> Option<u16> {
+        if self.pull < PULL_MAX {
+            return None;
+        }
+        self.pull = 0;
+        Some(self.pull_from)
+    }
+}
+
+fn unit(now: Instant) -> u16 {
+    (now.as_millis() / TAKEN_UNIT_MS) as u16
 }
 
 /// A session's queue and its line to the connection that serves it: the only queue between a publisher and a subscriber.
@@ -127,6 +182,17 @@ impl Inbox {
         } else {
             Pushed::Queued
         }
+    }
+
+    /// Makes room for so many that are about to be pushed.
+    pub fn reserve(&mut self, count: usize) {
+        self.queue.reserve(count);
+    }
+
+    /// Deliveries and their bytes, without those that the store knows of.
+    pub fn own(&self) -> (usize, usize) {
+        let own = self.queue.iter().filter(|delivery| delivery.packet_id == 0);
+        own.fold((0, 0), |(count, bytes), delivery| (count + 1, bytes + weight(delivery)))
     }
 
     /// Puts a delivery at the end whose bounds somebody else has seen to.
@@ -215,6 +281,12 @@ mod tests {
     use thingway_contract::{Message, MessageHead, Properties, Topic, TopicLimits};
 
     use super::*;
+
+    #[test]
+    fn an_idle_queue_is_small() {
+        assert_eq!(size_of::<Inbox>(), 80);
+        assert_eq!(size_of::<Attached>(), 24);
+    }
 
     fn delivery(qos: Qos, payload: u8) -> Delivery {
         let topic = Topic::parse("t", TopicLimits::default()).expect("valid");

@@ -20,7 +20,10 @@ use super::{
     Bus, ConnectOutcome, Counter, Granted, Lane, Session, SessionRequest,
     session::{Offline, State},
 };
-use crate::store::{Journal, Settled, Ticket, Wake};
+use crate::store::{Journal, Queued, Settled, Ticket, Wake};
+
+/// Names of delayed messages begin with the time at which the gateway began; so many are there for a millisecond of it.
+const DELAYED_PER_MS_BITS: u32 = 16;
 
 /// A session's connection, as the store's machine knows it.
 #[derive(Clone)]
@@ -241,9 +244,12 @@ impl Bus {
         targets: SmallVec<[Target; 1]>,
         kind: Kind,
     ) -> Ticket {
-        let Kind { retains, exchange, cause } = kind;
-        let publish = Arc::new(Publish { message, retains, exchange, targets, cause });
-        keeping.journal.append_awaited(Record::Publish(publish), None)
+        let Kind { retains, exchange, cause, unasked } = kind;
+        let record = Record::Publish(Arc::new(Publish { message, retains, exchange, targets, cause }));
+        if unasked {
+            return keeping.journal.append(record, None);
+        }
+        keeping.journal.append_awaited(record, None)
     }
 
     /// What made the gateway publish by itself was dealt with without a record.
@@ -406,10 +412,10 @@ impl Bus {
             let after =
                 |secs: u32| keeping.epoch.instant(view.detached_at.saturating_add(u64::from(secs) * 1000)).max(now);
             if view.expiry_secs != u32::MAX {
-                offline.expiry = Some(self.timers.session_expiry(after(view.expiry_secs), &session));
+                offline.expiry = self.timers.session_expiry(after(view.expiry_secs), &session);
             }
             if let Some(will) = view.will.filter(|will| will.delay_secs < view.expiry_secs) {
-                offline.will = Some(self.timers.will(after(will.delay_secs), &session));
+                offline.will = self.timers.will(after(will.delay_secs), &session);
             }
             if !offline.is_empty() {
                 state.rare().offline = offline;
@@ -430,26 +436,65 @@ impl Bus {
                 session.set_subscriptions_len(state.subscriptions.len());
             }
         })?;
-        let mut expired = Vec::new();
-        keeper.for_each_retained(|message| {
-            let message = self.with_retained_expiry(&message, message.head().received_at);
+        keeper.for_each_retained(|message, received_at| {
+            let expires_at = |secs| keeping.epoch.instant(received_at.saturating_add(u64::from(secs) * 1000));
+            let message = self.with_retained_expiry(&message, expires_at);
             if message.is_expired(now) {
-                expired.push(Message::new(*message.head(), message.name(), Properties::default(), &[]));
+                self.record_forgotten(keeping, &message);
             } else if self.retained.insert(message).is_err() {
                 lane.count(Counter::RetainRefused, 1);
             }
         })?;
-        for message in expired {
-            let forget = Kind { retains: true, ..Kind::default() };
-            self.record_publication(keeping, message, SmallVec::new(), forget);
-        }
-        keeper.for_each_delayed(|id, due, message| {
+        // No name is used twice, over restarts as well: what was published under it may not be forgotten yet.
+        self.next_delayed.fetch_max(keeping.epoch.0 << DELAYED_PER_MS_BITS, Ordering::Relaxed);
+        let mut delayed = Vec::new();
+        keeper.for_each_delayed(|id, due, message| delayed.push((due, id, message)))?;
+        // Those that fell due meanwhile are published in the order in which they would have been.
+        delayed.sort_unstable_by_key(|(due, id, _)| (*due, *id));
+        for (due, id, message) in delayed {
             let due = keeping.epoch.instant(due).max(now);
             self.next_delayed.fetch_max(id + 1, Ordering::Relaxed);
             if !self.timers.delayed(due, id, message, usize::MAX, usize::MAX) {
                 lane.count(Counter::DroppedQuota, 1);
             }
-        })
+        }
+        Ok(())
+    }
+
+    /// What waits for each of these sessions: in the store for those that are kept, unacknowledged messages among it, and beside it. Waits until the
+    /// store has written what it has to write, so it is not for those who serve connections.
+    pub fn queued(&self, sessions: &[Arc<Session>]) -> Vec<Queued> {
+        let kept = sessions.iter().map(|session| session.kept()).collect();
+        let kept = self.journal().and_then(|journal| journal.queued(kept)).unwrap_or_default();
+        let kept = kept.into_iter().chain(std::iter::repeat(Queued::default()));
+        let sum = |(session, kept): (&Arc<Session>, Queued)| {
+            let (messages, bytes) = session.queued();
+            Queued { messages: kept.messages + messages, bytes: kept.bytes + bytes as u64 }
+        };
+        sessions.iter().zip(kept).map(sum).collect()
+    }
+
+    /// Forgets retained messages that have expired, here and in the store, at most `budget` of them.
+    pub(super) fn expire_retained(&self, now: Instant, budget: usize) {
+        let Some(keeping) = &self.keeping else {
+            self.retained.expire(now, budget, |_| {});
+            return;
+        };
+        // Nobody gets what has expired: there is no hurry while the store has more to write than it should.
+        if !keeping.journal.is_behind() {
+            // A message that takes its place is recorded behind this, so what is forgotten is never that one.
+            self.retained.expire(now, budget, |message| self.record_forgotten(keeping, message));
+        }
+    }
+
+    /// Puts on record that a retained message has expired.
+    fn record_forgotten(&self, keeping: &Keeping, message: &Message) {
+        if message.name().is_reserved() {
+            return;
+        }
+        let message = Message::new(*message.head(), message.name(), Properties::default(), &[]);
+        let kind = Kind { retains: true, unasked: true, ..Kind::default() };
+        self.record_publication(keeping, message, SmallVec::new(), kind);
     }
 
     /// The one who gives the machine's effects to the bus.
@@ -464,6 +509,8 @@ pub(super) struct Kind {
     pub retains: bool,
     pub exchange: Option<Exchange>,
     pub cause: Cause,
+    /// There is nobody who can be told that it was refused: it is tried until it is kept.
+    pub unasked: bool,
 }
 
 /// A kept session as the target of a delivery.
@@ -574,3 +621,6 @@ impl Wake for Desk {
         (self.forward)(&mut self.lane);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 use std::{sync::Arc, task::Waker};
 
 use smallvec::SmallVec;
-use thingway_contract::Instant;
+use thingway_contract::{Delivery, Instant};
 use thingway_store::Target;
 
-use super::{Counter, Counters, routes::RouteScratch};
+use super::{Counter, Counters, Session, routes::RouteScratch};
 use crate::store::Ticket;
 
 /// One thread's way onto the bus: the scratch space, the counters and the wake-ups that a call needs.
@@ -22,7 +22,53 @@ pub struct Lane {
     pub(super) targets: SmallVec<[Target; 1]>,
     /// The time of the present call.
     pub(super) now: Instant,
-    pub(super) routes: RouteScratch,
+    pub(super) routes: RouteScratch<Session>,
+    pub(super) staged: Staged,
+}
+
+/// Deliveries to one session that follow each other and are not in its queue yet.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    to: Option<Arc<Session>>,
+    deliveries: Vec<Delivery>,
+    /// The address of the session that got the last delivery, when nothing is staged.
+    last: usize,
+}
+
+impl Staged {
+    /// Most deliveries that wait.
+    const MAX: usize = 64;
+
+    /// True for the session for which some wait.
+    pub fn extends(&self, session: &Arc<Session>) -> bool {
+        self.to.as_ref().is_some_and(|to| Arc::ptr_eq(to, session))
+    }
+
+    /// True for the session that got the last delivery, too: its next ones wait.
+    pub fn begins(&mut self, session: &Arc<Session>) -> bool {
+        let address = Arc::as_ptr(session).addr();
+        if std::mem::replace(&mut self.last, address) != address {
+            return false;
+        }
+        self.to = Some(session.clone());
+        true
+    }
+
+    /// True when no more should wait.
+    pub fn add(&mut self, delivery: Delivery) -> bool {
+        self.deliveries.push(delivery);
+        self.deliveries.len() >= Self::MAX
+    }
+
+    /// What waits, and for whom.
+    pub fn take(&mut self) -> Option<(Arc<Session>, Vec<Delivery>)> {
+        Some((self.to.take()?, std::mem::take(&mut self.deliveries)))
+    }
+
+    /// For the next time.
+    pub fn give_back(&mut self, empty: Vec<Delivery>) {
+        self.deliveries = empty;
+    }
 }
 
 /// Core number of threads that run no connections.
@@ -40,6 +86,7 @@ impl Lane {
             targets: SmallVec::new(),
             now: Instant::ZERO,
             routes: RouteScratch::default(),
+            staged: Staged::default(),
         }
     }
 

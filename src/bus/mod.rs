@@ -29,7 +29,14 @@ use std::sync::{
 
 use thingway_contract::{ClientId, CloseReason, Instant, PublisherKey, TopicLimits};
 
-use self::{budget::Budget, kept::Keeping, registry::Registry, retained::Retained, routes::Routes, timers::Timers};
+use self::{
+    budget::Budget,
+    kept::Keeping,
+    registry::Registry,
+    retained::Retained,
+    routes::Routes,
+    timers::{Due, Timers},
+};
 pub use self::{
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
@@ -39,6 +46,7 @@ pub use self::{
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Origin, Session, Taken},
 };
+use crate::store::{Journal, Queued};
 
 /// Settings of the bus.
 #[derive(Clone, Debug)]
@@ -196,6 +204,7 @@ impl Bus {
             retained_bytes: self.retained.bytes(),
             delayed: self.timers.delayed_len(),
             queued_bytes: self.budget.bytes(),
+            stored: self.journal().map_or_else(Queued::default, Journal::queued_in_all),
         }
     }
 
@@ -212,9 +221,10 @@ impl Bus {
         }
         for _ in 0..budget {
             match self.timers.pop(now) {
-                Some(timer) => self.fire(timer, now, lane),
-                None => {
-                    self.retained.expire(now, budget);
+                Due::Timer(timer) => self.fire(timer, now, lane),
+                Due::Working => {}
+                Due::Nothing => {
+                    self.expire_retained(now, budget);
                     return false;
                 }
             }
@@ -258,6 +268,8 @@ pub struct Gauges {
     pub retained_bytes: usize,
     /// Delayed messages.
     pub delayed: usize,
-    /// Bytes that wait in all queues.
+    /// Bytes that wait in the queues of connections, and of sessions that are not kept.
     pub queued_bytes: usize,
+    /// What the store holds for sessions and groups, each message counted once.
+    pub stored: Queued,
 }

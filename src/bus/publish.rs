@@ -10,7 +10,7 @@ use thingway_store::{Cause, Exchange, Target};
 
 use super::{
     Bus, Counter, Lane, Session,
-    inbox::Pushed,
+    inbox::{Inbox, Pushed},
     kept::{Kind, target},
     routes::{self, Grant},
     shared::{ShareStrategy, SharedGroup},
@@ -24,9 +24,6 @@ struct Occasion {
     cause: Cause,
 }
 
-/// Milliseconds for which a connected subscriber may take nothing before its full queue no longer slows its publishers down.
-const STUCK_AFTER_MS: u32 = 1000;
-
 impl Bus {
     /// Publishes a message: retains it if asked, and pushes it to every matching session. The topic was checked when
     /// the message was made; access rules were checked by the caller.
@@ -37,11 +34,16 @@ impl Bus {
         now: Instant,
         lane: &mut Lane,
     ) -> PublishOutcome {
-        self.publish_as(message, publisher, Occasion::default(), now, lane)
+        let outcome = self.publish_as(message, publisher, Occasion::default(), now, lane);
+        self.flush(lane);
+        outcome
     }
 
     /// Publishes a message that came in an exchange which must not happen twice (QoS 2), under the publisher's packet identifier, 0 for any other. In an
     /// exchange that is open already it is not published again.
+    ///
+    /// Deliveries to one session that follow each other are queued together: [`Bus::flush`] must be called after the last of several publications, and
+    /// before anything else is asked of the bus.
     pub fn publish_exchange(
         &self,
         message: Message,
@@ -60,6 +62,7 @@ impl Bus {
     /// Publishes what the gateway itself publishes for a cause.
     pub(super) fn publish_by_itself(&self, message: Message, cause: Cause, now: Instant, lane: &mut Lane) {
         self.publish_as(message, None, Occasion { cause, ..Occasion::default() }, now, lane);
+        self.flush(lane);
     }
 
     fn publish_as(
@@ -72,10 +75,8 @@ impl Bus {
     ) -> PublishOutcome {
         lane.now = now;
         let exchange = self.exchange_of(publisher, occasion.packet_id);
-        let topic = message.name();
-        if topic.is_reserved()
-            && let Some(rest) = topic.as_str().strip_prefix("$delayed/")
-        {
+        let is_reserved = message.topic_bytes().first() == Some(&b'$');
+        if is_reserved && let Some(rest) = message.topic().strip_prefix("$delayed/") {
             let outcome = self.publish_delayed(&message, rest, exchange, now, lane);
             if outcome == PublishOutcome::Accepted {
                 self.open_exchange(exchange, publisher, lane.ticket());
@@ -86,19 +87,20 @@ impl Bus {
         if message.head().retain {
             match self.retain(&message, now, lane) {
                 // What the gateway tells of itself is told anew when it starts.
-                Ok(kept) => retains = kept && !topic.is_reserved(),
+                Ok(kept) => retains = kept && !is_reserved,
                 Err(outcome) => return outcome,
             }
         }
         let mut scratch = std::mem::take(&mut lane.routes);
-        let reached = self.routes.route(topic, publisher.map(Arc::as_ref), &mut scratch, |to| match to {
+        let publisher_session = publisher.map(Arc::as_ref);
+        let reached = self.routes.route_named(&message, publisher_session, &mut scratch, |to| match to {
             routes::Target::Direct { session, grant } => {
                 let delivery = self.delivery(&message, &grant, None);
                 if session.is_kept() && self.is_recorded(session, &delivery) {
                     let behind = session.is_behind();
                     lane.add_target(target(session.kept(), &delivery), behind);
                 } else {
-                    self.push(session, delivery, lane);
+                    self.stage(session, delivery, lane);
                 }
             }
             routes::Target::Shared { group } => {
@@ -109,7 +111,9 @@ impl Bus {
         let targets = std::mem::take(&mut lane.targets);
         if self.keeping.is_some() {
             if retains || !targets.is_empty() {
-                self.record(&message, targets, Kind { retains, exchange, cause: occasion.cause }, lane);
+                let Occasion { cause, .. } = occasion;
+                let kind = Kind { retains, exchange, cause, unasked: cause != Cause::None };
+                self.record(&message, targets, kind, lane);
                 self.open_exchange(exchange, publisher, lane.ticket());
             } else {
                 self.record_spent(occasion.cause);
@@ -129,20 +133,20 @@ impl Bus {
             return Err(PublishOutcome::RetainNotSupported);
         }
         // At a limit the message still reaches those who are subscribed now; stopping live traffic would be worse.
-        let kept = self.retained.insert(self.with_retained_expiry(message, now)).is_ok();
+        let kept = self.retained.insert(self.with_retained_expiry(message, |secs| now.plus_secs(secs.into()))).is_ok();
         lane.count(if kept { Counter::MessagesRetained } else { Counter::RetainRefused }, 1);
         Ok(kept)
     }
 
-    /// The message as it is kept: with the expiry that was configured where its publisher gave none. What the gateway says
-    /// itself, as under `$SYS`, stays.
-    pub(super) fn with_retained_expiry(&self, message: &Message, now: Instant) -> Message {
+    /// The message as it is kept: with the expiry that was configured where its publisher gave none; `expires_at` tells when that is, so many seconds
+    /// after it was published. What the gateway says itself, as under `$SYS`, stays.
+    pub(super) fn with_retained_expiry(&self, message: &Message, expires_at: impl FnOnce(u32) -> Instant) -> Message {
         let head = message.head();
         let secs = self.config.retained_expiry_secs;
         if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
             return message.clone();
         }
-        message.with_head(MessageHead { expires_at: now.plus_secs(secs.into()), ..*head })
+        message.with_head(MessageHead { expires_at: expires_at(secs), ..*head })
     }
 
     /// `$delayed/{seconds}/{topic}`: published on `topic` when the seconds have passed.
@@ -195,37 +199,43 @@ impl Bus {
         }
     }
 
+    /// As [`Bus::push`], but deliveries to one session that follow each other wait for [`Bus::flush`], to be pushed under one lock.
+    fn stage(&self, session: &Arc<Session>, delivery: Delivery, lane: &mut Lane) {
+        if !lane.staged.extends(session) {
+            self.flush(lane);
+            if !lane.staged.begins(session) {
+                self.push(session, delivery, lane);
+                return;
+            }
+        }
+        if lane.staged.add(delivery) {
+            self.flush(lane);
+        }
+    }
+
+    /// Queues what waits for that.
+    pub fn flush(&self, lane: &mut Lane) {
+        let Some((session, mut deliveries)) = lane.staged.take() else { return };
+        let mut inbox = session.inbox();
+        let moving = wake(&mut inbox, lane);
+        inbox.reserve(deliveries.len());
+        for delivery in deliveries.drain(..) {
+            let qos = delivery.qos;
+            let pushed = inbox.push(delivery, self.queue_limits());
+            account(pushed, qos, moving, lane);
+        }
+        drop(inbox);
+        lane.staged.give_back(deliveries);
+    }
+
     /// Pushes a delivery into a session's queue and wakes its connection if it sleeps. False when it was not queued.
     pub(super) fn push(&self, session: &Session, delivery: Delivery, lane: &mut Lane) -> bool {
         let qos = delivery.qos;
         let mut inbox = session.inbox();
         let pushed = inbox.push(delivery, self.queue_limits());
-        if let Some(attached) = inbox.attached.as_mut().filter(|attached| !attached.scheduled) {
-            lane.wake(attached.core, &attached.waker);
-            attached.scheduled = true;
-        }
-        // A subscriber that has not taken anything for a while would hold its publishers up for nothing: what it
-        // cannot hold is dropped instead.
-        let now_ms = lane.now.as_millis() as u32;
-        let moving = inbox.attached.as_ref().is_some_and(|to| now_ms.wrapping_sub(to.taken_ms) < STUCK_AFTER_MS);
+        let moving = wake(&mut inbox, lane);
         drop(inbox);
-        match pushed {
-            Pushed::Queued => return true,
-            Pushed::Congested => {
-                // An offline queue drains only when its client comes back; slowing publishers down would not help it.
-                if moving && qos.is_acknowledged() {
-                    lane.mark_congested();
-                }
-                return true;
-            }
-            Pushed::Displaced => lane.count(Counter::DeliveryQueueFull, 1),
-            Pushed::DroppedQos0 => lane.count(Counter::DeliveryQos0, 1),
-            Pushed::DroppedFull => lane.count(Counter::DeliveryQueueFull, 1),
-        }
-        if moving {
-            lane.mark_congested();
-        }
-        pushed == Pushed::Displaced
+        account(pushed, qos, moving, lane)
     }
 
     /// Gives a message to one member of a group: the first candidate with a connection, else the first that keeps a
@@ -282,7 +292,7 @@ impl Bus {
         {
             let targets = std::mem::take(&mut lane.targets);
             if !targets.is_empty() {
-                self.record(&lost.message, targets, Kind::default(), lane);
+                self.record(&lost.message, targets, Kind { unasked: true, ..Kind::default() }, lane);
             }
             lane.count(Counter::SharedRedispatched, 1);
         } else if !from.state.lock().ended {
@@ -310,6 +320,39 @@ impl Bus {
             packet_id: 0,
         }
     }
+}
+
+/// Wakes the connection that serves a queue if it sleeps. True if there is one that takes deliveries: one that has not taken anything for a while would
+/// hold its publishers up for nothing, so what it cannot hold is dropped instead.
+fn wake(inbox: &mut Inbox, lane: &mut Lane) -> bool {
+    let Some(attached) = &mut inbox.attached else { return false };
+    if !attached.scheduled {
+        lane.wake(attached.core, &attached.waker);
+        attached.scheduled = true;
+    }
+    attached.pull(lane.core());
+    attached.is_moving(lane.now)
+}
+
+/// Counts what became of a push, and notes if its publisher should be slower. False when the delivery was not queued.
+fn account(pushed: Pushed, qos: Qos, moving: bool, lane: &mut Lane) -> bool {
+    match pushed {
+        Pushed::Queued => return true,
+        Pushed::Congested => {
+            // An offline queue drains only when its client comes back; slowing publishers down would not help it.
+            if moving && qos.is_acknowledged() {
+                lane.mark_congested();
+            }
+            return true;
+        }
+        Pushed::Displaced => lane.count(Counter::DeliveryQueueFull, 1),
+        Pushed::DroppedQos0 => lane.count(Counter::DeliveryQos0, 1),
+        Pushed::DroppedFull => lane.count(Counter::DeliveryQueueFull, 1),
+    }
+    if moving {
+        lane.mark_congested();
+    }
+    pushed == Pushed::Displaced
 }
 
 /// The delivery of a retained message to a new subscription.

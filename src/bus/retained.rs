@@ -231,7 +231,9 @@ impl Retained {
     }
 
     /// Forgets messages that have expired, at most `budget`; how many that were. Its time is proportional to that.
-    pub fn expire(&self, now: Instant, budget: usize) -> usize {
+    ///
+    /// `gone` is called with each of them before anything else can be retained on its topic, so it must be short.
+    pub fn expire(&self, now: Instant, budget: usize, mut gone: impl FnMut(&Message)) -> usize {
         let mut swept = 0;
         for shard in &self.shards {
             while swept < budget && shard.read().is_due(now) {
@@ -240,6 +242,7 @@ impl Retained {
                 let mut shard = shard.write();
                 while freed.len() < BATCH.min(budget - swept) && shard.is_due(now) {
                     let Some((_, message)) = shard.deadlines.pop_first() else { break };
+                    gone(&message);
                     freed.extend(shard.topics.take(&Seek(message.topic_bytes()) as &dyn Key));
                     self.release(&message);
                 }

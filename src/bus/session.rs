@@ -241,10 +241,10 @@ impl Session {
         self.inbox.lock().attached.is_some()
     }
 
-    /// Deliveries and bytes that wait in its queue.
-    pub fn queued(&self) -> (usize, usize) {
+    /// Deliveries and bytes that wait in its queue here; what the store holds for it is not counted, which [`super::Bus::queued`] does.
+    pub(super) fn queued(&self) -> (usize, usize) {
         let inbox = self.inbox.lock();
-        (inbox.len(), inbox.bytes())
+        if self.is_kept() { inbox.own() } else { (inbox.len(), inbox.bytes()) }
     }
 
     /// True while retained messages for new subscriptions are still to come: the connection that empties the queue calls
@@ -275,10 +275,17 @@ impl Session {
         self.set_may_move(false);
         let mut inbox = self.inbox.lock();
         inbox.epoch = inbox.epoch.wrapping_add(1);
-        // A new connection looks into the queue by itself once.
-        inbox.attached = Some(Attached { waker, core, scheduled: true, taken_ms: 0 });
+        inbox.attached = Some(Attached::new(waker, core));
         inbox.signal = None;
         inbox.epoch
+    }
+
+    /// For the connection with this epoch, which is on another core now and looks into the queue by itself once.
+    pub fn move_to(&self, epoch: u32, waker: Waker, core: u16) {
+        let mut inbox = self.inbox.lock();
+        if inbox.epoch == epoch && inbox.attached.is_some() {
+            inbox.attached = Some(Attached::new(waker, core));
+        }
     }
 
     /// For the connection with this epoch: the next deliveries, at most `count` of them, and a pending signal.
@@ -287,7 +294,7 @@ impl Session {
     pub fn take(&self, epoch: u32, count: usize, now: Instant, into: &mut Vec<Delivery>) -> Taken {
         let mut inbox = self.inbox();
         if inbox.epoch != epoch {
-            return Taken { signal: Some(CloseReason::TakenOver), more: false };
+            return Taken { signal: Some(CloseReason::TakenOver), more: false, pull: None };
         }
         for _ in 0..count {
             match inbox.pop() {
@@ -295,12 +302,14 @@ impl Session {
                 None => break,
             }
         }
+        let mut pull = None;
         if let Some(attached) = inbox.attached.as_mut().filter(|_| !into.is_empty()) {
-            attached.taken_ms = now.as_millis() as u32;
+            attached.takes(now);
+            pull = attached.take_pull();
         }
         let more = !inbox.is_empty();
         inbox.set_scheduled(more);
-        Taken { signal: inbox.signal.take().map(|reason| *reason), more }
+        Taken { signal: inbox.signal.take().map(|reason| *reason), more, pull }
     }
 
     /// Gives back deliveries that could not be sent, in their order; they stay at the head of the queue and nothing is
@@ -374,6 +383,8 @@ pub struct Taken {
     pub signal: Option<CloseReason>,
     /// The queue holds more.
     pub more: bool,
+    /// Nearly all deliveries come from this core, which is not the connection's.
+    pub pull: Option<u16>,
 }
 
 #[cfg(test)]
@@ -382,7 +393,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<ConnectionInfo>() <= 80, "{}", size_of::<ConnectionInfo>());
+        assert!(size_of::<ConnectionInfo>() <= 72, "{}", size_of::<ConnectionInfo>());
         // With the counts in front of it, one of the allocator's sizes.
         assert!(size_of::<Session>() <= 208, "{}", size_of::<Session>());
     }

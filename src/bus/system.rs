@@ -125,8 +125,8 @@ impl System {
         say.at("messages/received", snapshot.packets_received);
         say.at("messages/sent", snapshot.packets_sent);
         say.at("messages/stored", g.retained);
-        say.at("store/messages/count", g.retained);
-        say.at("store/messages/bytes", g.retained_bytes);
+        say.at("store/messages/count", g.retained + g.stored.messages);
+        say.at("store/messages/bytes", g.retained_bytes as u64 + g.stored.bytes);
         say.at("publish/messages/received", snapshot.messages_received);
         say.at("publish/messages/sent", snapshot.messages_sent);
         say.at("publish/messages/dropped", snapshot.dropped);

@@ -1,88 +1,112 @@
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-};
+mod wheel;
+
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use thingway_contract::{Instant, Message};
 
+use self::wheel::{Popped, Wheel};
 use super::Session;
 
+/// Deadlines that are moved nearer under one lock.
+const MOVES_PER_POP: usize = 64;
+
 /// Names a timer so that it can be cancelled.
-pub(super) type TimerKey = (Instant, u64);
+pub(super) type TimerKey = wheel::Key;
 
 /// What is due at some time.
 #[derive(Debug)]
 pub(super) enum Timer {
-    SessionExpiry(Weak<Session>),
-    Will(Weak<Session>),
+    SessionExpiry(TimerKey, Weak<Session>),
+    Will(TimerKey, Weak<Session>),
     Delayed(u64, Message),
 }
 
-/// The bus's own deadlines, seconds to days away; those of connections are in their core's wheel.
+/// What [`Timers::pop`] found.
+#[derive(Debug)]
+pub(super) enum Due {
+    Timer(Timer),
+    /// Nothing yet, but there was something to do, and there may be more.
+    Working,
+    Nothing,
+}
+
+/// The bus's own deadlines, seconds to years away; those of connections are in their core's wheel.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    inner: Mutex<Inner>,
+    expiries: Mutex<Wheel<Weak<Session>>>,
+    wills: Mutex<Wheel<Weak<Session>>>,
+    delayed: Mutex<Delayed>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    due: BTreeMap<TimerKey, Timer>,
-    next: u64,
-    delayed_messages: usize,
-    delayed_bytes: usize,
+struct Delayed {
+    wheel: Wheel<(u64, Message)>,
+    bytes: usize,
 }
 
 impl Timers {
-    pub fn session_expiry(&self, at: Instant, session: &Arc<Session>) -> TimerKey {
-        self.inner.lock().add(at, Timer::SessionExpiry(Arc::downgrade(session)))
+    pub fn session_expiry(&self, at: Instant, session: &Arc<Session>) -> Option<TimerKey> {
+        self.expiries.lock().add(at, Arc::downgrade(session))
     }
 
-    pub fn will(&self, at: Instant, session: &Arc<Session>) -> TimerKey {
-        self.inner.lock().add(at, Timer::Will(Arc::downgrade(session)))
+    pub fn cancel_session_expiry(&self, key: Option<TimerKey>) {
+        if let Some(key) = key {
+            self.expiries.lock().cancel(key);
+        }
+    }
+
+    pub fn will(&self, at: Instant, session: &Arc<Session>) -> Option<TimerKey> {
+        self.wills.lock().add(at, Arc::downgrade(session))
+    }
+
+    pub fn cancel_will(&self, key: Option<TimerKey>) {
+        if let Some(key) = key {
+            self.wills.lock().cancel(key);
+        }
     }
 
     /// Puts a message off; false when as many wait as may.
     pub fn delayed(&self, at: Instant, id: u64, message: Message, messages_max: usize, bytes_max: usize) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.delayed_messages >= messages_max || inner.delayed_bytes + message.weight() > bytes_max {
+        let mut delayed = self.delayed.lock();
+        let bytes = delayed.bytes + message.weight();
+        if delayed.wheel.len() >= messages_max || bytes > bytes_max || delayed.wheel.add(at, (id, message)).is_none() {
             return false;
         }
-        inner.delayed_messages += 1;
-        inner.delayed_bytes += message.weight();
-        inner.add(at, Timer::Delayed(id, message));
+        delayed.bytes = bytes;
         true
     }
 
-    pub fn cancel(&self, key: Option<TimerKey>) {
-        if let Some(key) = key {
-            self.inner.lock().due.remove(&key);
+    /// Something that is due. Of each kind what was due first comes first, and of delayed messages that are due in the same moment the one that came
+    /// first.
+    pub fn pop(&self, now: Instant) -> Due {
+        let mut delayed = self.delayed.lock();
+        let mut working = false;
+        match delayed.wheel.pop(now, MOVES_PER_POP) {
+            Popped::Due(_, (id, message)) => {
+                delayed.bytes -= message.weight();
+                return Due::Timer(Timer::Delayed(id, message));
+            }
+            Popped::Moved => working = true,
+            Popped::Nothing => {}
         }
-    }
-
-    /// The next timer that is due.
-    pub fn pop(&self, now: Instant) -> Option<Timer> {
-        let mut inner = self.inner.lock();
-        let entry = inner.due.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let timer = entry.remove();
-        if let Timer::Delayed(_, message) = &timer {
-            inner.delayed_messages -= 1;
-            inner.delayed_bytes -= message.weight();
+        drop(delayed);
+        // A will whose delay is over comes before the end of its session.
+        match self.wills.lock().pop(now, MOVES_PER_POP) {
+            Popped::Due(key, session) => return Due::Timer(Timer::Will(key, session)),
+            Popped::Moved => working = true,
+            Popped::Nothing => {}
         }
-        Some(timer)
+        match self.expiries.lock().pop(now, MOVES_PER_POP) {
+            Popped::Due(key, session) => return Due::Timer(Timer::SessionExpiry(key, session)),
+            Popped::Moved => working = true,
+            Popped::Nothing => {}
+        }
+        if working { Due::Working } else { Due::Nothing }
     }
 
     /// Number of delayed messages that wait.
     pub fn delayed_len(&self) -> usize {
-        self.inner.lock().delayed_messages
-    }
-}
-
-impl Inner {
-    fn add(&mut self, at: Instant, timer: Timer) -> TimerKey {
-        self.next += 1;
-        let key = (at, self.next);
-        self.due.insert(key, timer);
-        key
+        self.delayed.lock().wheel.len()
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and the commands that need no gateway.
 
+mod bench;
 mod check;
 mod client;
 mod explain;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Loaded, Problems, Sources};
 
+pub use bench::BenchCommand;
 pub use check::check;
 pub use client::{PublishArguments, SubscribeArguments};
 pub use explain::{ExplainArguments, explain};
@@ -59,6 +61,9 @@ pub enum Command {
     Pub(Box<PublishArguments>),
     /// Subscribe and print messages
     Sub(Box<SubscribeArguments>),
+    /// Load a server, and measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Check the store of a stopped gateway, or export and import what it holds
     #[command(subcommand)]
     Store(StoreCommand),
@@ -93,6 +98,7 @@ pub fn run(arguments: &Arguments) -> Option<ExitCode> {
         Command::Config => print(&config::document()),
         Command::Pub(arguments) => client::publish(arguments),
         Command::Sub(arguments) => client::subscribe(arguments),
+        Command::Bench(command) => bench::run(command),
         Command::Store(command) => store::run(configuration, command),
         Command::Users(command) => users::run(configuration, command),
         Command::Bans(command) => users::run_bans(configuration, command),

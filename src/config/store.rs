@@ -27,7 +27,8 @@ settings! {
         durability: StoreDurability = StoreDurability::Fsync;
         /// Bytes of memory for messages that wait and were lately written or read; others are read from the disk when their turn comes.
         cache_max: Size = Size::mib(64);
-        /// Bytes of log after which rows of state are brought up to date. More makes that rarer, and a start after a sudden end slower.
+        /// Bytes of log after which rows of state are brought up to date, at the latest after 200,000 records. More makes that rarer, and a start after a
+        /// sudden end slower.
         log_max: Size = Size::mib(64);
     }
 }

@@ -49,6 +49,11 @@ pub(super) fn open(config: &Config, bus: &BusConfig, now: Instant) -> Result<Ope
         "{told}: {} sessions, {} messages in queues ({} bytes), {} delayed; {} records read again, {} bytes cut, {seconds:.2} s",
         counts.sessions, counts.messages, counts.bytes, counts.delayed, found.replayed, found.cut_bytes,
     );
+    if keeper.has_no_room() {
+        tracing::error!(
+            "the store has no room: what is kept is served, and what should be kept is refused until there is some"
+        );
+    }
     let mut settings = Vec::new();
     keeper.for_each_setting("", |name, value| {
         settings.push((name.to_owned(), value.to_owned()));

@@ -184,6 +184,18 @@ impl<P: Protocol> Conversation<P> {
         self.is_pending() || self.replies_len() >= LATER_MAX
     }
 
+    /// True while nobody but the session and the transport wakes it.
+    pub fn is_settled(&self) -> bool {
+        self.session.is_some() && self.opening().is_none() && self.replies_len() == 0
+    }
+
+    /// Tells the session that its connection is on another core now.
+    pub fn moved(&self, waker: &Waker, core: u16) {
+        if let Some(session) = &self.session {
+            session.move_to(self.epoch, waker.clone(), core);
+        }
+    }
+
     /// The session that was granted.
     pub fn session(&self) -> Option<&Arc<Session>> {
         self.session.as_ref()
@@ -209,6 +221,7 @@ impl<P: Protocol> Conversation<P> {
                 }
             }
             core.requests = requests;
+            turn.service.bus.flush(&mut core.lane);
             result?;
         }
         Ok(())
@@ -222,6 +235,9 @@ impl<P: Protocol> Conversation<P> {
         charge: &mut impl FnMut(&Lane) -> bool,
     ) -> Step<P> {
         let Turn { service, now, .. } = turn;
+        if !matches!(request, Request::Publish { .. }) {
+            service.bus.flush(&mut core.lane);
+        }
         if let Request::Connect(connect) = request {
             return self.begin_connect(*connect, turn, core);
         }
@@ -501,6 +517,7 @@ impl<P: Protocol> Conversation<P> {
             session.give_back(batch.drain(..));
             return Err(Stop::Gateway(reason));
         }
+        core.pull = taken.pull;
         if hold {
             // Not the queue brings the next turn.
             session.give_back(batch.drain(..));

@@ -25,10 +25,13 @@ use crate::bus::{Bus, Lane};
 /// Bytes of a core's read scratch: the most that one read takes from a socket.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// Tasks of a core's runtime between two looks at its sockets. All connections of the core are one of these tasks.
-const EVENT_INTERVAL: u32 = 8;
+/// Tasks of a core's runtime between two looks at its sockets. One of these runs connections, some hundreds at a time.
+const EVENT_INTERVAL: u32 = 4;
 /// Connections that one core may have more than another before new ones go to the other: to move one costs more than a few make a difference.
-const UNEVEN_MAX: usize = 16;
+const UNEVEN_MAX: usize = 64;
+
+/// Connections, or an eighth if that is more, that a core may have more than another before none are moved to it any more.
+const PULLED_MAX: usize = 64;
 
 /// The gateway's monotonic clock.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +53,7 @@ impl Clock {
 }
 
 /// The threads that run connections: one current-thread runtime each and a reactor in it, with epoll sets, timers and buffers of their own. A
-/// connection stays on its core for life.
+/// connection stays on its core, unless nearly all that it gets comes from another.
 #[derive(Clone, Debug)]
 pub struct Cores(Arc<Inner>);
 
@@ -87,6 +90,8 @@ pub struct CoreLocal {
     pub deliveries: Vec<Delivery>,
     /// Timers.
     pub wheel: Wheel,
+    /// The core on which the connection that has its turn would be better off.
+    pub pull: Option<u16>,
     cores: Cores,
 }
 
@@ -124,6 +129,7 @@ impl Cores {
                     requests: Vec::new(),
                     deliveries: Vec::new(),
                     wheel: Wheel::new(cores.clock().now()),
+                    pull: None,
                     cores,
                 };
                 let cores_here = local.cores.clone();
@@ -171,6 +177,19 @@ impl Cores {
         if own > lowest + UNEVEN_MAX.max(lowest / 16) { least } else { here }
     }
 
+    /// Moves the connection that is being polled to another core when it returns, unless that has clearly more to do already; true if it does. It is
+    /// then polled there, with another waker.
+    pub fn move_here_to(&self, from: u16, to: u16) -> bool {
+        let (Some(here), Some(there)) = (self.0.cores.get(usize::from(from)), self.0.cores.get(usize::from(to))) else {
+            return false;
+        };
+        let own = here.connections.load(Ordering::Relaxed);
+        if from == to || there.connections.load(Ordering::Relaxed) > own + PULLED_MAX.max(own / 8) {
+            return false;
+        }
+        reactor::move_to(&there.reactor)
+    }
+
     /// Runs a connection, or what is to become one, on a core: see [`reactor::spawn`].
     pub fn serve_on<F: Future<Output = ()> + Send + 'static>(&self, core: usize, connection: F) {
         let core = &self.0.cores[core % self.len()];
@@ -184,13 +203,6 @@ impl Cores {
     /// Runs a future in a core's runtime.
     pub fn spawn_on<F: Future<Output = ()> + Send + 'static>(&self, core: usize, future: F) {
         self.0.cores[core % self.len()].handle.spawn(future);
-    }
-
-    /// Counts a connection on a core until the guard is dropped.
-    pub fn occupy(&self, core: usize) -> CoreGuard {
-        let core = core % self.len();
-        self.enter(core);
-        CoreGuard { cores: self.clone(), core: core as u16 }
     }
 
     /// Counts a conversation on a core until [`Cores::leave`] is called for it.
@@ -213,9 +225,11 @@ impl Cores {
         }
     }
 
-    /// As [`Cores::occupy`], for the core of the calling thread.
-    pub fn occupy_here(&self) -> CoreGuard {
-        self.occupy(CoreLocal::with(|core| usize::from(core.lane.core())).unwrap_or(0))
+    /// As [`Cores::enter`] for the core of the calling thread, which it tells; the first core on a thread that is none.
+    pub fn enter_here(&self) -> u16 {
+        let core = CoreLocal::with(|core| core.lane.core()).unwrap_or(0);
+        self.enter(usize::from(core));
+        core
     }
 
     /// Connections on all cores, those included that are being closed.
@@ -255,26 +269,6 @@ impl Cores {
     }
 }
 
-/// A connection's place in its core's count.
-#[derive(Debug)]
-pub struct CoreGuard {
-    cores: Cores,
-    core: u16,
-}
-
-impl CoreGuard {
-    /// The core.
-    pub fn core(&self) -> u16 {
-        self.core
-    }
-}
-
-impl Drop for CoreGuard {
-    fn drop(&mut self) {
-        self.cores.leave(usize::from(self.core));
-    }
-}
-
 impl CoreLocal {
     /// Borrows this thread's core for the length of a call; `None` on a thread that is no core.
     pub fn with<R>(call: impl FnOnce(&mut Self) -> R) -> Option<R> {
@@ -293,6 +287,7 @@ impl CoreLocal {
     pub fn tidy(&mut self) {
         self.outbox.forget_requests();
         self.outbox.clear();
+        self.pull = None;
         if self.scratch.len() != SCRATCH_BYTES {
             self.scratch.resize(SCRATCH_BYTES, 0);
         }

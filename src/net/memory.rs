@@ -187,7 +187,9 @@ impl AsyncWrite for MemoryStream {
     }
 }
 
-impl ByteStream for MemoryStream {}
+impl ByteStream for MemoryStream {
+    const ENDS_BY_DROP: bool = true;
+}
 
 impl Drop for MemoryStream {
     fn drop(&mut self) {

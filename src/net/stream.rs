@@ -15,7 +15,7 @@ use tokio::{io::ReadBuf, time::Sleep};
 use super::{
     ByteStream,
     conversation::{Batch, Conversation, Step, Stop, Turn},
-    core::{CoreGuard, CoreLocal, SCRATCH_BYTES},
+    core::{CoreLocal, SCRATCH_BYTES},
     pending::{Stash, Unwritten, poll_write_pieces},
     service::{Allowance, Service},
     wheel::{TimerId, Wheel},
@@ -60,7 +60,10 @@ pub struct Connection<P: Protocol, T, G> {
     allowance: Option<Box<Allowance>>,
     timer: Option<TimerId>,
     timer_at: Instant,
-    _place: CoreGuard,
+    /// The core that counts it.
+    core: u16,
+    /// It has come from another core, and its session does not know yet.
+    moved: bool,
     /// The listener's guard of this connection's place in its counts.
     _opened: G,
 }
@@ -72,9 +75,10 @@ struct Linger {
 }
 
 impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> {
-    /// A connection that was just opened. To be spawned on the core that `place` names.
-    pub fn new(service: Arc<Service<P>>, peer: Peer, io: T, place: CoreGuard, opened: G, shed: bool) -> Self {
+    /// A connection that was just opened, on the core of the calling thread, where it is to be run.
+    pub fn new(service: Arc<Service<P>>, peer: Peer, io: T, opened: G, shed: bool) -> Self {
         let now = service.clock.now();
+        let core = service.cores.enter_here();
         Self {
             io,
             conversation: Conversation::new(&service, peer, shed, now),
@@ -87,7 +91,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             timer: None,
             timer_at: Instant::NEVER,
             service,
-            _place: place,
+            core,
+            moved: false,
             _opened: opened,
         }
     }
@@ -95,12 +100,19 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     fn turn(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal) -> Poll<()> {
         let now = self.service.clock.now();
         core.tidy();
+        if std::mem::take(&mut self.moved) {
+            self.conversation.moved(cx.waker(), core.lane.core());
+        }
         if self.timer_at <= now {
             self.timer = None;
             self.timer_at = Instant::NEVER;
         }
         if self.lingering.is_none() {
             match self.work(cx, core, now) {
+                Ok(()) if self.moves(core) => {
+                    core.outbox.clear();
+                    return Poll::Pending;
+                }
                 Ok(()) => {
                     // Who is not read from cannot be called silent.
                     if self.pause.is_none() {
@@ -118,6 +130,25 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         let done = self.linger(cx, core, now);
         core.outbox.clear();
         done
+    }
+
+    /// Goes to the core that its deliveries come from, if there is one and nothing stands in the way: what else would wake it would do so here.
+    fn moves(&mut self, core: &mut CoreLocal) -> bool {
+        let Some(to) = core.pull.take().filter(|_| T::MOVES) else { return false };
+        let is_free = self.conversation.is_settled() && self.unwritten.is_none() && self.pause.is_none();
+        if !is_free || !self.service.cores.move_here_to(self.core, to) {
+            return false;
+        }
+        if let Some(timer) = self.timer.take() {
+            core.wheel.cancel(timer);
+        }
+        self.timer_at = Instant::NEVER;
+        self.service.cores.leave(usize::from(self.core));
+        self.service.cores.enter(usize::from(to));
+        core.lane.count(Counter::ConnectionsMoved, 1);
+        self.core = to;
+        self.moved = true;
+        true
     }
 
     fn work(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Step<P> {
@@ -389,6 +420,9 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                 ready!(unwritten.poll_write(&mut self.io, cx))?;
                 self.unwritten = None;
             }
+            if T::ENDS_BY_DROP && !self.conversation.wrote_last_words {
+                return Poll::Ready(Ok(()));
+            }
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             // Closing with unread input would reset the connection and could destroy the last words on their way.
             while self.conversation.wrote_last_words && linger.discarded < LINGER_BYTES {
@@ -442,16 +476,16 @@ impl<P: Protocol, T, G> Drop for Connection<P, T, G> {
     /// A connection that is dropped in mid-life (a panic in it, or the gateway's end) still gives its session back.
     fn drop(&mut self) {
         let timer = self.timer.take();
-        if timer.is_none() && self.conversation.session().is_none() {
-            return;
+        if timer.is_some() || self.conversation.session().is_some() {
+            let now = self.service.clock.now();
+            CoreLocal::with(|core| {
+                if let Some(timer) = timer {
+                    core.wheel.cancel(timer);
+                }
+                self.conversation.depart(DepartCause::Closed, &self.service, now, &mut core.lane);
+            });
         }
-        let now = self.service.clock.now();
-        CoreLocal::with(|core| {
-            if let Some(timer) = timer {
-                core.wheel.cancel(timer);
-            }
-            self.conversation.depart(DepartCause::Closed, &self.service, now, &mut core.lane);
-        });
+        self.service.cores.leave(usize::from(self.core));
     }
 }
 

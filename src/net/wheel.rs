@@ -146,6 +146,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_timer_is_small() {
+        assert_eq!(size_of::<Entry>(), 24);
+        // What waits in a slot.
+        assert_eq!(size_of::<TimerId>(), 8);
+    }
+
     proptest! {
         /// Against a sorted map: each timer fires once, never early, at most a tick late, and never after it was cancelled.
         #[test]

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     task::Waker,
@@ -15,12 +15,13 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use thingway_store::{Appended, Backend, BackendError, Host, Keeper, Record};
+use thingway_store::{Appended, Backend, BackendError, Host, Keeper, Number, Record};
 
 /// How long the thread waits for as many records as the last commit had, when commits take longer than that.
 const GATHER: Duration = Duration::from_millis(1);
-/// How long it waits before it tries again what failed.
+/// How long it waits before it tries again what failed. While nothing else comes it waits twice as long each time, up to a bound.
 const RETRY: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 /// How often a failure that goes on is told again.
 const COMPLAIN: Duration = Duration::from_secs(30);
 /// Records and bytes of messages that wait; beyond, publishers are slowed down.
@@ -77,6 +78,17 @@ struct Shared<S> {
     forgotten: AtomicU64,
     waiters: Mutex<Vec<Waiter>>,
     behind: AtomicBool,
+    /// What waits in all queues.
+    queued: (AtomicUsize, AtomicU64),
+}
+
+/// Messages that wait in a queue, or in all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// How many.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// The store as it was at a moment.
@@ -87,23 +99,20 @@ pub struct Frozen {
     pub held: Duration,
 }
 
-type AskFrozen = mpsc::Sender<Result<Frozen, BackendError>>;
-
-/// Changes of settings, `None` to remove one, and who waits until they are safe.
+/// What somebody wants of the store, as it is when all that was appended before is safe or refused.
 #[derive(Debug)]
-struct AskSet {
-    changes: Vec<(String, Option<String>)>,
-    done: mpsc::Sender<Result<(), BackendError>>,
+enum Question {
+    Frozen(mpsc::Sender<Result<Frozen, BackendError>>),
+    Queued(Vec<Number>, mpsc::Sender<Vec<Queued>>),
+    /// Changes of settings, `None` to remove one.
+    Set(Vec<(String, Option<String>)>, mpsc::Sender<Result<(), BackendError>>),
 }
 
 #[derive(Debug)]
 struct Queue<S> {
     records: VecDeque<Appended<S>>,
     tickets: VecDeque<Issued>,
-    /// Who wants to read the store.
-    readers: Vec<AskFrozen>,
-    /// What operators set, and who waits until that is safe.
-    settings: Vec<AskSet>,
+    questions: Vec<Question>,
     last: u64,
     bytes: usize,
     /// The thread sleeps until so many records are there; 0 while it does not sleep.
@@ -129,12 +138,7 @@ struct Waiter {
 impl<S> Queue<S> {
     /// Nothing is asked for.
     fn is_idle(&self) -> bool {
-        self.records.is_empty() && !self.is_asked() && !self.stopping
-    }
-
-    /// Somebody waits who is no record.
-    fn is_asked(&self) -> bool {
-        !self.readers.is_empty() || !self.settings.is_empty()
+        self.records.is_empty() && self.questions.is_empty() && !self.stopping
     }
 }
 
@@ -154,8 +158,7 @@ impl<S> Default for Journal<S> {
         let queue = Queue {
             records: VecDeque::new(),
             tickets: VecDeque::new(),
-            readers: Vec::new(),
-            settings: Vec::new(),
+            questions: Vec::new(),
             last: 0,
             bytes: 0,
             wake_at: 0,
@@ -170,6 +173,7 @@ impl<S> Default for Journal<S> {
             forgotten: AtomicU64::new(0),
             waiters: Mutex::default(),
             behind: AtomicBool::new(false),
+            queued: (AtomicUsize::new(0), AtomicU64::new(0)),
         }))
     }
 }
@@ -210,16 +214,31 @@ impl<S> Journal<S> {
     /// # Errors
     /// When the backend cannot give it, or the thread that commits has ended.
     pub fn freeze(&self) -> Result<Frozen, BackendError> {
-        let closed = || BackendError::Io("the store is closed".into());
-        let (reader, frozen) = mpsc::channel();
+        self.ask(Question::Frozen).unwrap_or_else(|| Err(BackendError::Io("the store is closed".into())))
+    }
+
+    /// What waits for each of these sessions. Waits until all that was appended before is safe or refused; nothing is told when the thread that commits
+    /// has ended.
+    pub fn queued(&self, sessions: Vec<Number>) -> Option<Vec<Queued>> {
+        self.ask(|answer| Question::Queued(sessions, answer))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(mpsc::Sender<T>) -> Question) -> Option<T> {
+        let (sender, answer) = mpsc::channel();
         let mut queue = self.0.queue.lock();
         if queue.stopping {
-            return Err(closed());
+            return None;
         }
-        queue.readers.push(reader);
+        queue.questions.push(question(sender));
         drop(queue);
         self.0.arrived.notify_one();
-        frozen.recv().map_err(|_| closed())?
+        answer.recv().ok()
+    }
+
+    /// What waits in all queues, each message counted once.
+    pub fn queued_in_all(&self) -> Queued {
+        let (messages, bytes) = &self.0.queued;
+        Queued { messages: messages.load(Ordering::Relaxed), bytes: bytes.load(Ordering::Relaxed) }
     }
 
     /// Changes what operators set, all of it or nothing, and returns when that is safe. Waits for it: not for the threads that serve connections.
@@ -227,16 +246,8 @@ impl<S> Journal<S> {
     /// # Errors
     /// When it cannot be kept, or the thread that commits has ended.
     pub fn change_settings(&self, changes: Vec<(String, Option<String>)>) -> Result<(), BackendError> {
-        let closed = || BackendError::Io("the store is closed".into());
-        let (done, result) = mpsc::channel();
-        let mut queue = self.0.queue.lock();
-        if queue.stopping {
-            return Err(closed());
-        }
-        queue.settings.push(AskSet { changes, done });
-        drop(queue);
-        self.0.arrived.notify_one();
-        result.recv().map_err(|_| closed())?
+        let closed = || Err(BackendError::Io("the store is closed".into()));
+        self.ask(|done| Question::Set(changes, done)).unwrap_or_else(closed)
     }
 
     /// True while more waits to be made safe than should.
@@ -283,8 +294,15 @@ impl<S> Journal<S> {
         H: Host<Session = S> + Wake + Send + 'static,
     {
         let shared = self.0.clone();
-        let mut committer =
-            Committer { shared, keeper, host, batch: Batch::default(), healthy: true, complained_at: None };
+        let mut committer = Committer {
+            shared,
+            troubled: keeper.is_waiting(),
+            keeper,
+            host,
+            batch: Batch::default(),
+            healthy: true,
+            complained_at: None,
+        };
         std::thread::Builder::new().name("store".into()).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
                 // Whoever waits for an acknowledgement would wait for ever. What was acknowledged is safe, and is there at the next start.
@@ -296,7 +314,7 @@ impl<S> Journal<S> {
         })
     }
 
-    /// Asks the thread to end.
+    /// Asks the thread to end. What cannot be kept then is given up; nobody was told that it was.
     pub fn stop(&self) {
         self.0.queue.lock().stopping = true;
         self.0.arrived.notify_one();
@@ -316,6 +334,8 @@ struct Committer<S, B, H> {
     keeper: Keeper<S, B>,
     host: H,
     batch: Batch<S>,
+    /// Something is to be tried again although nothing is to be appended.
+    troubled: bool,
     healthy: bool,
     complained_at: Option<Instant>,
 }
@@ -324,39 +344,42 @@ struct Committer<S, B, H> {
 struct Batch<S> {
     records: VecDeque<Appended<S>>,
     tickets: VecDeque<Issued>,
-    readers: Vec<AskFrozen>,
-    settings: Vec<AskSet>,
+    questions: Vec<Question>,
 }
 
 impl<S> Default for Batch<S> {
     fn default() -> Self {
-        let (records, tickets) = (VecDeque::new(), VecDeque::new());
-        Self { records, tickets, readers: Vec::new(), settings: Vec::new() }
+        Self { records: VecDeque::new(), tickets: VecDeque::new(), questions: Vec::new() }
     }
 }
 
 impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
     fn run(&mut self) {
-        let (mut expected, mut tending) = (1, false);
+        let (mut expected, mut tending, mut patience) = (1, false, RETRY);
+        self.count();
         loop {
-            let stopping = self.gather(expected, tending);
-            let readers = std::mem::take(&mut self.batch.readers);
+            let stopping = self.gather(expected, tending, patience);
+            let questions = std::mem::take(&mut self.batch.questions);
             let nothing = self.batch.records.is_empty();
             if !nothing {
                 let begun = Instant::now();
                 let count = self.commit();
                 // Who is answered now asks again within a moment; without waiting for all of them they would be split in halves for ever.
                 expected = if begun.elapsed() >= GATHER { count.max(1) } else { 1 };
+            } else if self.troubled {
+                // A commit of nothing tries again what failed.
+                if let Err((_, error)) = self.keeper.commit(&mut self.batch.records, &mut self.host) {
+                    self.complain(&error);
+                }
             }
-            for AskSet { changes, done } in std::mem::take(&mut self.batch.settings) {
-                // Whoever asked may have given up.
-                let _ = done.send(self.keeper.change_settings(changes));
-            }
-            for reader in readers {
-                let begun = Instant::now();
-                let frozen = self.keeper.freeze().map(|backend| Frozen { backend, held: begun.elapsed() });
-                // It may have given up.
-                let _ = reader.send(frozen);
+            questions.into_iter().for_each(|question| self.answer(question));
+            if stopping && !self.batch.records.is_empty() {
+                let records = self.batch.records.len();
+                tracing::error!(
+                    records,
+                    "the end came before the store could keep everything: the next start is as after a crash"
+                );
+                return;
             }
             if nothing && stopping {
                 if let Err(error) = self.finish() {
@@ -364,14 +387,59 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
                 }
                 return;
             }
-            tending = match self.keeper.tend(false) {
-                Ok(more) => more,
-                Err(error) => {
-                    self.complain(&error);
-                    false
-                }
+            tending = self.tend();
+            patience = match self.troubled {
+                true if nothing => (2 * patience).min(RETRY_MAX),
+                true => patience,
+                false => RETRY,
             };
             self.host.finish();
+        }
+    }
+
+    fn answer(&mut self, question: Question) {
+        // Whoever asked may have given up.
+        match question {
+            Question::Frozen(sender) => {
+                let begun = Instant::now();
+                let frozen = self.keeper.freeze().map(|backend| Frozen { backend, held: begun.elapsed() });
+                let _ = sender.send(frozen);
+            }
+            Question::Queued(sessions, sender) => {
+                let queued = sessions.into_iter().map(|session| {
+                    let (messages, bytes) = self.keeper.queued(session);
+                    Queued { messages, bytes }
+                });
+                let _ = sender.send(queued.collect());
+            }
+            Question::Set(changes, sender) => {
+                let _ = sender.send(self.keeper.change_settings(changes));
+            }
+        }
+    }
+
+    fn count(&self) {
+        let counts = self.keeper.counts();
+        let (messages, bytes) = &self.shared.queued;
+        messages.store(counts.messages, Ordering::Relaxed);
+        bytes.store(counts.bytes, Ordering::Relaxed);
+    }
+
+    /// Brings rows up to date a step further; true when there is more to do at once.
+    fn tend(&mut self) -> bool {
+        match self.keeper.tend(false) {
+            Ok(more) => {
+                let was_troubled = std::mem::replace(&mut self.troubled, self.keeper.is_waiting());
+                if was_troubled && !self.troubled && self.batch.records.is_empty() {
+                    self.recover();
+                }
+                more
+            }
+            Err(error) => {
+                self.complain(&error);
+                self.troubled = true;
+                false
+            }
         }
     }
 
@@ -381,13 +449,15 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
     }
 
     /// Waits for records, and takes them. True when the end was asked for.
-    fn gather(&mut self, expected: usize, tending: bool) -> bool {
+    fn gather(&mut self, expected: usize, tending: bool, patience: Duration) -> bool {
         let mut queue = self.shared.queue.lock();
         let held = !self.batch.records.is_empty();
         if queue.is_idle() && !tending {
             queue.wake_at = 1;
             if held {
                 self.shared.arrived.wait_for(&mut queue, RETRY);
+            } else if self.troubled {
+                self.shared.arrived.wait_for(&mut queue, patience);
             } else {
                 while queue.is_idle() {
                     self.shared.arrived.wait(&mut queue);
@@ -395,7 +465,7 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
             }
         }
         let until = Instant::now() + GATHER;
-        while queue.records.len() < expected && !queue.stopping && !queue.is_asked() && !held && !tending {
+        while queue.records.len() < expected && !queue.stopping && queue.questions.is_empty() && !held && !tending {
             queue.wake_at = expected;
             if self.shared.arrived.wait_until(&mut queue, until).timed_out() {
                 break;
@@ -404,12 +474,12 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
         queue.wake_at = 0;
         self.batch.records.append(&mut queue.records);
         self.batch.tickets.append(&mut queue.tickets);
-        self.batch.readers.append(&mut queue.readers);
-        self.batch.settings.append(&mut queue.settings);
+        self.batch.questions.append(&mut queue.questions);
         queue.bytes = 0;
         let stopping = queue.stopping;
         drop(queue);
-        self.shared.behind.store(false, Ordering::Relaxed);
+        // What could not be written waits as well.
+        self.shared.behind.store(held && self.batch.records.len() >= WAITING_RECORDS, Ordering::Relaxed);
         stopping
     }
 
@@ -420,11 +490,14 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
             match self.keeper.commit(&mut self.batch.records, &mut self.host) {
                 Ok(count) => {
                     total += count;
+                    self.count();
                     let last = self.batch.tickets.drain(..count).next_back();
                     if let Some(last) = last {
                         self.shared.kept.store(last.number, Ordering::Release);
                     }
-                    self.recover();
+                    if !self.troubled {
+                        self.recover();
+                    }
                     self.forget_refusals();
                 }
                 Err((count, error)) => {

@@ -3,7 +3,7 @@ mod export;
 
 use std::{collections::VecDeque, ops::ControlFlow};
 
-use thingway_contract::{Delivery, Message, SubscriptionOptions, TopicFilter};
+use thingway_contract::{Delivery, Message, MessageHead, SubscriptionOptions, TopicFilter};
 
 use crate::{
     Attached, Backend, BackendError, Change, Counts, DropCause, Epoch, Exchange, Host, Machine, Number, Position,
@@ -28,6 +28,9 @@ const BLOCK_BYTES: usize = if cfg!(test) { 300 } else { 256 * 1024 };
 /// Messages that get rows of their own in one step.
 const COPIES_PER_STEP: usize = if cfg!(test) { 3 } else { 1000 };
 
+/// With this, instants are the wall's time itself.
+const WALL: Epoch = Epoch(0);
+
 const FORMAT_KEY: &[u8] = b"format";
 const STATE_KEY: &[u8] = b"state";
 
@@ -45,13 +48,15 @@ pub struct Appended<S> {
 pub struct FlushLimits {
     /// Bytes of log.
     pub log_bytes: u64,
+    /// Records of log: most have but a few bytes, and each takes its time to be applied again.
+    pub log_records: u64,
     /// Sessions, groups, subscriptions, topics and messages that are not as they are stored.
     pub dirty: usize,
 }
 
 impl Default for FlushLimits {
     fn default() -> Self {
-        Self { log_bytes: 64 << 20, dirty: 20_000 }
+        Self { log_bytes: 64 << 20, log_records: 200_000, dirty: 20_000 }
     }
 }
 
@@ -74,7 +79,11 @@ pub struct Keeper<S, B> {
     limits: FlushLimits,
     block: Vec<u8>,
     log_bytes: u64,
+    /// The log before and at this position is not needed any more.
+    flushed: Position,
     flush: Option<Flush>,
+    /// What was applied although there was no room for it in the log. It comes before anything else that is appended.
+    owed: Option<Record>,
 }
 
 /// The log up to `upto`, of so many bytes, is being made unnecessary.
@@ -89,8 +98,10 @@ struct Flush {
 impl<S, B: Backend> Keeper<S, B> {
     /// Reads what is kept. `cache_bytes` of messages stay in memory.
     ///
+    /// Without room to write, what is kept can be read all the same, and [`Keeper::is_waiting`] until there is room.
+    ///
     /// # Errors
-    /// When the backend fails, or what it holds is damaged or of a later version.
+    /// When the backend fails other than for want of room, or what it holds is damaged or of a later version.
     pub fn open(
         mut backend: B,
         settings: Settings,
@@ -118,9 +129,20 @@ impl<S, B: Backend> Keeper<S, B> {
             }
             at = end;
         }
-        let mut keeper = Self { machine, shelf, limits, block: Vec::new(), log_bytes, flush: None };
-        let restarted = Appended { record: Record::Restarted { at: now }, handle: None };
-        keeper.commit(&mut VecDeque::from([restarted]), &mut Nobody::default()).map_err(|(_, error)| error)?;
+        let (flushed, block) = (replay_from - 1, Vec::new());
+        let mut keeper = Self { machine, shelf, limits, block, log_bytes, flushed, flush: None, owed: None };
+        let restarted = Record::Restarted { at: now };
+        let appended = Appended { record: restarted.clone(), handle: None };
+        match keeper.commit(&mut VecDeque::from([appended]), &mut Nobody::default()) {
+            Ok(_) => {}
+            // Whoever reads the log next begins anew as well: until something else is appended it makes no difference whether this is there.
+            Err((_, BackendError::Full(_))) => {
+                let at = keeper.machine.position() + 1;
+                keeper.machine.apply(at, restarted.clone(), None, &mut keeper.shelf, &mut Nobody::<S>::default());
+                keeper.owed = Some(restarted);
+            }
+            Err((_, error)) => return Err(error),
+        }
         let cut_bytes = keeper.shelf.backend.cut_bytes();
         let found = Found { counts: keeper.machine.counts(), replayed: at - replay_from, cut_bytes };
         Ok((keeper, found))
@@ -138,6 +160,16 @@ impl<S, B: Backend> Keeper<S, B> {
         // What fails here is tried again the next time; it is no reason to refuse anything.
         let _ = self.retry(host);
         self.append(pending, host)
+    }
+
+    /// True while something could not be read or written that a [`Keeper::commit`] would try again, be it with nothing to commit.
+    pub fn is_waiting(&self) -> bool {
+        self.owed.is_some() || self.machine.is_waiting()
+    }
+
+    /// True when there was no room to record that the store was opened, and still is none.
+    pub fn has_no_room(&self) -> bool {
+        self.owed.is_some()
     }
 
     /// Gives connections what could not be read when it was their turn, and has the log say what is nowhere to be found any more. Every
@@ -161,6 +193,11 @@ impl<S, B: Backend> Keeper<S, B> {
         host: &mut H,
     ) -> Result<usize, (usize, BackendError)> {
         self.block.clear();
+        let mut first = self.machine.position() + 1;
+        if let Some(owed) = &self.owed {
+            owed.encode(self.shelf.epoch, &mut self.block);
+            first -= 1;
+        }
         let mut count = 0;
         for appended in pending.iter() {
             appended.record.encode(self.shelf.epoch, &mut self.block);
@@ -169,11 +206,11 @@ impl<S, B: Backend> Keeper<S, B> {
                 break;
             }
         }
-        if count == 0 {
+        if self.block.is_empty() {
             return Ok(0);
         }
-        let first = self.machine.position() + 1;
         self.shelf.backend.append(first, &self.block).map_err(|error| (count, error))?;
+        let first = first + u64::from(self.owed.take().is_some());
         self.log_bytes += self.block.len() as u64;
         if self.block.capacity() > 4 * BLOCK_BYTES {
             self.block = Vec::new();
@@ -203,7 +240,13 @@ impl<S, B: Backend> Keeper<S, B> {
     }
 
     fn step(&mut self, now: bool) -> Result<bool, BackendError> {
-        let due = self.log_bytes >= self.limits.log_bytes || self.machine.dirty() >= self.limits.dirty;
+        if self.owed.is_some() {
+            // Rows may not tell more than the log does.
+            return Ok(false);
+        }
+        let due = self.log_bytes >= self.limits.log_bytes
+            || self.machine.position() - self.flushed >= self.limits.log_records
+            || self.machine.dirty() >= self.limits.dirty;
         let Flush { upto, log_bytes, written } = match self.flush {
             Some(flush) => flush,
             None if due || now => {
@@ -225,6 +268,7 @@ impl<S, B: Backend> Keeper<S, B> {
         self.shelf.backend.sync()?;
         self.shelf.backend.trim(upto + 1)?;
         self.log_bytes -= log_bytes;
+        self.flushed = upto;
         self.flush = None;
         Ok(false)
     }
@@ -327,25 +371,36 @@ impl<S, B: Backend> Keeper<S, B> {
         damaged.map_or(Ok(()), Err)
     }
 
-    /// Visits all retained messages.
+    /// Visits all retained messages. Each is told with the time at which it came, which the gateway's clock does not reach back to when that was before
+    /// it began.
     ///
     /// # Errors
     /// When the backend fails, or a row is damaged.
-    pub fn for_each_retained(&mut self, mut visit: impl FnMut(Message)) -> Result<(), BackendError> {
+    pub fn for_each_retained(&mut self, mut visit: impl FnMut(Message, WallMs)) -> Result<(), BackendError> {
         let (machine, epoch) = (&self.machine, self.shelf.epoch);
+        let mut visit = |message: &Message| {
+            let head = *message.head();
+            let received_at = WALL.wall(head.received_at);
+            let on_clock = |at| epoch.instant(WALL.wall(at));
+            let (received, expires_at) = (on_clock(head.received_at), on_clock(head.expires_at));
+            visit(message.with_head(MessageHead { received_at: received, expires_at, ..head }), received_at);
+        };
         let mut damaged = None;
         self.shelf.backend.rows(Table::Retained, &[], &mut |topic, row| {
             if !std::str::from_utf8(topic).is_ok_and(|topic| machine.is_retained_dirty(topic)) {
-                let Some(message) = take_message(&mut Take(row), epoch) else {
+                let Some(message) = take_message(&mut Take(row), WALL) else {
                     return damage(&mut damaged, "retained message");
                 };
-                visit(message);
+                visit(&message);
             }
             ControlFlow::Continue(())
         })?;
-        for at in machine.dirty_retained().collect::<Vec<_>>() {
-            visit(self.shelf.read(at)?.message.clone());
-        }
+        let mut dirty: Vec<_> = machine.dirty_retained().collect();
+        // In the order of the log, for it is read in blocks.
+        dirty.sort_unstable();
+        self.shelf.reading_as(WALL, |shelf| {
+            dirty.into_iter().try_for_each(|at| shelf.read(at).map(|publish| visit(&publish.message)))
+        })?;
         damaged.map_or(Ok(()), Err)
     }
 
@@ -355,7 +410,11 @@ impl<S, B: Backend> Keeper<S, B> {
     /// When the backend fails, or a row is damaged.
     pub fn for_each_delayed(&mut self, mut visit: impl FnMut(u64, WallMs, Message)) -> Result<(), BackendError> {
         for (id, due, at) in self.machine.delayed().collect::<Vec<_>>() {
-            let row = self.shelf.backend.row(Table::Delayed, &key(id))?;
+            // The row of an earlier message of this name may be there still.
+            let row = match self.machine.is_delayed_dirty(id) {
+                true => None,
+                false => self.shelf.backend.row(Table::Delayed, &key(id))?,
+            };
             let message = match row {
                 Some(row) => {
                     let mut take = Take(&row);

@@ -61,6 +61,18 @@ impl<B: Backend> Shelf<B> {
         self.failure.take()
     }
 
+    /// Reads with another epoch for a while. What is in memory was read with the present one, and is left out.
+    pub fn reading_as<T>(&mut self, epoch: Epoch, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = (
+            std::mem::replace(&mut self.epoch, epoch),
+            std::mem::take(&mut self.cache),
+            std::mem::take(&mut self.block),
+        );
+        let result = read(self);
+        (self.epoch, self.cache, self.block) = before;
+        result
+    }
+
     fn row(&mut self, at: Position) -> Result<Option<Arc<Publish>>, BackendError> {
         if at > self.copied {
             return Ok(None);

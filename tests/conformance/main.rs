@@ -7,6 +7,7 @@ mod common;
 
 mod auth;
 mod connect;
+mod cores;
 mod disconnect;
 mod flow;
 mod publish;

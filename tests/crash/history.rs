@@ -85,6 +85,8 @@ pub enum What {
     WillAccepted,
     /// DISCONNECT was sent, which removes the will.
     WillRemoved,
+    /// CONNECT was sent, which removes the will if its delay is not over.
+    WillUndone,
     ConnectionLost,
     Arrived {
         packet_id: u16,
@@ -303,7 +305,7 @@ impl History {
                 message.standing = Standing::Complete;
                 self.figures.wills += 1;
             }
-            What::WillRemoved => message.optional = true,
+            What::WillRemoved | What::WillUndone => message.optional = true,
             _ => {}
         }
     }

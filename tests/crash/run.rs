@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     common::{Client, Connect, PATIENCE, Property, Version, publish, wire::subscribe},
+    devices::{self, Device},
     figures::{Figures, Kind},
     history::{MessageId, TopicId, What},
     mqttsn::MqttSn,
@@ -14,13 +15,13 @@ use crate::{
     random::Random,
     server::Server,
     settings::Settings,
-    subscriber::Subscriber,
+    subscriber::{Subscriber, filter},
     visitors::{Mortal, Visitor},
     world::{Over, World},
 };
 
 /// How long a round may take before the server counts as stuck.
-const ROUND_MAX: Duration = Duration::from_secs(120);
+const ROUND_MAX: Duration = Duration::from_secs(900);
 
 /// When the server is killed.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +72,8 @@ pub struct Outcome {
 /// Everybody.
 struct Clients {
     publishers: Vec<Publisher>,
+    /// They publish as well.
+    devices: Vec<Device>,
     subscribers: Vec<Subscriber>,
     sensors: Vec<MqttSn>,
     visitors: Vec<Visitor>,
@@ -96,14 +99,20 @@ impl Clients {
             subscriber("member1", Version::V311, 50, &[fence], true),
             subscriber("member2", Version::V5, 8, &[fence], true),
         ];
-        let mut sensors = Vec::new();
+        let (mut sensors, mut devices) = (Vec::new(), Vec::new());
         if world.is_thingway {
+            devices.extend([Device::mqttsn(world).await, Device::coap(world).await]);
             sensors.push(MqttSn::new(world, "sensor0", &[(Kind::Plain, 1), fence]).await);
             sensors.push(MqttSn::new(world, "sensor1", &[(Kind::Plain, 2), fence]).await);
         }
         let visitors = (0..4).map(|index| Visitor::new(world, index)).collect();
         let mortals = (0..3).map(|index| Mortal::new(world, index)).collect();
-        Self { publishers, subscribers, sensors, visitors, mortals }
+        Self { publishers, devices, subscribers, sensors, visitors, mortals }
+    }
+
+    /// How many of them publish.
+    fn publishing(&self) -> u32 {
+        (self.publishers.len() + self.devices.len()) as u32
     }
 
     async fn prepare(&mut self, world: &World) {
@@ -124,10 +133,12 @@ impl Clients {
         self.sensors.iter_mut().for_each(|client| client.plan(&mut random()));
         self.visitors.iter_mut().for_each(|client| client.plan(&mut random()));
         self.mortals.iter_mut().for_each(|client| client.plan(&mut random()));
+        self.devices.iter_mut().for_each(|client| client.plan(&mut random()));
     }
 
     fn plan_drain(&mut self) {
         self.publishers.iter_mut().for_each(Publisher::plan_drain);
+        self.devices.iter_mut().for_each(Device::plan_drain);
         self.subscribers.iter_mut().for_each(Subscriber::plan_drain);
         self.sensors.iter_mut().for_each(MqttSn::plan_drain);
         self.visitors.iter_mut().for_each(Visitor::plan_drain);
@@ -138,6 +149,7 @@ impl Clients {
     async fn round(&mut self, world: &World) {
         let mut all: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
         all.extend(self.publishers.iter_mut().map(|client| Box::pin(client.round(world)) as _));
+        all.extend(self.devices.iter_mut().map(|client| Box::pin(client.round(world)) as _));
         all.extend(self.subscribers.iter_mut().map(|client| Box::pin(client.round(world)) as _));
         all.extend(self.sensors.iter_mut().map(|client| Box::pin(client.round(world)) as _));
         all.extend(self.visitors.iter_mut().map(|client| Box::pin(client.round(world)) as _));
@@ -157,7 +169,7 @@ struct Run<'a> {
 pub async fn run(settings: &Settings) -> Outcome {
     let mut server = Server::new(settings.kind);
     server.start().await;
-    let world = World::new(server.mqtt(), server.mqttsn(), settings.kind.is_thingway());
+    let world = World::new(server.mqtt(), server.datagrams(), settings.kind.is_thingway());
     let fence = world.history().add_topic("fence", "fence", 1, Kind::Fence);
     let mut clients = Clients::new(&world).await;
     clients.prepare(&world).await;
@@ -188,7 +200,7 @@ impl Run<'_> {
         let plan = Plan::draw(&mut Random::new(settings.seed, [round.into(), 0]), settings.kill_percent);
         clients.plan(settings.seed, round);
         world.begin();
-        let publishers = clients.publishers.len() as u32;
+        let publishers = clients.publishing();
         let conduct = async {
             let finished = world.until(|progress| progress.finished == publishers);
             match plan.kill {
@@ -233,7 +245,7 @@ impl Run<'_> {
         let world = &self.world;
         clients.plan_drain();
         world.begin();
-        let publishers = clients.publishers.len() as u32;
+        let publishers = clients.publishing();
         let conduct = async {
             world.until(|progress| progress.finished == publishers).await;
             self.publish_fence().await;
@@ -248,12 +260,17 @@ impl Run<'_> {
             panic!("a drain of seed {} is stuck: {:?}\n{}", self.settings.seed, world.progress(), self.server.log());
         }
         self.look_at_retained().await;
+        if self.world.is_thingway {
+            let found = devices::look_at_retained(&self.world, filter(Kind::Retained)).await;
+            self.world.history().look_at_retained(&found);
+        }
         self.world.history().check();
     }
 
     /// False when nothing has come for so long that nothing more will.
     async fn wait_drained(&self) -> bool {
-        let patience = Duration::from_secs(if self.settings.strict { 20 } else { 5 });
+        // Only what is lost is waited for so long.
+        let patience = Duration::from_secs(if self.settings.strict { 120 } else { 5 });
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
         let mut last = (self.world.progress().arrived, tokio::time::Instant::now());
         loop {

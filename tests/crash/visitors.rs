@@ -149,6 +149,9 @@ impl Visitor {
     }
 }
 
+/// The one whose wills are put off for a second. Only MQTT 5 has that.
+const DELAYED: u32 = 2;
+
 /// A client whose connections have a will each, which is the message of its topic with the number of the connection.
 #[derive(Debug)]
 pub struct Mortal {
@@ -156,6 +159,10 @@ pub struct Mortal {
     topic: TopicId,
     /// The will of the present connection.
     will: Option<MessageId>,
+    /// Seconds for which its wills are put off.
+    delay_secs: u32,
+    /// The will of the last connection, which is not sent if the next one comes before its delay is over [MQTT-3.1.3-9].
+    resting: Option<MessageId>,
     /// When its connections end in this round, and whether by DISCONNECT.
     ends: Vec<(u32, bool)>,
 }
@@ -165,7 +172,9 @@ impl Mortal {
         let version = if index.is_multiple_of(2) { Version::V5 } else { Version::V311 };
         let name = format!("w/{index}");
         let topic = world.history().add_topic(&name, &name, 1, Kind::Will);
-        Self { session: Session::new(&format!("mortal{index}"), version, None), topic, will: None, ends: Vec::new() }
+        let session = Session::new(&format!("mortal{index}"), version, None);
+        let delay_secs = u32::from(index == DELAYED);
+        Self { session, topic, will: None, delay_secs, resting: None, ends: Vec::new() }
     }
 
     pub fn plan(&mut self, random: &mut Random) {
@@ -190,9 +199,12 @@ impl Mortal {
             if !world.until_acknowledged(at).await {
                 break;
             }
-            if let Some(will) = self.will.take().filter(|_| self.session.is_connected()) {
-                let what = if politely { What::WillRemoved } else { What::ConnectionLost };
-                world.history().note(will, &self.session.name, what);
+            if let Some(will) = self.will.take() {
+                if self.session.is_connected() {
+                    let what = if politely { What::WillRemoved } else { What::ConnectionLost };
+                    world.history().note(will, &self.session.name, what);
+                }
+                self.resting = Some(will);
             }
             if politely {
                 self.session.disconnect().await;
@@ -216,7 +228,12 @@ impl Mortal {
             };
             let mut connect = self.session.connect().will(&topic, &payload, 1, false);
             if self.session.version.is_5() {
-                connect = connect.will_property(Property::WillDelay(0));
+                connect = connect.will_property(Property::WillDelay(self.delay_secs));
+            }
+            // Whatever becomes of this attempt, the gateway may have heard of it.
+            let before = self.will.take().or(self.resting.take()).filter(|_| self.delay_secs > 0);
+            if let Some(before) = before {
+                world.history().note(before, &self.session.name, What::WillUndone);
             }
             if self.session.open(world, &connect).await != Opened::Gone {
                 world.history().note(will, &self.session.name, What::WillAccepted);

@@ -36,16 +36,17 @@ pub enum Over {
 pub struct World {
     pub mqtt: SocketAddr,
     pub mqttsn: SocketAddr,
-    /// Whether the server has MQTT-SN and delayed publication.
+    pub coap: SocketAddr,
+    /// Whether the server has MQTT-SN, CoAP and delayed publication.
     pub is_thingway: bool,
     history: RefCell<History>,
     progress: watch::Sender<Progress>,
 }
 
 impl World {
-    pub fn new(mqtt: SocketAddr, mqttsn: SocketAddr, is_thingway: bool) -> Self {
+    pub fn new(mqtt: SocketAddr, [mqttsn, coap]: [SocketAddr; 2], is_thingway: bool) -> Self {
         let progress = watch::Sender::new(Progress::default());
-        Self { mqtt, mqttsn, is_thingway, history: RefCell::default(), progress }
+        Self { mqtt, mqttsn, coap, is_thingway, history: RefCell::default(), progress }
     }
 
     /// Not to be held across an await.

@@ -25,6 +25,8 @@ pub struct Outbox {
     closing: bool,
     received: [u32; PACKET_KINDS],
     sent: [u32; PACKET_KINDS],
+    /// Kinds that were counted, a bit for each.
+    counted: u32,
 }
 
 impl Outbox {
@@ -76,12 +78,16 @@ impl Outbox {
 
     /// Counts a received packet of this kind (an index into [`crate::Protocol::PACKET_NAMES`]).
     pub fn count_received(&mut self, kind: u8) {
-        self.received[usize::from(kind) % PACKET_KINDS] += 1;
+        let kind = usize::from(kind) % PACKET_KINDS;
+        self.received[kind] += 1;
+        self.counted |= 1 << kind;
     }
 
     /// Counts a packet to send.
     pub fn count_sent(&mut self, kind: u8) {
-        self.sent[usize::from(kind) % PACKET_KINDS] += 1;
+        let kind = usize::from(kind) % PACKET_KINDS;
+        self.sent[kind] += 1;
+        self.counted |= 1 << kind;
     }
 
     /// Bytes waiting to be written, spliced payloads included.
@@ -132,13 +138,11 @@ impl Outbox {
 
     /// For drivers: reads out and resets the packet counts, received and sent.
     pub fn drain_counts(&mut self, mut each: impl FnMut(usize, u32, u32)) {
-        for kind in 0..PACKET_KINDS {
-            let (received, sent) = (self.received[kind], self.sent[kind]);
-            if received | sent != 0 {
-                each(kind, received, sent);
-                self.received[kind] = 0;
-                self.sent[kind] = 0;
-            }
+        let mut counted = std::mem::take(&mut self.counted);
+        while counted != 0 {
+            let kind = counted.trailing_zeros() as usize;
+            counted &= counted - 1;
+            each(kind, std::mem::take(&mut self.received[kind]), std::mem::take(&mut self.sent[kind]));
         }
     }
 }

@@ -37,6 +37,9 @@ struct Row {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowError {
+    /// It is no JSON object.
+    #[error("not a JSON object")]
+    NoObject,
     /// It is not the JSON that is written.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -62,6 +65,10 @@ impl User {
     /// # Errors
     /// See [`RowError`].
     pub fn from_row(text: &str) -> Result<Self, RowError> {
+        // A list of the fields without their names would be taken for them, too.
+        if !text.starts_with('{') {
+            return Err(RowError::NoObject);
+        }
         let row: Row = serde_json::from_str(text)?;
         Ok(Self {
             password: row.password.map(|text| text.parse().map(Arc::new)).transpose()?,

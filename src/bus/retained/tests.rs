@@ -72,12 +72,12 @@ fn expired_messages_are_hidden_and_swept_within_the_budget() {
     let now = Instant::from_millis(499);
     assert!(retained.get("499/x", now).is_none() && retained.get("500/x", now).is_some());
     assert_eq!(matching(&retained, "+/x", now).len(), 501);
-    assert_eq!(retained.expire(now, 100), 100);
+    assert_eq!(retained.expire(now, 100, |_| {}), 100);
     assert_eq!(retained.len(), 900);
-    assert_eq!(retained.expire(now, usize::MAX), 399);
-    assert_eq!(retained.expire(now, usize::MAX), 0);
+    assert_eq!(retained.expire(now, usize::MAX, |_| {}), 399);
+    assert_eq!(retained.expire(now, usize::MAX, |_| {}), 0);
     assert_eq!(retained.len(), 501);
-    assert_eq!(retained.expire(Instant::from_millis(1000), usize::MAX), 500);
+    assert_eq!(retained.expire(Instant::from_millis(1000), usize::MAX, |_| {}), 500);
     assert_eq!(matching(&retained, "#", now), ["3/x"]);
     retained.remove("3/x");
     assert_eq!(retained.bytes(), 0);
@@ -238,7 +238,11 @@ proptest! {
                 Operation::Pass(millis) => now = Instant::from_millis(now.as_millis() + millis),
                 Operation::Sweep(budget) => {
                     let expired = model.values().filter(|message| message.is_expired(now)).count();
-                    prop_assert_eq!(retained.expire(now, budget), budget.min(expired));
+                    let mut gone = Vec::new();
+                    let swept = retained.expire(now, budget, |message| gone.push(message.topic().to_owned()));
+                    prop_assert_eq!(swept, budget.min(expired));
+                    prop_assert_eq!(gone.len(), swept);
+                    prop_assert!(gone.iter().all(|topic| model[topic].is_expired(now)));
                     // Which of them went within the budget is not promised.
                     let kept = |message: &Message| {
                         let shard = retained.shard(message.topic_bytes()).read();

@@ -6,6 +6,7 @@
 //! What is removed is dropped when no thread that could have seen it is still routing, and in small batches: the last
 //! reference to a session may be let go somewhat later, on any thread that uses the routes.
 
+mod cache;
 mod grant;
 mod list;
 mod subscribers;
@@ -18,19 +19,20 @@ use std::{
     hash::{Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use seize::{Collector, LocalGuard};
 use smallvec::SmallVec;
-use thingway_contract::{FilterKind, ShareName, SubscriptionOptions, Topic, TopicFilter};
+use thingway_contract::{FilterKind, Message, ShareName, SubscriptionOptions, Topic, TopicFilter};
 
 pub(in crate::bus) use grant::PackedOptions;
 pub use grant::{Grant, Target};
 pub use subscribers::ExclusiveTaken;
 
 use self::{
+    cache::{Cache, Known, TARGETS_MAX},
     list::Entry,
     subscribers::{Change, Cursor, Subscribers},
     table::{Alter, Names, Table},
@@ -46,15 +48,29 @@ pub struct Routes<S: Send + Sync + 'static> {
     wildcard: Trie<S>,
     /// Filters in the trie, on a cache line that only they change: at 0 a reader passes the trie by.
     wildcard_filters: Alone<AtomicUsize>,
+    /// Grows with every change, when it is done.
+    version: Alone<AtomicU64>,
     counters: Alone<Counters>,
     collector: Collector,
 }
 
-/// Working memory of [`Routes::route`], kept by each thread so that routing allocates nothing.
-#[derive(Debug, Default)]
-pub struct RouteScratch {
+/// Working memory of [`Routes::route`], kept by each thread so that routing allocates nothing, and what it remembers of the topics that came last.
+pub struct RouteScratch<S> {
     order: BinaryHeap<Reverse<(usize, u32)>>,
     ids: Vec<u32>,
+    cache: Cache<S>,
+}
+
+impl<S> Default for RouteScratch<S> {
+    fn default() -> Self {
+        Self { order: BinaryHeap::new(), ids: Vec::new(), cache: Cache::default() }
+    }
+}
+
+impl<S> std::fmt::Debug for RouteScratch<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RouteScratch").finish_non_exhaustive()
+    }
 }
 
 /// How many there are of each.
@@ -94,6 +110,8 @@ struct Counters {
     exact_filters: AtomicUsize,
     subscriptions: AtomicUsize,
     shared_subscriptions: AtomicUsize,
+    /// Those whose filter begins with `$`.
+    reserved: AtomicUsize,
 }
 
 /// Keeps what many write away from what all read.
@@ -114,6 +132,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
             exact: Table::new(),
             wildcard: Trie::new(),
             wildcard_filters: Alone::default(),
+            // What a cache has not heard of is of version 0.
+            version: Alone(AtomicU64::new(1)),
             counters: Alone::default(),
             collector: Collector::new(),
         }
@@ -134,8 +154,10 @@ impl<S: Send + Sync + 'static> Routes<S> {
         let options = PackedOptions::new(options);
         let replaced =
             self.update(filter, &guard, |current| Subscribers::insert(current, filter, session, options, &guard))?;
+        self.version.0.fetch_add(1, Ordering::Release);
         if replaced.is_none() {
             self.counters.0.subscriptions.fetch_add(1, Ordering::Relaxed);
+            self.counters.0.reserved.fetch_add(usize::from(is_reserved(filter)), Ordering::Relaxed);
             if matches!(filter.kind(), FilterKind::Shared(_)) {
                 self.counters.0.shared_subscriptions.fetch_add(1, Ordering::Relaxed);
             }
@@ -156,7 +178,9 @@ impl<S: Send + Sync + 'static> Routes<S> {
         if removed.is_none() {
             return false;
         }
+        self.version.0.fetch_add(1, Ordering::Release);
         self.counters.0.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        self.counters.0.reserved.fetch_sub(usize::from(is_reserved(filter)), Ordering::Relaxed);
         if matches!(filter.kind(), FilterKind::Shared(_)) {
             self.counters.0.shared_subscriptions.fetch_sub(1, Ordering::Relaxed);
         }
@@ -187,11 +211,43 @@ impl<S: Send + Sync + 'static> Routes<S> {
         &self,
         topic: Topic<'_>,
         publisher: Option<&S>,
-        scratch: &mut RouteScratch,
+        scratch: &mut RouteScratch<S>,
+        visit: impl FnMut(Target<'_, S>),
+    ) -> usize {
+        self.route_bytes(topic.as_str().as_bytes(), || topic, publisher, scratch, visit)
+    }
+
+    /// As [`Routes::route`], for the topic of a message.
+    pub fn route_named(
+        &self,
+        message: &Message,
+        publisher: Option<&S>,
+        scratch: &mut RouteScratch<S>,
+        visit: impl FnMut(Target<'_, S>),
+    ) -> usize {
+        self.route_bytes(message.topic_bytes(), || message.name(), publisher, scratch, visit)
+    }
+
+    fn route_bytes<'t>(
+        &self,
+        name: &[u8],
+        topic: impl FnOnce() -> Topic<'t>,
+        publisher: Option<&S>,
+        scratch: &mut RouteScratch<S>,
         mut visit: impl FnMut(Target<'_, S>),
     ) -> usize {
-        let guard = self.collector.enter();
         let publisher = publisher.map_or(0, |session| std::ptr::from_ref(session).addr());
+        // Asked for before anything is read: what changes meanwhile makes it too old.
+        let version = self.version.0.load(Ordering::Acquire);
+        let came_before = match scratch.cache.find(name, version) {
+            Known::Targets(targets) => {
+                return targets.iter().map(|entry| visit_alone(entry, publisher, &mut visit)).sum();
+            }
+            Known::Before(hash) => Some(hash),
+            Known::Unknown => None,
+        };
+        let topic = topic();
+        let guard = self.collector.enter();
         let mut cursors: SmallVec<[Cursor<'_, S>; 8]> = SmallVec::new();
         let mut visited = 0;
         self.matching(topic, &guard, |_, subscribers| {
@@ -211,10 +267,19 @@ impl<S: Send + Sync + 'static> Routes<S> {
         if cursors.len() > 1 {
             return visited + merge(&mut cursors, publisher, scratch, visit);
         }
+        let mut targets = SmallVec::new();
+        let mut is_short = visited == 0 && came_before.is_some();
         for run in cursors.into_iter().flat_map(Cursor::into_runs) {
+            is_short &= targets.len() + run.len() <= TARGETS_MAX;
+            if is_short {
+                targets.extend(run.iter().cloned());
+            }
             for entry in run {
                 visited += visit_alone(entry, publisher, &mut visit);
             }
+        }
+        if let Some(hash) = came_before.filter(|_| is_short) {
+            scratch.cache.remember(hash, name, version, targets);
         }
         visited
     }
@@ -257,6 +322,11 @@ impl<S: Send + Sync + 'static> Routes<S> {
             .collect();
         infos.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
         infos
+    }
+
+    /// True when a filter begins with `$`, as all must that match such a topic [MQTT-4.7.2-1].
+    pub fn has_reserved(&self) -> bool {
+        self.counters.0.reserved.load(Ordering::Relaxed) > 0
     }
 
     /// How many there are of each. Exact when nobody writes.
@@ -388,6 +458,10 @@ impl<S: Send + Sync + 'static> Names<Exact<S>> for ExactName<'_> {
     }
 }
 
+fn is_reserved(filter: &TopicFilter) -> bool {
+    filter.filter().starts_with('$')
+}
+
 fn is_wildcard(filter: &str) -> bool {
     filter.bytes().any(|byte| byte == b'+' || byte == b'#')
 }
@@ -405,7 +479,7 @@ fn visit_alone<S>(entry: &Entry<S>, publisher: usize, visit: &mut impl FnMut(Tar
 fn merge<S: Send + Sync + 'static>(
     cursors: &mut [Cursor<'_, S>],
     publisher: usize,
-    scratch: &mut RouteScratch,
+    scratch: &mut RouteScratch<S>,
     mut visit: impl FnMut(Target<'_, S>),
 ) -> usize {
     let order = &mut scratch.order;

@@ -176,6 +176,11 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+#[test]
+fn an_exact_filter_is_small() {
+    assert_eq!(size_of::<Exact<u8>>(), 32);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

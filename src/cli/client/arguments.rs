@@ -314,7 +314,8 @@ impl From<MqttVersion> for Version {
     }
 }
 
-fn qos(text: &str) -> Result<Qos, String> {
+/// Reads a quality of service.
+pub fn qos(text: &str) -> Result<Qos, String> {
     text.parse().ok().and_then(Qos::from_u8).ok_or_else(|| "expected 0, 1 or 2".into())
 }
 

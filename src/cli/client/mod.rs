@@ -26,9 +26,12 @@ mod url;
 
 use std::{future::Future, process::ExitCode};
 
-use self::{error::ClientError, subscribe::Ended, url::Target};
+use self::subscribe::Ended;
 
-pub use arguments::{PublishArguments, SubscribeArguments};
+pub use arguments::{MqttVersion, PublishArguments, SubscribeArguments, TlsArguments, qos};
+pub use error::ClientError;
+pub use transport::{Connector, Wire, endpoint};
+pub use url::{Host, Target, Transport, Url};
 
 /// Exit code of `sub` when its time is up, as that of `mosquitto_sub`.
 const TIMED_OUT: u8 = 27;

@@ -8,15 +8,16 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
-use rustls::pki_types::ServerName;
+use nix::sys::socket::{setsockopt, sockopt};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream, lookup_host},
+    net::{TcpSocket, TcpStream, UnixStream, lookup_host},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Error as WsError, Message, client::IntoClientRequest, http::HeaderValue},
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Error as WsError, Message, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig},
 };
 
 use thingway_mqtt::Version;
@@ -27,35 +28,103 @@ use super::{
     url::{Host, Transport},
 };
 
+/// Bytes that are read from a WebSocket at a time.
+const READ_BUFFER_BYTES: usize = 4096;
+
 /// Bytes in both directions, whatever carries them.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-/// Connects.
-pub async fn connect(transport: &Transport, tls: &TlsArguments, version: Version) -> io::Result<Box<dyn Wire>> {
-    Ok(match transport {
-        Transport::Tcp(host) => Box::new(tcp(host).await?),
-        Transport::Tls(host) => Box::new(encrypted(host, tls).await?),
-        Transport::Ws(host, path) => Box::new(websocket(tcp(host).await?, "ws", host, path, version).await?),
-        Transport::Wss(host, path) => {
-            Box::new(websocket(encrypted(host, tls).await?, "wss", host, path, version).await?)
-        }
-        Transport::Quic(host) => Box::new(quic(host, tls).await?),
-        Transport::Unix(path) => Box::new(UnixStream::connect(path).await?),
-    })
+/// Connects, as often as is wanted: what all connections have in common is made once.
+pub struct Connector {
+    transport: Transport,
+    version: Version,
+    /// Where there is TLS or QUIC.
+    tls: Option<Arc<ClientConfig>>,
 }
 
-async fn tcp(host: &Host) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
+impl Connector {
+    /// For a server.
+    pub fn new(transport: &Transport, arguments: &TlsArguments, version: Version) -> io::Result<Self> {
+        let tls = match transport {
+            Transport::Tls(_) | Transport::Wss(..) => Some(tls::config(arguments, None)?),
+            Transport::Quic(_) => Some(tls::config(arguments, Some(b"mqtt"))?),
+            Transport::Tcp(_) | Transport::Ws(..) | Transport::Unix(_) => None,
+        };
+        Ok(Self { transport: transport.clone(), version, tls })
+    }
+
+    /// Connects, from this address if there is one.
+    pub async fn connect(&self, source: Option<IpAddr>) -> io::Result<Box<dyn Wire>> {
+        Ok(match &self.transport {
+            Transport::Tcp(host) => Box::new(tcp(host, source).await?),
+            Transport::Tls(host) => Box::new(self.encrypted(host, source).await?),
+            Transport::Ws(host, path) => {
+                Box::new(websocket(tcp(host, source).await?, "ws", host, path, self.version).await?)
+            }
+            Transport::Wss(host, path) => {
+                Box::new(websocket(self.encrypted(host, source).await?, "wss", host, path, self.version).await?)
+            }
+            Transport::Quic(host) => Box::new(self.quic(host, source).await?),
+            Transport::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+
+    /// Connects by QUIC from an endpoint that is there, which may have other connections.
+    pub async fn connect_from(&self, endpoint: &quinn::Endpoint) -> io::Result<Box<dyn Wire>> {
+        let Transport::Quic(host) = &self.transport else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "only QUIC has endpoints"));
+        };
+        let address = lookup_host((host.name.as_str(), host.port)).await?.next();
+        let address = address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))?;
+        Ok(Box::new(quic_from(endpoint.clone(), address, &host.name, self.quic_config()?).await?))
+    }
+
+    async fn encrypted(&self, host: &Host, source: Option<IpAddr>) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.name.clone()).map_err(io::Error::other)?;
+        TlsConnector::from(self.tls()?).connect(name, tcp(host, source).await?).await
+    }
+
+    async fn quic(&self, host: &Host, source: Option<IpAddr>) -> io::Result<QuicWire> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+        let config = self.quic_config()?;
+        for address in lookup_host((host.name.as_str(), host.port)).await? {
+            match quic_to(address, source, &host.name, config.clone()).await {
+                Ok(wire) => return Ok(wire),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn quic_config(&self) -> io::Result<quinn::ClientConfig> {
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(self.tls()?).map_err(io::Error::other)?;
+        Ok(quinn::ClientConfig::new(Arc::new(crypto)))
+    }
+
+    fn tls(&self) -> io::Result<Arc<ClientConfig>> {
+        self.tls.clone().ok_or_else(|| io::Error::other("there is no TLS in this transport"))
+    }
+}
+
+async fn tcp(host: &Host, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let stream = match source {
+        None => TcpStream::connect((host.name.as_str(), host.port)).await?,
+        Some(source) => tcp_from(host, source).await?,
+    };
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-async fn encrypted(host: &Host, arguments: &TlsArguments) -> io::Result<TlsStream<TcpStream>> {
-    let config = tls::config(arguments, None)?;
-    let name = ServerName::try_from(host.name.clone()).map_err(io::Error::other)?;
-    TlsConnector::from(config).connect(name, tcp(host).await?).await
+async fn tcp_from(host: &Host, source: IpAddr) -> io::Result<TcpStream> {
+    let address = lookup_host((host.name.as_str(), host.port)).await?.find(|it| it.is_ipv4() == source.is_ipv4());
+    let address = address.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no address of the source's kind"))?;
+    let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // The port is chosen when the destination is known, so that each destination has all of them.
+    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
 }
 
 async fn websocket<S: AsyncRead + AsyncWrite + Unpin>(
@@ -69,7 +138,9 @@ async fn websocket<S: AsyncRead + AsyncWrite + Unpin>(
     let mut request = format!("{scheme}://{name}:{}{path}", host.port).into_client_request().map_err(from_websocket)?;
     let protocol = if version == Version::V31 { "mqttv3.1" } else { "mqtt" };
     request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(protocol));
-    let (stream, _) = client_async(request, stream).await.map_err(from_websocket)?;
+    // Its own default is 128 KiB, which thousands of connections would notice.
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
+    let (stream, _) = client_async_with_config(request, stream, Some(config)).await.map_err(from_websocket)?;
     Ok(WebSocket { stream, rest: Bytes::new() })
 }
 
@@ -126,23 +197,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
     }
 }
 
-async fn quic(host: &Host, arguments: &TlsArguments) -> io::Result<QuicWire> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    let crypto = tls::config(arguments, Some(b"mqtt"))?;
-    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(crypto).map_err(io::Error::other)?;
-    let config = quinn::ClientConfig::new(Arc::new(crypto));
-    for address in lookup_host((host.name.as_str(), host.port)).await? {
-        match quic_to(address, &host.name, config.clone()).await {
-            Ok(wire) => return Ok(wire),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+async fn quic_to(
+    address: SocketAddr,
+    source: Option<IpAddr>,
+    name: &str,
+    config: quinn::ClientConfig,
+) -> io::Result<QuicWire> {
+    quic_from(endpoint(address, source)?, address, name, config).await
 }
 
-async fn quic_to(address: SocketAddr, name: &str, config: quinn::ClientConfig) -> io::Result<QuicWire> {
-    let local = if address.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    let endpoint = quinn::Endpoint::client(SocketAddr::new(local, 0))?;
+/// A socket for QUIC connections to addresses of this kind.
+pub fn endpoint(address: SocketAddr, source: Option<IpAddr>) -> io::Result<quinn::Endpoint> {
+    let any = if address.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    quinn::Endpoint::client(SocketAddr::new(source.unwrap_or(any), 0))
+}
+
+async fn quic_from(
+    endpoint: quinn::Endpoint,
+    address: SocketAddr,
+    name: &str,
+    config: quinn::ClientConfig,
+) -> io::Result<QuicWire> {
     let connection = endpoint.connect_with(config, address, name).map_err(io::Error::other)?.await?;
     let (send, receive) = connection.open_bi().await?;
     Ok(QuicWire { send, receive, connection, endpoint, closing: None })

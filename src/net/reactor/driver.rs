@@ -16,7 +16,7 @@ use super::{Events, Reactor, Remote, TaskId, here};
 /// Events taken with one system call.
 const EVENTS_MAX: usize = 512;
 /// After a batch of more events than this it is likely that more have come meanwhile, and asking at once is cheaper than being told by the runtime.
-const EVENTS_FEW: usize = 8;
+const EVENTS_FEW: usize = 32;
 /// Rounds after which the runtime's other tasks have their turn.
 const ROUNDS_MAX: usize = 4;
 

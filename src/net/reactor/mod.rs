@@ -20,7 +20,7 @@ mod waker;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    io,
+    fmt, io,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -40,6 +40,9 @@ use self::{
     waker::TaskId,
 };
 
+/// Tasks polled in one round, so that those of the runtime (timers, datagrams, listeners) have their turn in time.
+const TASKS_MAX: usize = 64;
+
 /// What a core's thread keeps of its reactor.
 struct Reactor {
     remote: Arc<Remote>,
@@ -50,16 +53,19 @@ struct Reactor {
     current: Cell<TaskId>,
     /// What its socket was reported to be ready for.
     events: Cell<Events>,
+    /// Where the task that is being polled goes next.
+    leaving: RefCell<Option<Arc<Remote>>>,
 }
 
 /// What all threads may use of a core's reactor.
-#[derive(Debug)]
 pub struct Remote {
     number: u16,
     epoll: Epoll,
     /// Wakers from other threads, to be woken on the core's own.
     woken: Mutex<Vec<Waker>>,
-    /// There are some.
+    /// Tasks from other cores. At most all that there are.
+    arrived: Mutex<Vec<Task>>,
+    /// There are some of either.
     pending: AtomicBool,
     /// The driver waits to be woken.
     asleep: AtomicBool,
@@ -83,6 +89,7 @@ pub fn prepare() -> io::Result<(Installer, Arc<Remote>)> {
         number,
         epoll,
         woken: Mutex::default(),
+        arrived: Mutex::default(),
         pending: AtomicBool::new(false),
         asleep: AtomicBool::new(false),
         driver: Mutex::default(),
@@ -103,6 +110,7 @@ impl Installer {
             ready: RefCell::default(),
             current: Cell::new(TaskId::NONE),
             events: Cell::new(Events::NONE),
+            leaving: RefCell::default(),
         };
         HERE.set(Some(Rc::new(reactor)));
         // What bounds a turn of a task of the runtime would here bound all connections together; the driver has a bound of its own.
@@ -134,6 +142,14 @@ pub fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
+/// Has the task that is being polled go to another core when it returns: it is polled there, with another waker, and those that it has given away are
+/// good for nothing any more. False where no task of a core is polled.
+pub fn move_to(core: &Arc<Remote>) -> bool {
+    let Some(here) = here().filter(|here| here.current.get() != TaskId::NONE) else { return false };
+    *here.leaving.borrow_mut() = Some(core.clone());
+    true
+}
+
 impl Remote {
     /// True on the thread of this reactor.
     pub fn is_here(&self) -> bool {
@@ -160,6 +176,12 @@ impl Remote {
         {
             driver.wake_by_ref();
         }
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("number", &self.number).finish_non_exhaustive()
     }
 }
 
@@ -191,11 +213,14 @@ impl Reactor {
         self.remote.pending.store(false, Ordering::SeqCst);
         let woken = std::mem::take(&mut *self.remote.woken.lock());
         woken.into_iter().for_each(Waker::wake);
+        let arrived = std::mem::take(&mut *self.remote.arrived.lock());
+        arrived.into_iter().for_each(|task| self.spawn(task));
     }
 
-    /// Polls the tasks that are ready now; those that become so meanwhile are for the next time.
+    /// Polls tasks that are ready now, as many as may be before the core looks for what else there is; those that become ready meanwhile are for the next
+    /// time.
     fn run(&self) {
-        let count = self.ready.borrow().len();
+        let count = self.ready.borrow().len().min(TASKS_MAX);
         for _ in 0..count {
             let Some(index) = self.ready.borrow_mut().pop_front() else { return };
             self.poll(index);
@@ -215,7 +240,12 @@ impl Reactor {
             .is_ok_and(|polled| polled.is_pending());
         self.current.set(TaskId::NONE);
         let rest = self.events.replace(Events::NONE);
-        if is_pending {
+        let leaving = self.leaving.borrow_mut().take();
+        if let Some(core) = leaving.filter(|_| is_pending) {
+            self.tasks.borrow_mut().remove(index);
+            core.arrived.lock().push(task);
+            core.notify();
+        } else if is_pending {
             self.tasks.borrow_mut().put_back(index, task, rest);
         } else {
             drop_task(task);
@@ -226,7 +256,8 @@ impl Reactor {
     /// Drops all tasks.
     fn clear(&self) {
         let tasks = self.tasks.borrow_mut().drain();
-        tasks.into_iter().for_each(drop_task);
+        let arrived = std::mem::take(&mut *self.remote.arrived.lock());
+        tasks.into_iter().chain(arrived).for_each(drop_task);
         self.ready.borrow_mut().clear();
     }
 

@@ -35,13 +35,8 @@ pub struct Socket {
 impl Socket {
     /// A socket, blocking or not.
     pub fn new(descriptor: impl Into<OwnedFd>) -> Self {
-        // What came before it is looked at may be there already, and there is room.
-        Self {
-            descriptor: descriptor.into(),
-            owner: TaskId::NONE,
-            ready: Events::READ | Events::WRITE,
-            watches_room: false,
-        }
+        // There is room. What has come already is reported when it is watched; mostly nothing has, and to ask would be in vain.
+        Self { descriptor: descriptor.into(), owner: TaskId::NONE, ready: Events::WRITE, watches_room: false }
     }
 
     /// Its own address, if it is an IP socket.

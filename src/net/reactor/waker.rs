@@ -37,7 +37,7 @@ impl TaskId {
 
     /// The generation after this one: there are as many as fit.
     pub const fn next_generation(generation: u16) -> u16 {
-        (generation as usize + 1 & ((1 << GENERATION_BITS) - 1)) as u16
+        ((generation as usize + 1) & ((1 << GENERATION_BITS) - 1)) as u16
     }
 
     pub const fn from_word(word: u64) -> Self {
@@ -67,11 +67,11 @@ impl TaskId {
     }
 }
 
-const fn raw(data: *const ()) -> RawWaker {
+fn raw(data: *const ()) -> RawWaker {
     RawWaker::new(data, &TABLE)
 }
 
-static TABLE: RawWakerVTable = RawWakerVTable::new(|data| raw(data), wake, wake, |_| {});
+static TABLE: RawWakerVTable = RawWakerVTable::new(raw, wake, wake, |_| {});
 
 fn wake(data: *const ()) {
     let id = TaskId(data.addr());

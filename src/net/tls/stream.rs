@@ -437,6 +437,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tls<T> {
 }
 
 impl<T: ByteStream> ByteStream for Tls<T> {
+    const MOVES: bool = T::MOVES;
+
     fn select_main(&mut self) {
         self.inner.select_main();
     }

@@ -415,6 +415,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Ws<T> {
 }
 
 impl<T: ByteStream> ByteStream for Ws<T> {
+    const MOVES: bool = T::MOVES;
+
     fn select_main(&mut self) {
         self.inner.select_main();
     }

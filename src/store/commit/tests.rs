@@ -195,7 +195,7 @@ fn a_reader_finds_what_was_appended_before_it_asked_and_nothing_later() {
         let frozen = journal.freeze().expect("frozen");
         journal.append(retained(1000 + number), None);
         let (mut found, mut keeper) = (0, open(frozen.backend));
-        keeper.for_each_retained(|_| found += 1).expect("read");
+        keeper.for_each_retained(|_, _| found += 1).expect("read");
         assert_eq!(found, number * 2 - 1);
     }
     journal.stop();
@@ -233,4 +233,66 @@ fn a_refusal_that_is_forgotten_is_a_refusal() {
     // And when others were kept since.
     while bench.outcome(bench.journal.append_awaited(Record::End { session: 1 }, None)) != Settled::Kept {}
     assert_eq!(bench.journal.settled(tickets[1]), Settled::Refused);
+}
+
+/// Nobody appends anything meanwhile.
+#[test]
+fn what_could_not_be_read_is_tried_again_by_itself() {
+    let (settings, limits) = (Settings::default(), FlushLimits::default());
+    let (mut keeper, _) =
+        Keeper::<(), _>::open(Faulty::new(Durability::Fsync, 5), settings, limits, 0, Epoch::default(), 0)
+            .expect("empty");
+    let attach = || {
+        let client_id = ClientId::new("client", 100).expect("valid");
+        Record::Attach(Box::new(Attach { client_id, expiry_secs: 60, will: None, keep_will: false }))
+    };
+    let mut host = Listener(mpsc::channel().0);
+    let appended = |record| VecDeque::from([Appended { record, handle: None }]);
+    keeper.commit(&mut appended(attach()), &mut host).expect("kept");
+    let session = keeper.sessions().next().expect("a session").number;
+    keeper.commit(&mut appended(Record::Restarted { at: 1 }), &mut host).expect("kept");
+    keeper.commit(&mut appended(publish(session, b"waits")), &mut host).expect("kept");
+    let mut backend = keeper.into_backend();
+    let before = backend.calls();
+    let (keeper, _) = Keeper::<(), _>::open(backend, settings, limits, 0, Epoch::default(), 0).expect("opened");
+    backend = keeper.into_backend();
+    // It is opened once more, with one block more to read; then the connection is recorded, and the message read, which fails, and fails again.
+    let opening = backend.calls() - before + 1;
+    let read = backend.calls() + opening + 2;
+    for call in [read, read + 1] {
+        backend.fail_at(call, Failure::Io);
+    }
+    let mut bench = Bench::start(backend);
+    bench.attach();
+    assert!(matches!(bench.next(), Told::Delivered(_)));
+    assert_eq!(bench.delivered(), [b"waits".to_vec()]);
+}
+
+#[test]
+fn what_waits_is_counted_for_each_session_and_for_all() {
+    let bench = Bench::start(Faulty::new(Durability::Fsync, 6));
+    let session = bench.attach();
+    assert_eq!(bench.journal.queued(vec![session, 999]), Some(vec![Queued::default(); 2]));
+    for payload in [b"one", b"two"] {
+        bench.journal.append(publish(session, payload), None);
+    }
+    let queued = bench.journal.queued(vec![999, session]).expect("it runs");
+    assert_eq!((queued[0], queued[1].messages), (Queued::default(), 2));
+    assert_eq!(bench.journal.queued_in_all(), queued[1]);
+    bench.journal.stop();
+    assert!(bench.journal.queued(vec![session]).is_none());
+}
+
+/// On a full disk, say: an operator who stops the gateway does not wait until somebody makes room.
+#[test]
+fn what_cannot_be_kept_does_not_hold_up_the_end() {
+    let mut backend = Faulty::new(Durability::Fsync, 9);
+    let opened = calls_of_opening();
+    for call in 2..=10_000 {
+        backend.fail_at(opened + call, Failure::Full);
+    }
+    let mut bench = Bench::start(backend);
+    let session = bench.attach();
+    bench.journal.append(publish(session, b"must be kept"), None);
+    assert!(bench.delivered().is_empty());
 }

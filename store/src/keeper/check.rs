@@ -223,7 +223,7 @@ fn check_opened<B: Backend>(
     let (mut subscriptions, mut retained, mut delayed_bytes) = (0, (0, 0), 0);
     let told = keeper.for_each_subscription(|_, _, _| subscriptions += 1);
     told.or_else(|error| checked.damage(error))?;
-    let told = keeper.for_each_retained(|message| {
+    let told = keeper.for_each_retained(|message, _| {
         retained = (retained.0 + 1, retained.1 + message.payload().len() as u64);
     });
     told.or_else(|error| checked.damage(error))?;

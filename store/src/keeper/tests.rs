@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use thingway_contract::{ClientId, MessageHead, Properties, Qos, Topic, TopicLimits};
+use thingway_contract::{ClientId, Instant, MessageHead, Properties, Qos, Topic, TopicLimits};
 
 use super::*;
 use crate::{Attach, Cause, Durability, Faulty, Memory, Publish, Target, machine::key};
@@ -159,7 +159,7 @@ fn a_flush_goes_on_where_it_failed() {
             backend.open();
             let (mut keeper, found) = open(backend).expect("it opens");
             let mut retained = 0;
-            keeper.for_each_retained(|message| retained += message.payload().len()).expect("read");
+            keeper.for_each_retained(|message, _| retained += message.payload().len()).expect("read");
             assert_eq!(retained, 4, "call {call}");
             assert_eq!((found.counts.sessions, found.counts.messages), (there, 7 * there), "call {call}");
         }
@@ -207,4 +207,117 @@ fn only_what_a_flush_covers_is_taken_off_the_log() {
     assert!(!keeper.tend(true).expect("nothing fails"));
     assert!(added > 0);
     assert_eq!(keeper.log_bytes, added);
+}
+
+/// What is kept is read and given out though nothing can be written; and what the log says in the end is the same.
+#[test]
+fn a_store_without_room_serves_what_it_has_and_keeps_again_when_there_is_some() {
+    let (keeper, session) = prepared(Faulty::new(Durability::Fsync, 7));
+    let mut backend = keeper.into_backend();
+    backend.limit(Some(0));
+    let (mut keeper, found) = open(backend).expect("it can be read");
+    let replayed = found.replayed;
+    assert_eq!((found.counts.sessions, found.counts.messages), (1, 6));
+    assert!(keeper.has_no_room() && keeper.is_waiting());
+    let mut pending = VecDeque::from([Appended { record: publish(session, "7", false), handle: None }]);
+    for _ in 0..3 {
+        assert!(matches!(keeper.commit(&mut pending, &mut Log::default()), Err((1, BackendError::Full(_)))));
+        assert!(matches!(keeper.commit(&mut VecDeque::new(), &mut Log::default()), Err((0, BackendError::Full(_)))));
+        assert_eq!(keeper.tend(true).ok(), Some(false), "there is nothing that rows could tell");
+    }
+    assert_eq!(keeper.queued(session).0, 6);
+
+    // The next one finds what this one found.
+    let mut backend = keeper.into_backend();
+    backend.kill();
+    backend.open();
+    let (mut keeper, found) = open(backend).expect("it can be read");
+    assert_eq!((found.counts.sessions, found.counts.messages, found.replayed), (1, 6, replayed));
+    keeper.shelf.backend.limit(None);
+    assert_eq!(keeper.commit(&mut VecDeque::new(), &mut Log::default()).ok(), Some(0));
+    assert!(!keeper.has_no_room() && !keeper.is_waiting());
+    commit(&mut keeper, &mut Log::default(), [publish(session, "7", false)]);
+    let position = keeper.machine().position();
+    let mut backend = keeper.into_backend();
+    backend.kill();
+    backend.open();
+    let (keeper, found) = open(backend).expect("it opens");
+    assert_eq!((found.counts.messages, found.replayed), (7, replayed + 2));
+    assert_eq!(keeper.machine().position(), position + 1);
+}
+
+/// The first thing that is kept brings with it what was owed.
+#[test]
+fn what_is_kept_first_comes_behind_what_was_owed() {
+    let (keeper, session) = prepared(Faulty::new(Durability::Fsync, 8));
+    let mut backend = keeper.into_backend();
+    backend.limit(Some(0));
+    let (mut keeper, found) = open(backend).expect("it can be read");
+    let replayed = found.replayed;
+    keeper.shelf.backend.limit(None);
+    commit(&mut keeper, &mut Log::default(), [publish(session, "7", false), publish(session, "8", false)]);
+    assert!(!keeper.has_no_room());
+    let mut backend = keeper.into_backend();
+    backend.kill();
+    backend.open();
+    let (mut keeper, found) = open(backend).expect("it opens");
+    assert_eq!((found.counts.messages, found.replayed), (8, replayed + 3));
+    let last = keeper.machine().position() - 1;
+    assert_eq!(keeper.read(last).expect("it is kept").message.payload(), b"8");
+}
+
+/// The gateway's clock begins anew, and cannot tell when a message came that an earlier one has taken.
+#[test]
+fn a_retained_message_is_told_with_the_time_at_which_it_came() {
+    let retained = |topic: &str, received_at, expires_at| {
+        let topic = Topic::parse(topic, TopicLimits::default()).expect("a topic");
+        let head = MessageHead { received_at, expires_at, ..MessageHead::default() };
+        let message = Message::new(head, topic, Properties::default(), b"x");
+        let targets = SmallVec::new();
+        Record::Publish(Arc::new(Publish { message, retains: true, exchange: None, targets, cause: Cause::None }))
+    };
+    let at = Instant::from_millis;
+    let (mut keeper, _) = open(Memory::new()).expect("it opens");
+    commit(&mut keeper, &mut Log::default(), [retained("row", at(5), Instant::NEVER)]);
+    flush(&mut keeper);
+    commit(&mut keeper, &mut Log::default(), [retained("log", at(7), at(5000))]);
+    let told = |epoch, backend| {
+        let opened = Keeper::open(backend, Settings::default(), FlushLimits::default(), 0, Epoch(epoch), epoch);
+        let (mut keeper, _): (Keeper<(), Memory>, _) = opened.expect("it opens");
+        let mut told = Vec::new();
+        let mut tell = |message: Message, came: WallMs| {
+            let head = *message.head();
+            told.push((message.topic().to_owned(), came, head.received_at, head.expires_at));
+        };
+        keeper.for_each_retained(&mut tell).expect("read");
+        told.sort_by_key(|(_, came, ..)| *came);
+        (told, keeper.into_backend())
+    };
+    let backend = keeper.into_backend();
+    let (found, backend) = told(2000, backend);
+    let row = ("row".to_owned(), 1005, Instant::ZERO, Instant::NEVER);
+    assert_eq!(found, [row.clone(), ("log".to_owned(), 1007, Instant::ZERO, at(4000))]);
+    let (found, _) = told(1006, backend);
+    assert_eq!(found, [row, ("log".to_owned(), 1007, at(1), at(4994))]);
+}
+
+/// Names were given again once the gateway had begun anew.
+#[test]
+fn a_delayed_message_is_not_taken_for_an_earlier_one_of_its_name() {
+    let delay = |payload: &str| {
+        let topic = Topic::parse("t", TopicLimits::default()).expect("a topic");
+        let message = Message::new(MessageHead::default(), topic, Properties::default(), payload.as_bytes());
+        Record::Delay { id: 1, due: 100, message, exchange: None }
+    };
+    let (mut keeper, _) = open(Memory::new()).expect("it opens");
+    commit(&mut keeper, &mut Log::default(), [delay("earlier")]);
+    flush(&mut keeper);
+    commit(&mut keeper, &mut Log::default(), [Record::Spent(Cause::Delayed(1)), delay("later")]);
+    for _ in 0..2 {
+        (keeper, _) = open(keeper.into_backend()).expect("it opens");
+        let mut told = Vec::new();
+        keeper.for_each_delayed(|id, _, message| told.push((id, message.payload().to_vec()))).expect("read");
+        assert_eq!(told, [(1, b"later".to_vec())]);
+        flush(&mut keeper);
+    }
 }

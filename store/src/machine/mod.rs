@@ -286,6 +286,11 @@ impl<S> Machine<S> {
         }
     }
 
+    /// True while [`Machine::retry`] or [`Machine::lost`] has something to do.
+    pub fn is_waiting(&self) -> bool {
+        !self.messages.stalled.is_empty() || !self.messages.lost.is_empty()
+    }
+
     /// Exchanges under way whose messages are nowhere to be found. Each takes room until a record says that it is over.
     pub fn lost(&mut self) -> Vec<Exchange> {
         let mut lost = std::mem::take(&mut self.messages.lost);
@@ -312,6 +317,10 @@ impl<S> Machine<S> {
 
     pub(crate) fn is_retained_dirty(&self, topic: &str) -> bool {
         self.dirty.retained.contains_key(topic)
+    }
+
+    pub(crate) fn is_delayed_dirty(&self, id: u64) -> bool {
+        self.dirty.delayed.contains(&id)
     }
 
     pub(crate) fn dirty_retained(&self) -> impl Iterator<Item = Position> {

@@ -115,6 +115,7 @@ impl Setup {
     }
 
     fn small(chance: &mut Chance) -> FlushLimits {
-        FlushLimits { log_bytes: 1 + chance.below(3000), dirty: chance.within(1, 30) }
+        let log_records = 1 + chance.below(100);
+        FlushLimits { log_bytes: 1 + chance.below(3000), log_records, dirty: chance.within(1, 30) }
     }
 }

@@ -136,7 +136,8 @@ impl World {
             Durability::Os => !power,
             Durability::Memory => false,
         };
-        let promised = if survives { self.history.len() } else { 0 };
+        let owed = self.keeper.as_ref().is_some_and(Keeper::has_no_room);
+        let promised = if survives { self.history.len() - usize::from(owed) } else { 0 };
         self.keeper = None;
         if power {
             self.disk.get().power_cut();
@@ -217,7 +218,7 @@ impl World {
             .collect();
         assert_eq!(subscriptions, expected);
         let mut retained = BTreeMap::new();
-        let mut put = |message: Message| {
+        let mut put = |message: Message, _| {
             assert!(retained.insert(message.topic().to_owned(), message.payload().to_vec()).is_none());
         };
         keeper.for_each_retained(&mut put).expect("read");
@@ -240,6 +241,8 @@ impl World {
         self.disk.get().fail_one_in(None);
         self.disk.get().limit(None);
         let keeper = self.keeper.as_mut().expect("it is open");
+        // What there was no room for when it was opened.
+        keeper.commit(&mut VecDeque::new(), &mut Ears).expect("nothing fails");
         // It may tell what went wrong before, and end what was begun before.
         let _ = keeper.tend(true);
         for _ in 0..2 {
@@ -384,8 +387,16 @@ impl World {
                 Record::Publish(Arc::new(Publish { message, retains, exchange, targets, cause }))
             }
             67..70 => {
-                self.next_delay += 1;
-                let (id, due, message) = (self.next_delay, self.now + 50, self.message());
+                // A name may have been another message's before.
+                let again = 1 + self.chance.below(self.next_delay);
+                let is_free = self.reference.delayed().all(|(id, ..)| id != again);
+                let id = if is_free && self.chance.one_in(3) {
+                    again
+                } else {
+                    self.next_delay += 1;
+                    self.next_delay
+                };
+                let (due, message) = (self.now + 50, self.message());
                 Record::Delay { id, due, message, exchange: self.begun() }
             }
             70..72 => Record::Spent(self.cause()),

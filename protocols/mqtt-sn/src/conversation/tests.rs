@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_conversation_is_small() {
     assert!(size_of::<Conversation>() <= 72, "{}", size_of::<Conversation>());
-    assert!(size_of::<Rare>() <= 72, "{}", size_of::<Rare>());
+    assert!(size_of::<Rare>() <= 56, "{}", size_of::<Rare>());
 }
 
 fn peer() -> Peer {

@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_small() {
-        assert!(size_of::<Connection>() <= 120, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 104, "{}", size_of::<Connection>());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::{
 use crate::cli::client::{
     arguments::{ConnectArguments, MqttVersion},
     error::ClientError,
-    transport::{self, Wire},
+    transport::{Connector, Wire},
     url::Transport,
 };
 
@@ -49,7 +49,7 @@ impl Connection {
     async fn connect(transport: &Transport, arguments: &ConnectArguments) -> Result<Self, ClientError> {
         let version = Version::from(arguments.mqtt_version.unwrap_or(MqttVersion::V5));
         let mut connection = Self {
-            wire: transport::connect(transport, &arguments.tls, version).await?,
+            wire: Connector::new(transport, &arguments.tls, version)?.connect(None).await?,
             input: Vec::new(),
             handled: 0,
             version,

@@ -16,6 +16,10 @@ use tokio_tungstenite::{
 
 use super::*;
 
+async fn connect(transport: &Transport, tls: &TlsArguments, version: Version) -> io::Result<Box<dyn Wire>> {
+    Connector::new(transport, tls, version)?.connect(None).await
+}
+
 /// More than one WebSocket frame, TLS record or QUIC packet.
 const BYTES: usize = 300_000;
 

@@ -181,3 +181,23 @@ async fn a_panic_takes_no_other_task_with_it() {
     tokio::task::spawn_blocking(move || cores.stop()).await.expect("stopped");
     assert_eq!(dropped.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test]
+async fn a_task_that_goes_to_a_core_that_has_ended_ends() {
+    let (alive, ended) = (cores(1), prepare().expect("a descriptor").1);
+    // What its core's thread does at its end.
+    assert!(ended.arrived.lock().take().is_some());
+    let (sender, dropped) = oneshot::channel::<()>();
+    let to = ended.clone();
+    alive.serve_on(
+        0,
+        poll_fn(move |_| {
+            let _kept = &sender;
+            assert!(move_to(&to));
+            Poll::Pending
+        }),
+    );
+    assert!(dropped.await.is_err(), "it was dropped");
+    waker::forget(ended.number);
+    tokio::task::spawn_blocking(move || alive.stop()).await.expect("stopped");
+}

@@ -34,9 +34,19 @@ struct Routed {
 }
 
 fn routed(routes: &Routes<Session>, name: &str, publisher: Option<&Session>) -> Routed {
+    routed_again(routes, name, publisher, &mut RouteScratch::default())
+}
+
+/// As [`routed`], by somebody who may remember where the topic went.
+fn routed_again(
+    routes: &Routes<Session>,
+    name: &str,
+    publisher: Option<&Session>,
+    scratch: &mut RouteScratch<Session>,
+) -> Routed {
     let mut result = Routed::default();
     let mut visits = 0;
-    let count = routes.route(topic(name), publisher, &mut RouteScratch::default(), |target| {
+    let count = routes.route(topic(name), publisher, scratch, |target| {
         visits += 1;
         match target {
             Target::Direct { session, grant } => {
@@ -176,6 +186,45 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+/// How often a topic was looked for in the tables is not seen from outside, so the place that remembers is asked.
+#[test]
+fn a_topic_that_came_twice_is_remembered_until_somebody_subscribes() {
+    let (routes, sessions) = (Routes::new(), sessions(6));
+    let mut scratch = RouteScratch::default();
+    let is_remembered = |routes: &Routes<Session>, scratch: &mut RouteScratch<Session>| {
+        let version = routes.version.0.load(Ordering::Acquire);
+        matches!(scratch.cache.find(b"t/1", version), Known::Targets(_))
+    };
+    let subscribe = |text: &str, session: usize| {
+        routes.insert(&filter(text), &sessions[session], SubscriptionOptions::default()).expect("free");
+    };
+    subscribe("t/+", 0);
+    for (count, remembered) in [(1, false), (2, true), (3, true)] {
+        assert_eq!(routed_again(&routes, "t/1", None, &mut scratch).direct.len(), 1);
+        assert_eq!(is_remembered(&routes, &mut scratch), remembered, "after {count}");
+    }
+    let mut again = |many: usize, remembered: bool| {
+        assert!(!is_remembered(&routes, &mut scratch), "something has changed");
+        for _ in 0..2 {
+            assert_eq!(routed_again(&routes, "t/1", None, &mut scratch).direct.len(), many);
+        }
+        assert_eq!(is_remembered(&routes, &mut scratch), remembered);
+    };
+    subscribe("t/+", 1);
+    again(2, true);
+    assert!(routes.remove(&filter("t/+"), &sessions[0]));
+    again(1, true);
+    subscribe("t/1", 1);
+    again(1, false);
+    assert!(routes.remove(&filter("t/1"), &sessions[1]));
+    (2..6).for_each(|session| subscribe("t/+", session));
+    again(5, false);
+    assert!(routes.remove(&filter("t/+"), &sessions[5]));
+    again(4, true);
+    subscribe("$share/g/t/1", 5);
+    again(4, false);
+}
+
 #[test]
 fn an_exact_filter_is_small() {
     assert_eq!(size_of::<Exact<u8>>(), 32);
@@ -192,6 +241,7 @@ proptest! {
         let sessions = sessions(12);
         let routes = Routes::new();
         let mut model = Model::default();
+        let (mut scratch, mut names) = (RouteScratch::default(), Vec::new());
         for operation in operations {
             match operation {
                 Operation::Insert(f, s, options) => {
@@ -210,12 +260,22 @@ proptest! {
                         routed(&routes, &name, publisher.map(|p| &*sessions[p])),
                         model.routed(&name, publisher)
                     );
+                    names.push(name.clone());
                     let mut found = Vec::new();
                     routes.matching_filters(topic(&name), |info| found.push(info.filter.to_string()));
                     found.sort_unstable();
                     let expected: Vec<_> =
                         model.filters().into_keys().filter(|filter| filter_matches(filter, &name)).collect();
                     prop_assert_eq!(found, expected);
+                }
+            }
+            // What came before is asked for until it is remembered, and the next change must not go unnoticed.
+            for name in names.iter().rev().take(4) {
+                for publisher in [None, Some(0), Some(1)] {
+                    prop_assert_eq!(
+                        routed_again(&routes, name, publisher.map(|p| &*sessions[p]), &mut scratch),
+                        model.routed(name, publisher)
+                    );
                 }
             }
             let expected = model.filters();

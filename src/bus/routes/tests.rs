@@ -307,7 +307,7 @@ proptest! {
         prop_assert_eq!(routes.counts(), RouteCounts::default());
         prop_assert_eq!(routes.wildcard.nodes(), 0);
         prop_assert_eq!(routes.exact.len(), 0);
-        drop(routes);
+        drop((routes, scratch));
         prop_assert!(sessions.iter().all(|session| Arc::strong_count(session) == 1));
     }
 }

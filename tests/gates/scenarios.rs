@@ -91,7 +91,8 @@ pub struct Measured {
 
 /// Runs a scenario on a gateway of its own with one core. Under callgrind its instructions are written under its name.
 pub async fn run(scenario: &'static Scenario) -> Measured {
-    let gateway = TestGateway::start().await;
+    // What it says about itself comes from another thread, at times that are not the schedule's.
+    let gateway = TestGateway::with(|config| config.sys_topics.enable = false).await;
     let gateway_here = gateway.gateway();
     let listener = gateway_here.listen_in_memory("memory.default", &Listener::default());
     let measured = on_core(gateway_here.cores(), async move {
@@ -151,7 +152,16 @@ impl Crowd {
                 }
                 Self::Ping(clients)
             }
-            Work::Visit(count) => Self::Visit(listener.clone(), count),
+            Work::Visit(count) => {
+                // Who subscribes is looked for something retained.
+                let mut client = Client::connect(listener, "notice").await;
+                client.send(b"\x31\x0a\x00\x06noticeon");
+                client.send(PINGREQ);
+                client.expect(PINGRESP).await;
+                client.send(DISCONNECT);
+                client.expect_end().await;
+                Self::Visit(listener.clone(), count)
+            }
         }
     }
 

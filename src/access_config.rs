@@ -17,7 +17,7 @@ use crate::{
             name_of_key, parse,
         },
     },
-    config::{self, AccessBan, AccessRule, AuthenticatorKind, Config, RuleFormat, Security, UsersBy},
+    config::{self, AccessBan, AccessRule, Config, RuleFormat, Security, UsersBy},
 };
 
 /// Why access cannot be as it was configured.
@@ -73,6 +73,9 @@ pub enum AccessError {
     /// No threads for passwords.
     #[error("cannot start the threads that try passwords: {0}")]
     Threads(io::Error),
+    /// An authenticator that is not there.
+    #[error("access.authenticators: there is no {0}")]
+    Unknown(String),
     /// No salt.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -88,6 +91,7 @@ impl AccessError {
             Self::Hashing(_) => "access.users.file_hashing",
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
             Self::Row { .. } => "gateway.data_dir",
+            Self::Unknown(_) => "access.authenticators",
             Self::Threads(_) | Self::Randomness(_) => return None,
         })
     }
@@ -296,27 +300,29 @@ impl Kept {
 pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), AccessError> {
     let mut database = None;
     let mut authenticators: Vec<Arc<dyn crate::access::Authenticator>> = Vec::new();
-    for kind in &config.access.authenticators {
-        match kind {
-            AuthenticatorKind::Certificate => authenticators.push(Arc::new(CertificateHolders)),
-            AuthenticatorKind::Users => {
-                let users = &config.access.users;
-                let settings = HashersSettings {
-                    threads: users.hash_threads.into(),
-                    waiting_max: users.hash_waiting_max as usize,
-                };
-                let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
-                let by = match users.by {
-                    UsersBy::Username => UserKey::Username,
-                    UsersBy::ClientId => UserKey::ClientId,
-                };
-                let made = Arc::new(UserDatabase::new(by, hashers)?);
+    for name in &config.access.authenticators {
+        match name.as_str() {
+            "certificate" => authenticators.push(Arc::new(CertificateHolders)),
+            "users" => {
+                let made = Arc::new(user_database(config)?);
                 database = Some(made.clone());
                 authenticators.push(made);
             }
+            other => return Err(AccessError::Unknown(other.into())),
         }
     }
     Ok((Chain::new(authenticators), database))
+}
+
+fn user_database(config: &Config) -> Result<UserDatabase, AccessError> {
+    let users = &config.access.users;
+    let settings = HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize };
+    let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
+    let by = match users.by {
+        UsersBy::Username => UserKey::Username,
+        UsersBy::ClientId => UserKey::ClientId,
+    };
+    Ok(UserDatabase::new(by, hashers)?)
 }
 
 /// Who may come in.

@@ -10,7 +10,7 @@ use super::{
 pub struct CertificateHolders;
 
 impl Authenticator for CertificateHolders {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "certificate"
     }
 

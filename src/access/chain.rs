@@ -20,7 +20,7 @@ pub enum Asked {
 /// Somebody who can tell who may connect.
 pub trait Authenticator: fmt::Debug + Send + Sync {
     /// Its name in the configuration.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Asks it. Must not wait for anything.
     fn ask(&self, attempt: &Arc<Attempt>) -> Asked;
@@ -40,7 +40,7 @@ pub struct Chain(Arc<[Arc<dyn Authenticator>]>);
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The authenticator's name; `None` when all have ignored the attempt.
-    pub by: Option<&'static str>,
+    pub by: Option<Box<str>>,
     /// What it is.
     pub outcome: Result<Grant, Refusal>,
 }
@@ -65,7 +65,7 @@ impl Chain {
     }
 
     /// The names, in order.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|authenticator| authenticator.name())
     }
 
@@ -127,7 +127,7 @@ fn decided(by: &dyn Authenticator, said: Said) -> Option<Decision> {
         Said::Allow(grant) => Ok(grant),
         Said::Deny(refusal) => Err(refusal),
     };
-    Some(Decision { by: Some(by.name()), outcome })
+    Some(Decision { by: Some(by.name().into()), outcome })
 }
 
 /// What is said of whom nobody knows: the same as of a wrong password, for who has shown a name.
@@ -145,7 +145,7 @@ mod tests {
     struct Fixed(&'static str, Said, bool);
 
     impl Authenticator for Fixed {
-        fn name(&self) -> &'static str {
+        fn name(&self) -> &str {
             self.0
         }
 
@@ -167,13 +167,13 @@ mod tests {
         })
     }
 
-    async fn decide(authenticators: Vec<Fixed>, username: Option<&str>) -> (Option<&'static str>, Result<(), Refusal>) {
+    async fn decide(authenticators: Vec<Fixed>, username: Option<&str>) -> (Option<String>, Result<(), Refusal>) {
         let chain = Chain::new(authenticators.into_iter().map(|it| Arc::new(it) as Arc<dyn Authenticator>).collect());
         let decision = match chain.begin(&attempt(username)) {
             Begun::Made(decision) => decision,
             Begun::Later(later) => later.await,
         };
-        (decision.by, decision.outcome.map(drop))
+        (decision.by.map(|by| by.to_string()), decision.outcome.map(drop))
     }
 
     #[tokio::test]
@@ -184,11 +184,11 @@ mod tests {
             let a = || Fixed("a", Said::Ignore, later);
             let b = || Fixed("b", allow(), later);
             let c = || Fixed("c", deny(), later);
-            assert_eq!(decide(vec![a(), b(), c()], None).await, (Some("b"), Ok(())));
-            assert_eq!(decide(vec![a(), c(), b()], None).await, (Some("c"), Err(Refusal::BadCredentials)));
-            assert_eq!(decide(vec![b(), c()], None).await, (Some("b"), Ok(())));
+            assert_eq!(decide(vec![a(), b(), c()], None).await, (Some("b".into()), Ok(())));
+            assert_eq!(decide(vec![a(), c(), b()], None).await, (Some("c".into()), Err(Refusal::BadCredentials)));
+            assert_eq!(decide(vec![b(), c()], None).await, (Some("b".into()), Ok(())));
             let mixed = vec![Fixed("a", Said::Ignore, !later), Fixed("d", Said::Ignore, later), b()];
-            assert_eq!(decide(mixed, None).await, (Some("b"), Ok(())));
+            assert_eq!(decide(mixed, None).await, (Some("b".into()), Ok(())));
             assert_eq!(decide(vec![a()], None).await, (None, Err(Refusal::NotAuthorized)));
             assert_eq!(decide(vec![a(), a()], Some("name")).await, (None, Err(Refusal::BadCredentials)));
         }

@@ -5,6 +5,7 @@
 //! subscribe to everything but the gateway's own `$SYS` topics, which only the gateway publishes to.
 
 mod attempt;
+mod authority;
 mod backoff;
 mod bans;
 mod cache;
@@ -19,6 +20,7 @@ mod policy;
 mod recent;
 pub mod rules;
 pub mod users;
+mod values;
 
 use std::{
     collections::HashSet,
@@ -47,6 +49,7 @@ use self::{
 
 pub use self::{
     attempt::{Attempt, Attributes, Grant, Said},
+    authority::{Authority, Inquiry, Ruled, Ruling},
     backoff::BackoffSettings,
     bans::{BAN_PREFIX, Ban, BanError, BanKind, ban_key},
     certificate::CertificateHolders,
@@ -54,6 +57,7 @@ pub use self::{
     flapping::FlappingSettings,
     guard::{Guard, Identity},
     policy::{DenyAction, Policy, Reason},
+    values::{is_of_attempts, is_of_inquiries},
 };
 
 /// Sessions that can be gone on with by who shows only that it knows them; their identities are remembered.

@@ -14,7 +14,7 @@ struct Porter {
 }
 
 impl Authenticator for Porter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "porter"
     }
 
@@ -34,7 +34,7 @@ impl Authenticator for Porter {
 struct Silent;
 
 impl Authenticator for Silent {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "silent"
     }
 

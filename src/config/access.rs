@@ -7,16 +7,6 @@ use super::{
 use crate::network::Network;
 
 words! {
-    /// Somebody who can tell who may connect.
-    pub enum AuthenticatorKind {
-        /// Whoever has shown a certificate that a listener verified and takes for the user name.
-        Certificate = "certificate",
-        /// The built-in user database.
-        Users = "users",
-    }
-}
-
-words! {
     /// By what users are known.
     pub enum UsersBy {
         /// The user name.
@@ -86,7 +76,7 @@ settings! {
         /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name (see
         /// `tls.identity_as_username`), "users" is the built-in database. The first that knows the client decides; one that none knows is refused. With an
         /// empty list everyone may connect.
-        authenticators: Vec<AuthenticatorKind> = Vec::new();
+        authenticators: Vec<String> = Vec::new();
         /// Let in who shows no user name and no password, without anybody being asked.
         allow_anonymous: bool = false;
         /// How long it may take to find out whether a client may connect. Then it is told that the server is unavailable.
@@ -234,5 +224,12 @@ settings! {
         reason: String = String::new();
         /// Until when, as "2027-01-31T00:00:00Z"; "" for ever.
         until: String = String::new();
+    }
+}
+
+impl Access {
+    /// Everything that `authenticators` may name: what is built in, and each service by its kind and its name.
+    pub fn authenticator_names(&self) -> Vec<String> {
+        vec!["certificate".into(), "users".into()]
     }
 }

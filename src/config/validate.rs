@@ -94,9 +94,12 @@ impl Checker<'_> {
         if let Some(rule) = access.rules.iter().find(|rule| rule.qos.iter().any(|&qos| qos > 2)) {
             self.bad("access.rules".into(), &rule.qos, "qualities of service from 0 to 2");
         }
-        for (index, kind) in access.authenticators.iter().enumerate() {
-            if access.authenticators[..index].contains(kind) {
-                self.bad("access.authenticators".into(), kind.as_str(), "each authenticator once");
+        let known = access.authenticator_names();
+        for (index, name) in access.authenticators.iter().enumerate() {
+            if !known.contains(name) {
+                self.bad("access.authenticators".into(), name, &format!("one of {}", known.join(", ")));
+            } else if access.authenticators[..index].contains(name) {
+                self.bad("access.authenticators".into(), name, "each authenticator once");
             }
         }
     }

@@ -6,7 +6,7 @@ use coap_lite::RequestType;
 use tempfile::TempDir;
 use thingway::{
     bus::Counter,
-    config::{AccessBan, AccessRule, AuthenticatorKind, Config, DenyAction, Period, RulePermission, Security},
+    config::{AccessBan, AccessRule, Config, DenyAction, Period, RulePermission, Security},
 };
 use thingway_mqtt_sn::packet::{ReturnCode, TopicName, TopicRef};
 
@@ -48,7 +48,7 @@ impl Guarded {
 fn guard(config: &mut Config, folder: &TempDir) {
     let file = folder.path().join("users.csv");
     fs::write(&file, USERS).expect("written");
-    config.access.authenticators = vec![AuthenticatorKind::Users];
+    config.access.authenticators = vec!["users".into()];
     config.access.users.file = file;
     let allow = |topics: &[&str]| AccessRule {
         permission: RulePermission::Allow,

@@ -110,7 +110,7 @@ impl UserDatabase {
 }
 
 impl Authenticator for UserDatabase {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "users"
     }
 

@@ -1,0 +1,19 @@
+//! Lines to services that others run: databases, directories, web servers.
+//!
+//! Whatever is asked of one is a [`Template`] whose values are bound or escaped in the service's own way, never pasted. Every question goes through a
+//! [`Line`], which bounds how long it may take, how many are asked at a time, and stops asking for a while when a service does not answer. What the
+//! answers mean is for others to say: this crate knows nothing of the gateway.
+
+mod breaker;
+mod failure;
+mod line;
+mod row;
+mod template;
+
+pub use self::{
+    breaker::{Breaker, BreakerSettings, Entered},
+    failure::Failure,
+    line::{Line, LineCounts, LineSettings},
+    row::{Field, Row, Rows},
+    template::{Template, TemplateError, Values},
+};

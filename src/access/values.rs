@@ -1,0 +1,133 @@
+//! What placeholders stand for in what is asked of services.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use thingway_connectors::Values;
+
+use super::{attempt::Attempt, authority::Inquiry, rules::Action};
+
+/// Names of placeholders that stand for somebody who wants to connect.
+const OF_ATTEMPTS: &[&str] = &[
+    "username",
+    "clientid",
+    "password",
+    "peerhost",
+    "peerport",
+    "peername",
+    "cert_common_name",
+    "listener",
+    "proto_name",
+];
+/// Names of those that stand for what a client wants to do.
+const OF_INQUIRIES: &[&str] = &[
+    "username",
+    "clientid",
+    "peerhost",
+    "cert_common_name",
+    "listener",
+    "proto_name",
+    "topic",
+    "action",
+    "qos",
+    "retain",
+];
+
+/// Whether a placeholder may be used in what is asked about somebody who wants to connect.
+pub fn is_of_attempts(name: &str) -> bool {
+    OF_ATTEMPTS.contains(&name)
+}
+
+/// Whether a placeholder may be used in what is asked about what a client wants to do.
+pub fn is_of_inquiries(name: &str) -> bool {
+    OF_INQUIRIES.contains(&name) || name.strip_prefix("client_attrs.").is_some_and(|attribute| !attribute.is_empty())
+}
+
+fn text(text: &str) -> Option<Cow<'_, str>> {
+    Some(Cow::Borrowed(text))
+}
+
+fn address(address: Option<IpAddr>) -> Option<Cow<'static, str>> {
+    Some(Cow::Owned(address?.to_string()))
+}
+
+impl Values for Attempt {
+    /// What is not shown is not known, except that there is always a client id, which may be empty.
+    fn value(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "username" => text(self.username.as_deref()?),
+            "clientid" => text(self.client_id.as_ref().map_or("", |id| id.as_str())),
+            "password" => text(std::str::from_utf8(self.password.as_deref()?).ok()?),
+            "peerhost" => address(self.address()),
+            "peerport" => Some(Cow::Owned(self.remote?.port().to_string())),
+            "peername" => Some(Cow::Owned(self.remote?.to_string())),
+            "cert_common_name" => text(self.certificate.as_deref()?),
+            "listener" => text(&self.listener),
+            "proto_name" => text(self.protocol),
+            _ => None,
+        }
+    }
+}
+
+impl Values for Inquiry {
+    fn value(&self, name: &str) -> Option<Cow<'_, str>> {
+        let who = self.identity.who(&self.client_id);
+        let (action, qos, retain) = match self.action {
+            Action::Publish { qos, retain } => ("publish", qos, retain),
+            Action::Subscribe { qos } => ("subscribe", qos, false),
+        };
+        match name {
+            "username" => self.identity.username().map(Cow::Borrowed),
+            "clientid" => text(&self.client_id),
+            "peerhost" => address(who.address),
+            "cert_common_name" => Some(Cow::Owned(who.certificate?.to_owned())),
+            "listener" => Some(Cow::Owned(who.listener.to_owned())),
+            "proto_name" => text(who.protocol),
+            "topic" => text(&self.topic),
+            "action" => text(action),
+            "qos" => Some(Cow::Owned((qos as u8).to_string())),
+            "retain" => text(if retain { "true" } else { "false" }),
+            _ => Some(Cow::Owned(who.attributes?.find(name.strip_prefix("client_attrs.")?)?.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use thingway_contract::Qos;
+
+    use super::*;
+    use crate::access::{Grant, Identity};
+
+    fn attempt() -> Attempt {
+        Attempt {
+            client_id: None,
+            username: Some("bob".into()),
+            password: None,
+            certificate: None,
+            remote: Some("[::ffff:10.0.0.1]:7".parse().expect("an address")),
+            listener: "tcp.default".into(),
+            protocol: "mqtt",
+        }
+    }
+
+    #[test]
+    fn every_name_that_may_be_used_is_looked_for() {
+        let attempt = attempt();
+        let known: Vec<_> = OF_ATTEMPTS.iter().filter_map(|name| attempt.value(name)).collect();
+        assert_eq!(known, ["bob", "", "10.0.0.1", "7", "[::ffff:10.0.0.1]:7", "tcp.default", "mqtt"]);
+        let grant = Grant { attributes: [("site", "north")].into_iter().collect(), ..Grant::default() };
+        let inquiry = Inquiry {
+            identity: Arc::new(Identity::new(&attempt, grant)),
+            client_id: "c".into(),
+            action: Action::Publish { qos: Qos::AtLeastOnce, retain: true },
+            topic: "a/b".into(),
+        };
+        let known: Vec<_> = OF_INQUIRIES.iter().filter_map(|name| inquiry.value(name)).collect();
+        assert_eq!(known, ["bob", "c", "10.0.0.1", "tcp.default", "mqtt", "a/b", "publish", "1", "true"]);
+        assert_eq!(inquiry.value("client_attrs.site").as_deref(), Some("north"));
+        assert_eq!(inquiry.value("client_attrs.other"), None);
+        assert!(is_of_inquiries("client_attrs.site") && !is_of_inquiries("client_attrs.") && !is_of_attempts("topic"));
+    }
+}

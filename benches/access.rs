@@ -5,7 +5,7 @@
 use std::{env, hint::black_box, time::Instant};
 
 use thingway::access::{
-    Access, Guard, Policy, Settings,
+    Access, Guard, May, Policy, Settings,
     rules::{Action, Permission, RuleSet, Rules, parse_emqx, parse_mosquitto},
 };
 use thingway_contract::Qos;
@@ -34,7 +34,7 @@ fn main() {
 
 fn decide(name: &str, rules: Rules) {
     let with = |cache_max| {
-        let policy = Policy { rules: RuleSet([rules.clone()].into()), cache_max, ..Policy::default() };
+        let policy = Policy { sources: RuleSet([rules.clone()].into()).into(), cache_max, ..Policy::default() };
         Access::new(Settings::default(), policy, None)
     };
     for topics in [1, 8, 32] {
@@ -43,14 +43,21 @@ fn decide(name: &str, rules: Rules) {
         let mut next = topics.iter().cycle();
         time(&format!("{name}, remembered, one of {}", topics.len()), ROUNDS, || {
             let topic = next.next().expect("a cycle has no end");
-            let permission = guard.may(&access, "device-1234567", PUBLISH, black_box(topic));
-            assert_eq!(black_box(permission), Permission::Allow);
+            let permission =
+                guard.may(&access, "device-1234567", PUBLISH, black_box(topic), thingway_contract::Instant::ZERO);
+            assert_eq!(black_box(permission), May::Decided(Permission::Allow));
         });
     }
     let (access, mut guard) = (with(0), Guard::of_nobody());
     time(&format!("{name}, made anew"), ROUNDS / 100, || {
-        let permission = guard.may(&access, "device-1234567", PUBLISH, black_box("devices/device-1234567/sensors/1"));
-        assert_eq!(black_box(permission), Permission::Allow);
+        let permission = guard.may(
+            &access,
+            "device-1234567",
+            PUBLISH,
+            black_box("devices/device-1234567/sensors/1"),
+            thingway_contract::Instant::ZERO,
+        );
+        assert_eq!(black_box(permission), May::Decided(Permission::Allow));
     });
 }
 

@@ -6,10 +6,10 @@ use std::{fs, io, path::Path, sync::Arc};
 use crate::{
     access::{
         BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction, FlappingSettings, Policy,
-        Settings,
+        Settings, Source,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
         rules::{
-            ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, RuleSet, Rules, Syntax,
+            ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, Rules, Syntax,
             TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
         users::{
@@ -76,6 +76,9 @@ pub enum AccessError {
     /// An authenticator that is not there.
     #[error("access.authenticators: there is no {0}")]
     Unknown(String),
+    /// A source that is not there.
+    #[error("access.sources: there is no {0}")]
+    UnknownSource(String),
     /// No salt.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -92,6 +95,7 @@ impl AccessError {
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
             Self::Row { .. } => "gateway.data_dir",
             Self::Unknown(_) => "access.authenticators",
+            Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,
         })
     }
@@ -108,6 +112,29 @@ pub fn policy(config: &Config) -> Result<Policy, AccessError> {
     let access = &config.access;
     let hardened = config.gateway.security == Security::Hardened;
     let mut sources = Vec::new();
+    for name in &access.sources {
+        match name.as_str() {
+            "rules" => sources.extend(own_rules(config)?.into_iter().map(Source::Rules)),
+            other => return Err(AccessError::UnknownSource(other.into())),
+        }
+    }
+    Ok(Policy {
+        sources: sources.into(),
+        no_match: permission(access.no_match),
+        deny_action: match access.deny_action {
+            config::DenyAction::Ignore => DenyAction::Ignore,
+            config::DenyAction::Disconnect => DenyAction::Disconnect,
+        },
+        deny_without_rules: hardened,
+        cache_max: access.cache_max.into(),
+    })
+}
+
+/// The rules of the configuration, and those of the files that it names.
+fn own_rules(config: &Config) -> Result<Vec<Rules>, AccessError> {
+    let access = &config.access;
+    let hardened = config.gateway.security == Security::Hardened;
+    let mut sources = Vec::new();
     if !access.rules.is_empty() {
         let rules = (1..).zip(&access.rules).map(|(number, rule)| own_rule(number, rule));
         sources.push(Rules::InOrder(rules.collect::<Result<_, _>>()?));
@@ -120,16 +147,7 @@ pub fn policy(config: &Config) -> Result<Policy, AccessError> {
             RuleFormat::Mosquitto => parse_mosquitto(&text, &source)?,
         });
     }
-    Ok(Policy {
-        rules: RuleSet(sources.into()),
-        no_match: permission(access.no_match),
-        deny_action: match access.deny_action {
-            config::DenyAction::Ignore => DenyAction::Ignore,
-            config::DenyAction::Disconnect => DenyAction::Disconnect,
-        },
-        deny_without_rules: hardened,
-        cache_max: access.cache_max.into(),
-    })
+    Ok(sources)
 }
 
 const fn permission(permission: config::RulePermission) -> Permission {
@@ -364,7 +382,7 @@ mod tests {
 
     use super::*;
     use crate::access::{
-        Grant,
+        Grant, Known, Look,
         rules::{Action, Who},
     };
 
@@ -373,7 +391,11 @@ mod tests {
     }
 
     fn may(policy: &Policy, who: &Who<'_>, action: Action, topic: &str) -> bool {
-        policy.decide(who, &Grant::default(), action, topic).0 == Permission::Allow
+        let (grant, known) = (Grant::default(), Known::default());
+        let Look::Decided(permission, _) = policy.look(who, &grant, action, topic, &known) else {
+            panic!("there is nobody to ask");
+        };
+        permission == Permission::Allow
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub enum Ruling {
     Rules(Arc<Rules>, Duration),
     /// Just this is decided, and holds for a while.
     Decided(Permission, Duration),
-    /// The next source shall decide.
-    Ignore,
+    /// The next source shall decide this, and it holds for a while that it is not decided here.
+    Ignore(Duration),
 }
 
 /// Somebody who can tell what a client may do.

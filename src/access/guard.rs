@@ -1,11 +1,15 @@
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, task::Waker};
+
+use thingway_contract::Instant;
 
 use super::{
     Access,
     attempt::{Attempt, Grant},
     cache::Cache,
     expiry::Expiry,
-    policy::{Policy, Reason},
+    inquiry::{Answered, Inquiring, Question},
+    known::Known,
+    policy::{Look, Policy},
     rules::{Action, Permission, Who},
 };
 use crate::bus::{ConnectionInfo, Session};
@@ -59,17 +63,6 @@ impl Identity {
         self.username.as_deref()
     }
 
-    /// What rules say about what it wants to do, and why.
-    pub fn explain<'a>(
-        &'a self,
-        policy: &'a Policy,
-        client_id: &str,
-        action: Action,
-        topic: &str,
-    ) -> (Permission, Reason<'a>) {
-        policy.decide(&self.who(client_id), &self.grant, action, topic)
-    }
-
     pub(super) fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
         Who {
             client_id,
@@ -89,13 +82,42 @@ impl Identity {
 pub struct Guard {
     identity: Arc<Identity>,
     cache: Cache,
+    /// What authorities have said; `None` when they have said nothing.
+    known: Option<Box<Known>>,
+    /// Until when what is remembered holds.
+    holds_until: Instant,
+    /// The rules that what is remembered was made by.
     epoch: u32,
+    /// The rules by which subscriptions were looked at last.
+    examined: u32,
+    /// What was asked about is being done: what was answered holds as long as that takes.
+    is_deciding: bool,
+    revoked: bool,
     expiry: Option<Expiry>,
+}
+
+/// What a guard says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum May {
+    /// It is decided.
+    Decided(Permission),
+    /// Somebody has to be asked first: see [`Access::inquire`].
+    Ask(Question),
 }
 
 impl Guard {
     pub(super) fn new(identity: Arc<Identity>) -> Self {
-        Self { identity, cache: Cache::new(), epoch: 0, expiry: None }
+        Self {
+            identity,
+            cache: Cache::new(),
+            known: None,
+            holds_until: Instant::NEVER,
+            epoch: 0,
+            examined: 0,
+            is_deciding: false,
+            revoked: false,
+            expiry: None,
+        }
     }
 
     /// For a connection that was let in when there was nothing to guard.
@@ -109,7 +131,7 @@ impl Guard {
     }
 
     /// Who it is about.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 
@@ -120,19 +142,82 @@ impl Guard {
     }
 
     /// Whether the client may do this.
-    pub fn may(&mut self, access: &Access, client_id: &str, action: Action, topic: &str) -> Permission {
+    pub fn may(&mut self, access: &Access, client_id: &str, action: Action, topic: &str, now: Instant) -> May {
         let epoch = access.epoch();
-        if self.epoch != epoch {
-            self.cache.clear();
+        if self.epoch != epoch || self.holds_until <= now && !self.is_deciding {
+            self.forget();
             self.epoch = epoch;
         }
         if let Some(permission) = self.cache.find(action, topic) {
-            return permission;
+            return May::Decided(permission);
         }
         access.with_policy(|policy: &Policy| {
-            let (permission, _) = policy.decide(&self.identity.who(client_id), &self.identity.grant, action, topic);
-            self.cache.keep(action, topic, permission, policy.cache_max);
-            permission
+            let nothing = const { &Known::new() };
+            let known = self.known.as_deref().unwrap_or(nothing);
+            match policy.look(&self.identity.who(client_id), &self.identity.grant, action, topic, known) {
+                Look::Decided(permission, _) => {
+                    self.cache.keep(action, topic, permission, policy.cache_max);
+                    May::Decided(permission)
+                }
+                Look::Ask(place) => May::Ask(Question { place, action, topic: topic.into() }),
+            }
         })
+    }
+
+    /// What was asked for may be known now. True when there was an answer, and the guard may be asked again; what was answered holds until
+    /// [`Guard::has_decided`].
+    pub fn learn(&mut self, inquiring: &mut Inquiring, now: Instant, waker: &Waker) -> bool {
+        let Some((answers, epoch)) = inquiring.take(waker) else { return false };
+        // Answers to what other rules wanted to know are of no use.
+        if epoch == self.epoch {
+            self.is_deciding = true;
+            answers.into_iter().for_each(|answer| self.keep(answer, now));
+        }
+        true
+    }
+
+    fn keep(&mut self, answer: Answered, now: Instant) {
+        let time = self.known.get_or_insert_default().learn(answer);
+        self.holds_until = self.holds_until.min(now + time);
+    }
+
+    /// What was asked about is done.
+    pub fn has_decided(&mut self) {
+        self.is_deciding = false;
+        if let Some(known) = &mut self.known {
+            known.forget_answers();
+            if known.is_empty() {
+                self.known = None;
+            }
+        }
+    }
+
+    /// The rules that what is remembered was made by.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn forget(&mut self) {
+        self.cache.clear();
+        self.known = None;
+        self.holds_until = Instant::NEVER;
+    }
+
+    /// The rules have changed since the client's subscriptions were looked at.
+    pub fn must_examine(&self, access: &Access) -> bool {
+        self.examined != access.epoch()
+    }
+
+    /// The client's subscriptions were looked at.
+    ///
+    /// With `revokes` some were ended.
+    pub fn has_examined(&mut self, access: &Access, revokes: bool) {
+        self.examined = access.epoch();
+        self.revoked |= revokes;
+    }
+
+    /// Subscriptions were ended because rules have changed.
+    pub fn has_revoked(&self) -> bool {
+        self.revoked
     }
 }

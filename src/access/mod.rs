@@ -14,6 +14,8 @@ mod chain;
 mod expiry;
 mod flapping;
 mod guard;
+mod inquiry;
+mod known;
 pub mod passwords;
 mod pending;
 mod policy;
@@ -42,6 +44,7 @@ use self::{
     bans::Bans,
     expiry::Expiries,
     flapping::Flapping,
+    inquiry::Asker,
     pending::{Pending, Place},
     recent::Recent,
     rules::{Action, Permission},
@@ -55,8 +58,10 @@ pub use self::{
     certificate::CertificateHolders,
     chain::{Answer, Asked, Authenticator, Begun, Chain, Decision},
     flapping::FlappingSettings,
-    guard::{Guard, Identity},
-    policy::{DenyAction, Policy, Reason},
+    guard::{Guard, Identity, May},
+    inquiry::{Inquiring, Question, decide_now},
+    known::Known,
+    policy::{DenyAction, Look, Policy, Reason, Source},
     values::{is_of_attempts, is_of_inquiries},
 };
 
@@ -109,8 +114,11 @@ pub struct Access {
     /// Where decisions are made that take their time. Without it there are none.
     runtime: Option<Handle>,
     pending: Arc<AtomicUsize>,
+    inquiries: Arc<AtomicUsize>,
     policy: ArcSwap<Policy>,
     open: AtomicBool,
+    /// Somebody may have to be asked what a client may do.
+    asks: AtomicBool,
     /// Goes up when the policy changes.
     epoch: AtomicU32,
     bans: Bans,
@@ -140,10 +148,14 @@ pub enum Admit {
 
 /// Somebody is being asked about a connection. Nobody asks any more when this is dropped.
 #[derive(Debug)]
-pub struct Asking {
-    attempt: Arc<Attempt>,
-    spoofable: bool,
-    pending: Pending<Decision>,
+pub struct Asking(Waits);
+
+#[derive(Debug)]
+enum Waits {
+    /// For authenticators.
+    Decision { attempt: Arc<Attempt>, spoofable: bool, pending: Pending<Decision> },
+    /// For authorities, about the will of somebody who was let in.
+    Will { guard: Box<Guard>, inquiring: Inquiring },
 }
 
 impl Default for Access {
@@ -163,7 +175,9 @@ impl Access {
             settings,
             runtime,
             pending: Arc::default(),
+            inquiries: Arc::default(),
             open: AtomicBool::new(policy.is_open()),
+            asks: AtomicBool::new(policy.has_authorities()),
             policy: ArcSwap::from_pointee(policy),
             epoch: AtomicU32::new(1),
             expiries: Arc::default(),
@@ -185,7 +199,7 @@ impl Access {
         let spoofable = peer.transport == Transport::Udp;
         let is_asked_about = self.asks_about(&peer.listener);
         if connect.must_exist && is_asked_about {
-            return Admit::Done(self.resume(connect, &attempt));
+            return self.resume(connect, &attempt, now, waker);
         }
         let decided = if !is_asked_about || attempt.is_anonymous() && self.settings.allow_anonymous {
             Decision { by: None, outcome: Ok(Grant::default()) }
@@ -200,9 +214,9 @@ impl Access {
                 Begun::Made(decision) => decision,
                 Begun::Later(future) => return self.ask(attempt, spoofable, future, waker),
             };
-            return Admit::Done(self.finish(&attempt, spoofable, decision, connect, now));
+            return self.finish(&attempt, spoofable, decision, connect, now, waker);
         };
-        Admit::Done(self.finish(&attempt, spoofable, decided, connect, now))
+        self.finish(&attempt, spoofable, decided, connect, now, waker)
     }
 
     /// Authenticators have to be asked about those who come by this listener.
@@ -228,7 +242,7 @@ impl Access {
             let decision = tokio::time::timeout(limit, future).await;
             courier.tell(decision.unwrap_or(Decision { by: None, outcome: Err(Refusal::Unavailable) }));
         });
-        Admit::Later(Asking { attempt, spoofable, pending: pending.made_by(task.abort_handle()) })
+        Admit::Later(Asking(Waits::Decision { attempt, spoofable, pending: pending.made_by(task.abort_handle()) }))
     }
 
     /// The answer to what [`Access::begin`] has begun, once there is one.
@@ -239,10 +253,27 @@ impl Access {
         now: Instant,
         waker: &Waker,
     ) -> Option<Result<Admission, Refusal>> {
-        let decision = asking.pending.take(waker)?;
-        let lost = Decision { by: None, outcome: Err(Refusal::Unavailable) };
-        let decision = decision.unwrap_or(lost);
-        Some(self.finish(&asking.attempt, asking.spoofable, decision, connect, now))
+        let admit = match &mut asking.0 {
+            Waits::Decision { attempt, spoofable, pending } => {
+                let lost = Decision { by: None, outcome: Err(Refusal::Unavailable) };
+                let decision = pending.take(waker)?.unwrap_or(lost);
+                self.finish(attempt, *spoofable, decision, connect, now, waker)
+            }
+            Waits::Will { guard, inquiring } => {
+                if !guard.learn(inquiring, now, waker) {
+                    return None;
+                }
+                let identity = guard.identity().clone();
+                self.admit_guarded(connect, std::mem::replace(guard, Box::new(Guard::new(identity))), now, waker)
+            }
+        };
+        match admit {
+            Admit::Done(admitted) => Some(admitted),
+            Admit::Later(further) => {
+                *asking = further;
+                None
+            }
+        }
     }
 
     fn finish(
@@ -252,14 +283,15 @@ impl Access {
         decision: Decision,
         connect: &Connect,
         now: Instant,
-    ) -> Result<Admission, Refusal> {
+        waker: &Waker,
+    ) -> Admit {
         let grant = match decision.outcome {
             Ok(grant) => grant,
             Err(refusal) => {
                 if let (Some(backoff), Refusal::BadCredentials) = (&self.backoff, &refusal) {
                     backoff.failed(attempt, spoofable, now.as_millis());
                 }
-                return Err(refusal);
+                return Admit::Done(Err(refusal));
             }
         };
         if let (Some(backoff), Some(_)) = (&self.backoff, decision.by) {
@@ -270,7 +302,7 @@ impl Access {
             && let Some(ban) = flapping.note(client_id, now.as_millis())
         {
             self.ban_for(client_id, ban);
-            return Err(Refusal::Banned);
+            return Admit::Done(Err(Refusal::Banned));
         }
         let identity = Arc::new(Identity::new(attempt, grant));
         // Guests of datagrams come back with nothing but what they know of their session.
@@ -280,36 +312,74 @@ impl Access {
             resumable.remove(client_id);
             resumable.entry(client_id.into(), || known);
         }
-        self.admit(connect, identity)
+        self.admit(connect, identity, now, waker)
     }
 
     /// Goes on with a session of which the peer knows something that only who was let in before was told.
-    fn resume(&self, connect: &Connect, attempt: &Attempt) -> Result<Admission, Refusal> {
+    fn resume(&self, connect: &Connect, attempt: &Attempt, now: Instant, waker: &Waker) -> Admit {
         let known = attempt.client_id.as_ref().filter(|_| connect.resume_key.is_some());
         let known = known.and_then(|id| self.resumable.lock().get(id.as_str()).cloned());
         let known = known.filter(|known| known.grant.expires_unix_ms.is_none_or(|at| at > unix_ms()));
-        // It is told to connect anew.
-        self.admit(connect, known.ok_or(Refusal::NoSession)?)
+        match known {
+            Some(known) => self.admit(connect, known, now, waker),
+            // It is told to connect anew.
+            None => Admit::Done(Err(Refusal::NoSession)),
+        }
     }
 
-    fn admit(&self, connect: &Connect, identity: Arc<Identity>) -> Result<Admission, Refusal> {
+    fn admit(&self, connect: &Connect, identity: Arc<Identity>, now: Instant, waker: &Waker) -> Admit {
+        let needed = !self.is_open() || !identity.grant.is_plain();
+        if connect.will.is_some() || needed {
+            return self.admit_guarded(connect, Box::new(Guard::new(identity)), now, waker);
+        }
+        Admit::Done(Ok(Admission { username: identity.username().map(Into::into), guard: None }))
+    }
+
+    /// Whoever this guard is for may come in, unless there is a will that may not be published.
+    fn admit_guarded(&self, connect: &Connect, mut guard: Box<Guard>, now: Instant, waker: &Waker) -> Admit {
         if let Some(will) = &connect.will {
             let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
             let head = will.message.head();
             let action = Action::Publish { qos: head.qos, retain: head.retain };
             let topic = will.message.topic();
-            let denied = || {
-                let policy = self.policy.load();
-                let who = identity.who(client_id);
-                policy.decide(&who, &identity.grant, action, target(topic)).0 == Permission::Deny
-            };
-            if is_system(topic) || denied() {
-                return Err(Refusal::NotAuthorized);
+            if is_system(topic) {
+                return Admit::Done(Err(Refusal::NotAuthorized));
+            }
+            match guard.may(self, client_id, action, target(topic), now) {
+                May::Decided(Permission::Allow) => {}
+                May::Decided(Permission::Deny) => return Admit::Done(Err(Refusal::NotAuthorized)),
+                May::Ask(question) => {
+                    return match self.inquire(&guard, client_id, vec![question], waker) {
+                        Some(inquiring) => Admit::Later(Asking(Waits::Will { guard, inquiring })),
+                        None => Admit::Done(Err(Refusal::Busy)),
+                    };
+                }
             }
         }
-        let username = identity.username().map(Into::into);
-        let needed = !self.is_open() || !identity.grant.is_plain();
-        Ok(Admission { username, guard: needed.then(|| Box::new(Guard::new(identity))) })
+        guard.has_decided();
+        let username = guard.identity().username().map(Into::into);
+        let needed = !self.is_open() || !guard.identity().grant.is_plain();
+        Admit::Done(Ok(Admission { username, guard: Some(guard).filter(|_| needed) }))
+    }
+
+    /// Asks authorities; the guard is to be told of their answers ([`Guard::learn`]). `None` when there are too many questions.
+    pub fn inquire(
+        &self,
+        guard: &Guard,
+        client_id: &str,
+        questions: Vec<Question>,
+        waker: &Waker,
+    ) -> Option<Inquiring> {
+        let runtime = self.runtime.as_ref()?;
+        let place = Place::take(&self.inquiries, self.settings.pending_max)?;
+        let asker = Asker {
+            policy: self.policy.load_full(),
+            epoch: guard.epoch(),
+            identity: guard.identity().clone(),
+            client_id: client_id.into(),
+            timeout: self.settings.timeout,
+        };
+        Some(asker.begin(questions, place, runtime, waker))
     }
 
     fn ban_for(&self, client_id: &str, time: Duration) {
@@ -326,6 +396,12 @@ impl Access {
     #[inline]
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Somebody may have to be asked what a client may do.
+    #[inline]
+    pub fn asks(&self) -> bool {
+        self.asks.load(Ordering::Relaxed)
     }
 
     /// Goes up when rules change.
@@ -346,6 +422,7 @@ impl Access {
     /// Puts other rules in the place of the present ones. Connections ask them from now on.
     pub fn set_policy(&self, policy: Policy) {
         let open = policy.is_open();
+        self.asks.store(policy.has_authorities(), Ordering::Release);
         self.policy.store(Arc::new(policy));
         self.epoch.fetch_add(1, Ordering::Release);
         self.open.store(open, Ordering::Release);

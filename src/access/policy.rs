@@ -1,14 +1,18 @@
+use std::sync::Arc;
+
 use super::{
     attempt::Grant,
-    rules::{Action, Permission, Rule, RuleSet, Who},
+    authority::Authority,
+    known::Known,
+    rules::{Action, Permission, Rule, RuleSet, Rules, Who},
 };
 
 /// What rules say, and what happens when they say nothing.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The rules of all sources.
-    pub rules: RuleSet,
-    /// When there are rules, and none is about it.
+    /// Who decides, in their order.
+    pub sources: Box<[Source]>,
+    /// When there are sources, and none decides.
     pub no_match: Permission,
     /// What becomes of who tries what is denied.
     pub deny_action: DenyAction,
@@ -16,6 +20,15 @@ pub struct Policy {
     pub deny_without_rules: bool,
     /// Decisions that each connection remembers.
     pub cache_max: usize,
+}
+
+/// Where a decision comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Rules that are here.
+    Rules(Rules),
+    /// Somebody who has to be asked.
+    Authority(Arc<dyn Authority>),
 }
 
 /// What becomes of who tries what is denied.
@@ -32,7 +45,7 @@ impl Default for Policy {
     /// There are no rules.
     fn default() -> Self {
         Self {
-            rules: RuleSet::default(),
+            sources: Box::default(),
             no_match: Permission::Deny,
             deny_action: DenyAction::Ignore,
             deny_without_rules: false,
@@ -48,49 +61,109 @@ pub enum Reason<'a> {
     Superuser,
     /// A rule that came with the credentials.
     Own(&'a Rule),
-    /// A rule of a source.
+    /// A rule of a source, or one that an authority has told of.
     Rule(&'a Rule),
+    /// An authority has decided it: its name.
+    Authority(&'a str),
     /// There are rules, and none is about it.
     NoMatch,
     /// There are no rules.
     NoRules,
 }
 
+/// What comes of asking all sources.
+#[derive(Clone, Copy, Debug)]
+pub enum Look<'a> {
+    /// It is decided.
+    Decided(Permission, Reason<'a>),
+    /// The authority at this place has to be asked first.
+    Ask(u16),
+}
+
 impl Policy {
     /// Nothing is ever denied to whom nothing else was granted.
     pub fn is_open(&self) -> bool {
-        self.rules.is_empty() && !self.deny_without_rules
+        self.sources.is_empty() && !self.deny_without_rules
     }
 
-    /// Whether somebody may do something, and why.
-    pub fn decide<'a>(
+    /// Somebody may have to be asked.
+    pub fn has_authorities(&self) -> bool {
+        self.sources.iter().any(|source| matches!(source, Source::Authority(_)))
+    }
+
+    /// How many rules are here.
+    pub fn rules_len(&self) -> usize {
+        let len = |source: &Source| if let Source::Rules(rules) = source { rules.len() } else { 0 };
+        self.sources.iter().map(len).sum()
+    }
+
+    /// The names of those who have to be asked.
+    pub fn authorities(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().filter_map(|source| match source {
+            Source::Authority(authority) => Some(authority.name()),
+            Source::Rules(_) => None,
+        })
+    }
+
+    /// The authority at a place.
+    pub(super) fn authority(&self, place: u16) -> Option<&Arc<dyn Authority>> {
+        match self.sources.get(usize::from(place))? {
+            Source::Authority(authority) => Some(authority),
+            Source::Rules(_) => None,
+        }
+    }
+
+    /// Whether somebody may do something, and why, by the rules that are here and what authorities have said by now.
+    pub fn look<'a>(
         &'a self,
         who: &Who<'_>,
         grant: &'a Grant,
         action: Action,
         topic: &str,
-    ) -> (Permission, Reason<'a>) {
+        known: &'a Known,
+    ) -> Look<'a> {
         if grant.superuser {
-            return (Permission::Allow, Reason::Superuser);
+            return Look::Decided(Permission::Allow, Reason::Superuser);
         }
         if let Some(rule) = grant.rules.as_ref().and_then(|rules| rules.find(who, action, topic)) {
-            return (rule.permission, Reason::Own(rule));
+            return Look::Decided(rule.permission, Reason::Own(rule));
         }
-        if let Some(rule) = self.rules.find(who, action, topic) {
-            return (rule.permission, Reason::Rule(rule));
+        for (place, source) in (0..).zip(&self.sources) {
+            let rule = match source {
+                Source::Rules(rules) => rules.find(who, action, topic),
+                Source::Authority(authority) => {
+                    if let Some(answer) = known.answer(place, action, topic) {
+                        match answer {
+                            Some(permission) => return Look::Decided(permission, Reason::Authority(authority.name())),
+                            None => continue,
+                        }
+                    }
+                    match known.rules(place) {
+                        Some(rules) => rules.find(who, action, topic),
+                        None => return Look::Ask(place),
+                    }
+                }
+            };
+            if let Some(rule) = rule {
+                return Look::Decided(rule.permission, Reason::Rule(rule));
+            }
         }
-        match self.is_open() && grant.rules.is_none() {
-            true => (Permission::Allow, Reason::NoRules),
-            false if self.rules.is_empty() && grant.rules.is_none() => (Permission::Deny, Reason::NoRules),
-            false => (self.no_match, Reason::NoMatch),
+        match (self.sources.is_empty() && grant.rules.is_none(), self.deny_without_rules) {
+            (true, false) => Look::Decided(Permission::Allow, Reason::NoRules),
+            (true, true) => Look::Decided(Permission::Deny, Reason::NoRules),
+            (false, _) => Look::Decided(self.no_match, Reason::NoMatch),
         }
+    }
+}
+
+impl From<RuleSet> for Box<[Source]> {
+    fn from(rules: RuleSet) -> Self {
+        rules.0.into_iter().map(Source::Rules).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use thingway_contract::Qos;
 
     use super::*;
@@ -103,7 +176,11 @@ mod tests {
     }
 
     fn may(policy: &Policy, grant: &Grant, topic: &str) -> bool {
-        policy.decide(&Who::nobody(), grant, PUBLISH, topic).0 == Permission::Allow
+        let known = Known::default();
+        let Look::Decided(permission, _) = policy.look(&Who::nobody(), grant, PUBLISH, topic, &known) else {
+            panic!("there is nobody to ask");
+        };
+        permission == Permission::Allow
     }
 
     #[test]
@@ -111,8 +188,10 @@ mod tests {
         let plain = Grant::default();
         let open = Policy::default();
         assert!(open.is_open() && may(&open, &plain, "a"));
-        let policy =
-            Policy { rules: rules("{allow, all, all, [\"a\"]}.\n{deny, all, all, [\"b\"]}."), ..Policy::default() };
+        let policy = Policy {
+            sources: rules("{allow, all, all, [\"a\"]}.\n{deny, all, all, [\"b\"]}.").into(),
+            ..Policy::default()
+        };
         assert!(!policy.is_open() && may(&policy, &plain, "a"));
         assert!(!may(&policy, &plain, "b") && !may(&policy, &plain, "c"));
         let lenient = Policy { no_match: Permission::Allow, ..policy.clone() };

@@ -212,9 +212,18 @@ fn will(topic: &str) -> Option<Box<Will>> {
     Some(Box::new(Will { message, delay_secs: 0, expiry_secs: None }))
 }
 
+const NOW: Instant = Instant::from_millis(1000);
+
+fn decided(may: May) -> Permission {
+    match may {
+        May::Decided(permission) => permission,
+        May::Ask(question) => panic!("{question:?}"),
+    }
+}
+
 fn policy(rules: &str) -> Policy {
     let rules = rules::parse_emqx(rules, &"acl.conf".into(), false).expect("good");
-    Policy { rules: rules::RuleSet([rules].into()), ..Policy::default() }
+    Policy { sources: rules::RuleSet([rules].into()).into(), ..Policy::default() }
 }
 
 #[tokio::test]
@@ -241,7 +250,7 @@ async fn guards_follow_the_rules_as_they_change() {
     access.set_policy(policy("{allow, all, publish, [\"a\"]}."));
     let admission = ask_by(&access, &connect("c", None), &peer(Transport::Tcp), 0).await.expect("let in");
     let mut guard = admission.guard.expect("there are rules");
-    let may = |guard: &mut Guard, topic| guard.may(&access, "c", PUBLISH, topic) == Permission::Allow;
+    let may = |guard: &mut Guard, topic| decided(guard.may(&access, "c", PUBLISH, topic, NOW)) == Permission::Allow;
     for _ in 0..2 {
         assert!(may(&mut guard, "a") && !may(&mut guard, "b"));
     }
@@ -260,14 +269,14 @@ async fn superusers_and_those_who_bring_rules() {
     let right = connect("c", Some(("bob", "right")));
     let admission = ask_by(&superuser, &right, &peer(Transport::Tcp), 0).await.expect("right");
     let mut guard = admission.guard.expect("there are rules");
-    assert_eq!(guard.may(&superuser, "c", PUBLISH, "a"), Permission::Allow);
+    assert_eq!(decided(guard.may(&superuser, "c", PUBLISH, "a", NOW)), Permission::Allow);
     let own = rules::parse_emqx("{allow, all, all, [\"own/${username}\"]}.", &"token".into(), false).expect("good");
     let own = Some(Arc::new(rules::RuleSet([own].into())));
     let bound = access(porter(true, Grant { rules: own, ..Grant::default() }));
     let admission = ask_by(&bound, &right, &peer(Transport::Tcp), 0).await.expect("right");
     let mut guard = admission.guard.expect("it brings rules");
-    assert_eq!(guard.may(&bound, "c", PUBLISH, "own/bob"), Permission::Allow);
-    assert_eq!(guard.may(&bound, "c", PUBLISH, "own/eve"), Permission::Deny);
+    assert_eq!(decided(guard.may(&bound, "c", PUBLISH, "own/bob", NOW)), Permission::Allow);
+    assert_eq!(decided(guard.may(&bound, "c", PUBLISH, "own/eve", NOW)), Permission::Deny);
 }
 
 #[tokio::test]
@@ -281,7 +290,7 @@ async fn a_session_that_is_gone_on_with_keeps_whom_it_was_granted_to() {
     ask_by(&access, &connect("c", Some(("bob", "right"))), &udp, 0).await.expect("right");
     let admission = ask_by(&access, &resume, &udp, 0).await.expect("known");
     assert_eq!(admission.username.as_deref(), Some("bob"));
-    assert_eq!(admission.guard.expect("rules").may(&access, "c", PUBLISH, "a"), Permission::Allow);
+    assert_eq!(decided(admission.guard.expect("rules").may(&access, "c", PUBLISH, "a", NOW)), Permission::Allow);
     let keyless = Connect { resume_key: None, ..resume.clone() };
     assert_eq!(ask_by(&access, &keyless, &udp, 0).await.err(), no_session, "it proves nothing");
     let other = Connect { client_id: ClientId::new("d", 9).ok(), ..resume };

@@ -59,6 +59,8 @@ counters! {
     DeliveryTooLarge => "delivery.dropped.too_large",
     /// Deliveries dropped because the peer cannot be told their topic name.
     DeliveryTopicUnknown => "delivery.dropped.topic_unknown",
+    /// Came by a subscription that was ended because rules changed.
+    DeliveryRevoked => "delivery.dropped.revoked",
     /// Publications put off with `$delayed`.
     MessagesDelayed => "messages.delayed",
     /// Retained messages stored or replaced.

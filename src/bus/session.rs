@@ -12,7 +12,8 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use thingway_contract::{
-    ClientId, CloseReason, Delivery, Instant, Parked, PublisherKey, SubscriptionOptions, TopicFilter, Transport, Will,
+    ClientId, CloseReason, Delivery, Instant, Message, Parked, PublisherKey, Qos, SubscriptionOptions, TopicFilter,
+    Transport, Will,
 };
 
 use super::{
@@ -229,6 +230,17 @@ impl Session {
 
     pub(super) fn set_subscriptions_len(&self, len: usize) {
         self.subscriptions_len.store(len as u32, Ordering::Relaxed);
+    }
+
+    /// Its subscriptions' filters and qualities of service, as they are now.
+    pub fn subscriptions(&self) -> Vec<(TopicFilter, Qos)> {
+        let state = self.state.lock();
+        state.subscriptions.iter().map(|(filter, options)| (filter.clone(), options.qos)).collect()
+    }
+
+    /// True when one of its subscriptions is about a message.
+    pub fn is_subscribed_to(&self, message: &Message) -> bool {
+        self.state.lock().subscriptions.iter().any(|(filter, _)| filter.matches_message(message))
     }
 
     /// What is known of its connection; `None` while there is none.

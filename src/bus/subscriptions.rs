@@ -18,7 +18,6 @@ impl Subscriptions {
         self.list.len()
     }
 
-    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = &(TopicFilter, SubscriptionOptions)> {
         self.list.iter()
     }

@@ -187,6 +187,7 @@ impl Snapshot {
                 Counter::DeliveryExpired,
                 Counter::DeliveryTooLarge,
                 Counter::DeliveryTopicUnknown,
+                Counter::DeliveryRevoked,
             ]),
             heap_bytes,
             bytes_received: total(&[Counter::BytesReceived]),

@@ -83,6 +83,9 @@ settings! {
         timeout: Period = Period::from_secs(10);
         /// Clients about whom it is being found out at a time. Further ones are told that the server is busy.
         pending_max: u32 = 10_000, within 1..=1_000_000;
+        /// Where it is decided what a client may do, in this order: "rules" are those of the next two settings. The first that decides counts; no_match is for
+        /// what none decides.
+        sources: Vec<String> = vec!["rules".into()];
         /// Rules in the order in which they are asked, before those of the files, such as { permission = "allow", username = "bob", action = "subscribe",
         /// topics = ["news/#"] }. The first that is about it decides.
         rules: Vec<AccessRule> = Vec::new();
@@ -231,5 +234,10 @@ impl Access {
     /// Everything that `authenticators` may name: what is built in, and each service by its kind and its name.
     pub fn authenticator_names(&self) -> Vec<String> {
         vec!["certificate".into(), "users".into()]
+    }
+
+    /// Everything that `sources` may name.
+    pub fn source_names(&self) -> Vec<String> {
+        vec!["rules".into()]
     }
 }

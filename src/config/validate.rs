@@ -94,12 +94,21 @@ impl Checker<'_> {
         if let Some(rule) = access.rules.iter().find(|rule| rule.qos.iter().any(|&qos| qos > 2)) {
             self.bad("access.rules".into(), &rule.qos, "qualities of service from 0 to 2");
         }
-        let known = access.authenticator_names();
-        for (index, name) in access.authenticators.iter().enumerate() {
+        self.names("access.authenticators", &access.authenticators, &access.authenticator_names());
+        self.names("access.sources", &access.sources, &access.source_names());
+        let has_rules = !access.rules.is_empty() || !access.rule_files.is_empty();
+        if has_rules && !access.sources.iter().any(|name| name == "rules") {
+            self.bad("access.sources".into(), &access.sources, "\"rules\" among them, as there are some");
+        }
+    }
+
+    /// Each of these names is known, and there once.
+    fn names(&mut self, key: &str, names: &[String], known: &[String]) {
+        for (index, name) in names.iter().enumerate() {
             if !known.contains(name) {
-                self.bad("access.authenticators".into(), name, &format!("one of {}", known.join(", ")));
-            } else if access.authenticators[..index].contains(name) {
-                self.bad("access.authenticators".into(), name, "each authenticator once");
+                self.bad(key.into(), name, &format!("one of {}", known.join(", ")));
+            } else if names[..index].contains(name) {
+                self.bad(key.into(), name, "each of them once");
             }
         }
     }

@@ -27,7 +27,7 @@ impl Door {
         let (chain, database) = access_config::chain(config)?;
         let names: Vec<_> = chain.names().collect();
         let policy = access_config::policy(config)?;
-        tell(config, &names, policy.rules.len(), policy.is_open());
+        tell(config, &names, policy.rules_len(), policy.is_open());
         let access = Access::new(access_config::settings(config, chain), policy, Some(Handle::current()));
         for ban in kept.bans.into_iter().chain(access_config::bans(config)?) {
             add_ban(&access, ban);
@@ -47,7 +47,7 @@ impl Door {
         if let Some(database) = &self.database {
             database.set_file(access_config::file_users(config)?);
         }
-        let rules = policy.rules.len();
+        let rules = policy.rules_len();
         self.access.set_policy(policy);
         for ban in bans {
             add_ban(&self.access, ban);

@@ -1,5 +1,6 @@
 //! One peer's conversation, whatever carries its bytes: the protocol's machine, the session it was granted, and what it asks of the bus.
 
+mod asking;
 mod opening;
 
 use std::{collections::VecDeque, io, sync::Arc, task::Waker};
@@ -9,6 +10,7 @@ use thingway_contract::{
     Qos, Refusal, Reply, Request, SubscribeRefusal, Token,
 };
 
+use self::asking::Asked;
 use super::{admission::Checking, core::CoreLocal, faults::RemoteName, permit::Permits, service::Service};
 use crate::{
     access::Guard,
@@ -40,8 +42,19 @@ pub(super) struct Conversation<P: Protocol> {
 pub(super) enum Stage {
     /// A session, which then tells who the peer is.
     Opening(Opening),
+    /// What its client does.
+    Open(Open),
+}
+
+/// What a conversation that has a session waits for, and what its client is asked about.
+#[derive(Default)]
+pub(super) struct Open {
     /// Replies that must wait, in the order of their requests.
-    Replying(VecDeque<Later>, Option<Box<Guard>>),
+    replies: VecDeque<Later>,
+    /// What the client may do.
+    guard: Option<Box<Guard>>,
+    /// Somebody has to be asked what it may do. Everything that it asks for waits.
+    asked: Option<Box<Asked>>,
 }
 
 /// A conversation that has no session yet.
@@ -71,19 +84,19 @@ impl Stage {
 
     /// Nothing is waited for.
     fn at_rest(guard: Option<Box<Guard>>) -> Option<Box<Self>> {
-        Some(Box::new(Self::Replying(VecDeque::new(), Some(guard?))))
+        Some(Box::new(Self::Open(Open { guard: Some(guard?), ..Open::default() })))
     }
 
     pub(super) fn is_guarded(&self) -> bool {
-        matches!(self, Self::Replying(_, Some(_)))
+        matches!(self, Self::Open(Open { guard: Some(_), .. }))
     }
 
     /// The guard, which is made if there is none.
     pub(super) fn guard(stage: &mut Option<Box<Self>>, made: impl FnOnce() -> Guard) -> &mut Guard {
-        let stage = stage.get_or_insert_with(|| Box::new(Self::Replying(VecDeque::new(), None)));
+        let stage = stage.get_or_insert_with(|| Box::new(Self::Open(Open::default())));
         let guard = match &mut **stage {
             Self::Opening(opening) => &mut opening.guard,
-            Self::Replying(_, guard) => guard,
+            Self::Open(open) => &mut open.guard,
         };
         guard.get_or_insert_with(|| Box::new(made()))
     }
@@ -152,27 +165,28 @@ impl<P: Protocol> Conversation<P> {
     fn opening(&self) -> Option<&Opening> {
         match self.stage.as_deref()? {
             Stage::Opening(opening) => Some(opening),
-            Stage::Replying(..) => None,
+            Stage::Open(_) => None,
         }
     }
 
     fn opening_mut(&mut self) -> Option<&mut Opening> {
         match self.stage.as_deref_mut()? {
             Stage::Opening(opening) => Some(opening),
-            Stage::Replying(..) => None,
+            Stage::Open(_) => None,
         }
     }
 
     fn replies_len(&self) -> usize {
         match self.stage.as_deref() {
-            Some(Stage::Replying(replies, _)) => replies.len(),
+            Some(Stage::Open(open)) => open.replies.len(),
             _ => 0,
         }
     }
 
-    /// True while a session is waited for. Input must wait, too.
+    /// True while a session is waited for, or a word on what the client may do. Input must wait, too.
     pub fn is_pending(&self) -> bool {
-        self.opening().is_some_and(|opening| opening.pending.is_some() || opening.checking.is_some())
+        let awaits_session = |opening: &Opening| opening.pending.is_some() || opening.checking.is_some();
+        self.opening().is_some_and(awaits_session) || self.is_asking()
     }
 
     /// True while input must wait: for a session, or for replies of which more wait than should.
@@ -182,7 +196,7 @@ impl<P: Protocol> Conversation<P> {
 
     /// True while nobody but the session and the transport wakes it.
     pub fn is_settled(&self) -> bool {
-        self.session.is_some() && self.opening().is_none() && self.replies_len() == 0
+        self.session.is_some() && self.opening().is_none() && self.replies_len() == 0 && !self.is_asking()
     }
 
     /// Tells the session that its connection is on another core now.
@@ -237,11 +251,12 @@ impl<P: Protocol> Conversation<P> {
         if let Request::Connect(connect) = request {
             return self.begin_connect(*connect, turn, core);
         }
+        let Some(request) = self.ask_about(request, turn, core) else { return Ok(()) };
         // Only a protocol that is wrong asks before it has a session.
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let _ = core.lane.take_ticket();
         let mut exchange = 0;
-        let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane };
+        let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane, now };
         let reply = match request {
             Request::Publish { token, packet_id, message } => {
                 exchange = packet_id;
@@ -303,6 +318,9 @@ impl<P: Protocol> Conversation<P> {
             Request::Authenticate { .. } => Reply::Refused(Refusal::BadAuthenticationMethod),
             Request::Connect(_) => return Err(Stop::Gone),
         };
+        if service.access.asks() {
+            self.has_decided();
+        }
         let ticket = core.lane.take_ticket();
         if ticket.is_none() && self.replies_len() == 0 {
             return self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault);
@@ -310,9 +328,9 @@ impl<P: Protocol> Conversation<P> {
         if let (Some(ticket), Some(journal)) = (ticket, service.bus.journal()) {
             journal.wake_when_settled(ticket, core.lane.core(), turn.waker);
         }
-        let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Replying(VecDeque::new(), None)));
-        if let Stage::Replying(replies, _) = &mut **stage {
-            replies.push_back(Later { reply, ticket, packet_id: exchange });
+        let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Open(Open::default())));
+        if let Stage::Open(open) = &mut **stage {
+            open.replies.push_back(Later { reply, ticket, packet_id: exchange });
         }
         Ok(())
     }
@@ -320,9 +338,9 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the replies that need wait no longer. True when there were any, which may have left requests in the outbox.
     fn settle(&mut self, service: &Service<P>, core: &mut CoreLocal, now: Instant) -> Step<P, bool> {
         let mut any = false;
-        while let Some(Stage::Replying(replies, guard)) = self.stage.as_deref_mut() {
+        while let Some(Stage::Open(Open { replies, guard, asked })) = self.stage.as_deref_mut() {
             let Some(next) = replies.front() else {
-                if guard.is_none() {
+                if guard.is_none() && asked.is_none() {
                     self.stage = None;
                 }
                 break;
@@ -367,8 +385,8 @@ impl<P: Protocol> Conversation<P> {
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
     ) -> Step<P, Batch> {
+        let hold = hold || self.blocked || core.outbox.is_closing() || !self.examine(turn, core);
         let Some(session) = &self.session else { return Ok(Batch::Held) };
-        let hold = hold || self.blocked || core.outbox.is_closing();
         let taken = session.take(self.epoch, if hold { 0 } else { DELIVERIES_PER_BATCH }, turn.now, batch);
         if let Some(reason) = taken.signal {
             session.give_back(batch.drain(..));
@@ -384,10 +402,18 @@ impl<P: Protocol> Conversation<P> {
             let more = session.is_replaying() && turn.service.bus.replay_retained(session, turn.now, &mut core.lane);
             return Ok(if more { Batch::More } else { Batch::Drained });
         }
+        let sifts = self.sifts();
         let mut sent = Sent::default();
         let mut deliveries = batch.drain(..);
         while let Some(delivery) = deliveries.next() {
             let (qos, packet_id) = (delivery.qos, delivery.packet_id);
+            if sifts && !session.is_subscribed_to(&delivery.message) {
+                core.lane.count(Counter::DeliveryRevoked, 1);
+                if packet_id != 0 {
+                    turn.service.bus.acknowledged(session, packet_id);
+                }
+                continue;
+            }
             let bytes = delivery.message.payload().len() + delivery.message.topic_bytes().len();
             match self.machine.deliver(delivery, turn.now, &mut core.outbox) {
                 Delivered::Sent => {
@@ -463,7 +489,7 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the session back, if there is one.
     pub fn depart(&mut self, cause: DepartCause, service: &Service<P>, now: Instant, lane: &mut Lane) {
         let departure = self.machine.depart();
-        if let Some(Stage::Replying(..)) = self.stage.as_deref() {
+        if let Some(Stage::Open(_)) = self.stage.as_deref() {
             self.stage = None;
         }
         if let Some(session) = self.session.take() {

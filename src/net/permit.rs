@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use thingway_contract::{CloseReason, Message, Protocol, Qos, SubscribeRefusal, Subscription, TopicFilter, Will};
+use thingway_contract::{
+    CloseReason, Instant, Message, Protocol, Qos, Request, SubscribeRefusal, Subscription, TopicFilter, Will,
+};
 
 use super::{conversation::Stage, service::Service};
 use crate::{
     access::{
-        DenyAction, Guard, is_system,
+        DenyAction, Guard, May, Question, is_system,
         rules::{Action, Permission},
         target,
     },
@@ -20,6 +22,7 @@ pub(super) struct Permits<'a, P: Protocol> {
     pub service: &'a Service<P>,
     pub session: &'a Arc<Session>,
     pub lane: &'a Lane,
+    pub now: Instant,
 }
 
 impl<P: Protocol> Permits<'_, P> {
@@ -76,16 +79,70 @@ impl<P: Protocol> Permits<'_, P> {
         self.service.access.is_open() && !self.stage.as_deref().is_some_and(Stage::is_guarded)
     }
 
+    fn look(&mut self, action: Action, topic: &str) -> May {
+        let publishes = matches!(action, Action::Publish { .. });
+        if publishes && is_system(topic) {
+            return May::Decided(Permission::Deny);
+        }
+        if self.is_free() {
+            return May::Decided(Permission::Allow);
+        }
+        let topic = if publishes { target(topic) } else { topic };
+        let guard = guard(self.stage, self.session);
+        guard.may(&self.service.access, self.session.id(), action, topic, self.now)
+    }
+
+    /// What has to be asked before a request can be decided on.
+    pub fn questions(&mut self, request: &Request) -> Vec<Question> {
+        let mut questions = Vec::new();
+        match request {
+            Request::Publish { message, .. } => questions.extend(self.question_of(message)),
+            Request::SetWill { will: Some(will) } => questions.extend(self.question_of(&will.message)),
+            Request::Subscribe { subscriptions, .. } => {
+                for subscription in subscriptions.iter().flatten() {
+                    let action = Action::Subscribe { qos: subscription.options.qos };
+                    questions.extend(self.question(action, subscription.filter.filter()));
+                }
+            }
+            Request::ReadRetained { filter, .. } => {
+                questions.extend(self.question(Action::Subscribe { qos: Qos::AtMostOnce }, filter.filter()));
+            }
+            _ => {}
+        }
+        questions
+    }
+
+    fn question_of(&mut self, message: &Message) -> Option<Question> {
+        let head = message.head();
+        self.question(Action::Publish { qos: head.qos, retain: head.retain }, message.topic())
+    }
+
+    fn question(&mut self, action: Action, topic: &str) -> Option<Question> {
+        match self.look(action, topic) {
+            May::Ask(question) => Some(question),
+            May::Decided(_) => None,
+        }
+    }
+
+    /// The client's subscriptions that it may not have, and what has to be asked before all of them can be decided on.
+    pub fn examine(&mut self) -> (Vec<TopicFilter>, Vec<Question>) {
+        let (mut denied, mut questions) = (Vec::new(), Vec::new());
+        for (filter, qos) in self.session.subscriptions() {
+            match self.look(Action::Subscribe { qos }, filter.filter()) {
+                May::Decided(Permission::Allow) => {}
+                May::Decided(Permission::Deny) => denied.push(filter),
+                May::Ask(question) => questions.push(question),
+            }
+        }
+        (denied, questions)
+    }
+
     fn ask(&mut self, action: Action, topic: &str) -> Result<bool, CloseReason> {
         let access = &self.service.access;
-        let publishes = matches!(action, Action::Publish { .. });
-        let permission = if publishes && is_system(topic) {
-            Permission::Deny
-        } else if self.is_free() {
-            Permission::Allow
-        } else {
-            let topic = if publishes { target(topic) } else { topic };
-            guard(self.stage, self.session).may(access, self.session.id(), action, topic)
+        let permission = match self.look(action, topic) {
+            May::Decided(permission) => permission,
+            // It was asked before, and rules have changed in this very moment; or there are too many questions.
+            May::Ask(_) => Permission::Deny,
         };
         if permission == Permission::Allow {
             return Ok(true);

@@ -115,7 +115,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                 }
                 Ok(()) => {
                     // Who is not read from cannot be called silent.
-                    if self.pause.is_none() {
+                    if self.pause.is_none() && !self.conversation.is_asking() {
                         self.arm(self.conversation.machine.deadline(), cx, &mut core.wheel);
                     }
                     core.outbox.clear();
@@ -153,10 +153,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
 
     fn work(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Step<P> {
         self.flush_unwritten(cx)?;
+        let was_asking = self.conversation.is_asking();
         let mut fresh = self.poll_pending(cx, core, now)?;
         // The protocol may have waited for replies before it takes more.
         self.stash_ready |= fresh && self.stash.is_some();
-        if self.conversation.machine.deadline() <= now && self.pause.is_none() {
+        if self.conversation.machine.deadline() <= now && self.pause.is_none() && !was_asking {
             let outcome = self.conversation.machine.timeout(now, &mut core.outbox);
             self.answer(cx, core, now)?;
             outcome.map_err(Stop::Fault)?;
@@ -171,7 +172,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         self.io.select_main();
         self.deliver(cx, core, now)?;
         self.write(cx, core)?;
-        if core.outbox.is_closing() { Err(Stop::Done) } else { Ok(()) }
+        if core.outbox.is_closing() && self.conversation.may_end() { Err(Stop::Done) } else { Ok(()) }
     }
 
     /// True when the peer takes no bytes and no more can be kept for it.

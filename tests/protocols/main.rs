@@ -7,6 +7,7 @@ mod common;
 
 mod access;
 mod anonymous;
+mod authority;
 mod coap;
 mod content;
 mod discovery;

@@ -1,6 +1,6 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
-use crate::ShareName;
+use crate::{Message, ShareName};
 
 /// Bounds on topic names and topic filters, set by the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,11 @@ impl TopicFilter {
     /// True when a message on `topic` matches.
     pub fn matches(&self, topic: Topic<'_>) -> bool {
         filter_matches(&self.filter, topic.as_str())
+    }
+
+    /// True when a message matches.
+    pub fn matches_message(&self, message: &Message) -> bool {
+        filter_matches(&self.filter, message.topic())
     }
 }
 

@@ -152,7 +152,7 @@ pub enum Rules {
 }
 
 impl Rules {
-    fn find(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<&Rule> {
+    pub(super) fn find(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<&Rule> {
         match self {
             Self::InOrder(rules) => rules.iter().find(|rule| rule.holds(who, action, topic)),
             Self::ByUser(rules) => rules.find(who, action, topic),

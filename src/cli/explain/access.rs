@@ -6,7 +6,7 @@ use thingway_store::for_each_setting;
 use super::{ConfigurationArguments, ExplainArguments};
 use crate::{
     access::{
-        Attempt, Ban, Begun, Grant, Identity, Policy, Reason, find_ban, is_system,
+        Attempt, Ban, Begun, Grant, Identity, Policy, Reason, decide_now, find_ban, is_system,
         rules::{Action, Permission},
         target,
         users::User,
@@ -129,8 +129,7 @@ fn who_says(world: World, attempt: &Arc<Attempt>) -> Result<(bool, String), Stri
     if attempt.is_anonymous() && settings.allow_anonymous {
         return Ok((true, "it shows no user name and no password (access.allow_anonymous = true)".into()));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
+    let runtime = runtime()?;
     let decision = match settings.chain.begin(attempt) {
         Begun::Made(decision) => decision,
         Begun::Later(later) => runtime.block_on(later),
@@ -146,6 +145,21 @@ fn who_says(world: World, attempt: &Arc<Attempt>) -> Result<(bool, String), Stri
         (Some(by), Err(refusal)) => (false, format!("by {by}: {refusal:?}")),
         (None, _) => (false, format!("none of {names} knows who that is")),
     })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
+}
+
+fn told(reason: Reason<'_>) -> String {
+    match reason {
+        Reason::Superuser => "it is a superuser, whom no rule binds".into(),
+        Reason::Own(rule) => format!("by a rule that came with the credentials, {}", rule.place),
+        Reason::Rule(rule) => format!("by {}", rule.place),
+        Reason::Authority(name) => format!("by {name}"),
+        Reason::NoMatch => "there are rules, and none is about it (access.no_match)".into(),
+        Reason::NoRules => "there are no rules".into(),
+    }
 }
 
 /// `thingway explain publish` and `subscribe`
@@ -175,15 +189,14 @@ pub fn decide(
         ..Grant::default()
     });
     let identity = Identity::new(&attempt, grant.unwrap_or_default());
-    let (permission, reason) = identity.explain(&world.policy, &arguments.client_id, action, topic);
-    let why = match reason {
-        Reason::Superuser => "it is a superuser, whom no rule binds".to_owned(),
-        Reason::Own(rule) => format!("by a rule that came with the credentials, {}", rule.place),
-        Reason::Rule(rule) => format!("by {}", rule.place),
-        Reason::NoMatch => "there are rules, and none is about it (access.no_match)".to_owned(),
-        Reason::NoRules => "there are no rules".to_owned(),
-    };
-    let yes = permission == Permission::Allow;
+    let runtime = runtime()?;
+    let timeout = world.config.access.timeout.duration();
+    let (policy, identity) = (Arc::new(world.policy), Arc::new(identity));
+    let client_id = &arguments.client_id;
+    let decided = decide_now(&policy, &identity, client_id, action, topic, timeout, |permission, reason| {
+        (permission == Permission::Allow, told(reason))
+    });
+    let (yes, why) = runtime.block_on(decided);
     let word = if yes { "allowed" } else { "denied" };
     Ok((yes, format!("{}{word}: {why}\n", world.notes)))
 }

@@ -107,6 +107,9 @@ impl<P: Protocol> Conversation<P> {
         let mut guard = self.opening_mut().and_then(|opening| opening.guard.take());
         if let (Some(guard), Some(session)) = (&mut guard, &self.session) {
             guard.watch(&service.access, session, self.epoch);
+            if session.subscriptions_len() == 0 {
+                guard.has_examined(&service.access, false);
+            }
         }
         self.stage = Stage::at_rest(guard);
     }
@@ -121,7 +124,7 @@ impl<P: Protocol> Conversation<P> {
     /// Gives replies that had to wait, and asks again for a session that another connection had or that had to be recorded. True when there was an
     /// answer, which may have left requests in the outbox.
     pub fn poll_pending(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P, bool> {
-        if self.settle(turn.service, core, turn.now)? {
+        if self.answered(turn, core) | self.settle(turn.service, core, turn.now)? {
             return Ok(true);
         }
         let Some(opening) = self.opening_mut() else { return Ok(false) };

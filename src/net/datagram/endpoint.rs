@@ -236,7 +236,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
         }
         self.out.tally.refused += refused;
         let over = match worked {
-            Ok(()) if core.outbox.is_closing() => Some(Stop::Done),
+            Ok(()) if core.outbox.is_closing() && talk.conversation.may_end() => Some(Stop::Done),
             Ok(()) => None,
             Err(stop) => Some(stop),
         };

@@ -1,0 +1,149 @@
+//! What a client wants to do and somebody else has to be asked about: it waits, and whatever it wants next waits behind it.
+
+use std::collections::VecDeque;
+
+use thingway_contract::{Protocol, Request};
+
+use super::{Conversation, Open, Stage, Turn};
+use crate::{
+    access::{Access, Inquiring, Question},
+    bus::Counter,
+    net::{core::CoreLocal, permit::Permits},
+};
+
+/// Authorities are being asked.
+pub(in crate::net) struct Asked {
+    inquiring: Inquiring,
+    /// What waits for the answers, in its order: what the client has sent with one read, for no more is read until then.
+    held: VecDeque<Request>,
+    /// The conversation ends when what is held is done.
+    ends: bool,
+}
+
+impl<P: Protocol> Conversation<P> {
+    /// True while somebody is asked what the client may do.
+    pub fn is_asking(&self) -> bool {
+        self.asked().is_some()
+    }
+
+    fn asked(&self) -> Option<&Asked> {
+        match self.stage.as_deref()? {
+            Stage::Open(open) => open.asked.as_deref(),
+            Stage::Opening(_) => None,
+        }
+    }
+
+    fn open_mut(&mut self) -> Option<&mut Open> {
+        match self.stage.as_deref_mut()? {
+            Stage::Open(open) => Some(open),
+            Stage::Opening(_) => None,
+        }
+    }
+
+    /// The protocol wants the conversation to end. False when that must wait until what came before is done.
+    pub fn may_end(&mut self) -> bool {
+        let asked = self.open_mut().and_then(|open| open.asked.as_mut());
+        if let Some(asked) = asked {
+            asked.ends = true;
+            return false;
+        }
+        true
+    }
+
+    /// Gives a request back that can be decided on now. Another waits here.
+    pub(super) fn ask_about(&mut self, request: Request, turn: Turn<'_, P>, core: &CoreLocal) -> Option<Request> {
+        if let Some(asked) = self.open_mut().and_then(|open| open.asked.as_mut()) {
+            asked.held.push_back(request);
+            return None;
+        }
+        if !turn.service.access.asks() {
+            return Some(request);
+        }
+        let Some(session) = &self.session else { return Some(request) };
+        let (service, lane, now) = (turn.service, &core.lane, turn.now);
+        let mut permits = Permits { stage: &mut self.stage, service, session, lane, now };
+        let questions = permits.questions(&request);
+        if questions.is_empty() || !self.ask(questions, turn) {
+            return Some(request);
+        }
+        if let Some(asked) = self.open_mut().and_then(|open| open.asked.as_mut()) {
+            asked.held.push_back(request);
+        }
+        None
+    }
+
+    /// Begins to ask. False when there are too many questions already: what cannot be asked about is denied.
+    fn ask(&mut self, questions: Vec<Question>, turn: Turn<'_, P>) -> bool {
+        let Some(session) = &self.session else { return false };
+        let access: &Access = &turn.service.access;
+        let Some(Stage::Open(Open { guard: Some(guard), asked, .. })) = self.stage.as_deref_mut() else { return false };
+        let Some(inquiring) = access.inquire(guard, session.id(), questions, turn.waker) else { return false };
+        *asked = Some(Box::new(Asked { inquiring, held: VecDeque::new(), ends: false }));
+        true
+    }
+
+    /// Takes the answers, if they are there, and puts into the outbox what has waited for them. True when it has.
+    pub(super) fn answered(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> bool {
+        let Some(Open { guard: Some(guard), asked, .. }) = self.open_mut() else { return false };
+        let Some(waiting) = asked else { return false };
+        if !guard.learn(&mut waiting.inquiring, turn.now, turn.waker) {
+            return false;
+        }
+        let Some(done) = asked.take() else { return false };
+        done.held.into_iter().for_each(|request| core.outbox.request(request));
+        if done.ends {
+            core.outbox.close();
+        }
+        true
+    }
+
+    /// What was asked about was done: what was answered about it alone is forgotten.
+    pub(super) fn has_decided(&mut self) {
+        if let Some(Open { guard: Some(guard), asked: None, .. }) = self.open_mut() {
+            guard.has_decided();
+        }
+    }
+
+    /// Looks at the client's subscriptions again when rules have changed, and ends those that it may not have any more. False while somebody has to be asked.
+    pub(super) fn examine(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> bool {
+        if self.is_asking() {
+            // Unless its rights are in question what comes for it goes on.
+            return !self.must_examine(turn) && !self.asked().is_some_and(|asked| asked.ends);
+        }
+        if !self.must_examine(turn) {
+            return true;
+        }
+        let Some(session) = self.session.clone() else { return true };
+        let (service, lane, now) = (turn.service, &core.lane, turn.now);
+        let mut permits = Permits { stage: &mut self.stage, service, session: &session, lane, now };
+        let (denied, questions) = permits.examine();
+        if !questions.is_empty() && self.ask(questions, turn) {
+            return false;
+        }
+        let revokes = !denied.is_empty();
+        if revokes {
+            core.lane.count(Counter::AuthorizationDeny, denied.len() as u64);
+            tracing::info!(client_id = %session.id().as_str(), ended = denied.len(), "rules changed: subscriptions were ended");
+            turn.service.bus.unsubscribe(&session, denied.into_iter().map(Ok).collect(), turn.now, &mut core.lane);
+        }
+        if let Some(Open { guard: Some(guard), .. }) = self.open_mut() {
+            guard.has_examined(&turn.service.access, revokes);
+            guard.has_decided();
+        }
+        true
+    }
+
+    /// Subscriptions were ended because rules have changed: what came by them is in the queue, and is not for the client any more.
+    pub(super) fn sifts(&self) -> bool {
+        matches!(self.stage.as_deref(), Some(Stage::Open(Open { guard: Some(guard), .. })) if guard.has_revoked())
+    }
+
+    fn must_examine(&self, turn: Turn<'_, P>) -> bool {
+        let access = &turn.service.access;
+        match self.stage.as_deref() {
+            Some(Stage::Open(Open { guard: Some(guard), .. })) => guard.must_examine(access),
+            Some(Stage::Opening(_)) => false,
+            _ => !access.is_open(),
+        }
+    }
+}

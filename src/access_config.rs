@@ -1,12 +1,15 @@
 //! From what operators wrote to what the access layer asks: rules, bans and users, read and compiled. For the gateway, and for commands that tell what it
 //! would do.
 
+mod http;
+mod jwt;
+
 use std::{fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
-        BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction, FlappingSettings, Policy,
-        Settings, Source,
+        Authenticator, Authority, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction,
+        FlappingSettings, Policy, Settings, Source,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
         rules::{
             ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, Rules, Syntax,
@@ -79,6 +82,14 @@ pub enum AccessError {
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
+    /// What is said of a service.
+    #[error("{why}")]
+    Service {
+        /// The setting.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
     /// No salt.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -86,7 +97,7 @@ pub enum AccessError {
 
 impl AccessError {
     /// The setting that is to blame, if it is one.
-    pub fn key(&self) -> Option<&'static str> {
+    pub fn key(&self) -> Option<&str> {
         Some(match self {
             Self::Rule(error) if &*error.place.source == RULES => "access.rules",
             Self::Rule(_) => "access.rule_files",
@@ -94,6 +105,7 @@ impl AccessError {
             Self::Hashing(_) => "access.users.file_hashing",
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
             Self::Row { .. } => "gateway.data_dir",
+            Self::Service { key, .. } => key,
             Self::Unknown(_) => "access.authenticators",
             Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,
@@ -115,7 +127,7 @@ pub fn policy(config: &Config) -> Result<Policy, AccessError> {
     for name in &access.sources {
         match name.as_str() {
             "rules" => sources.extend(own_rules(config)?.into_iter().map(Source::Rules)),
-            other => return Err(AccessError::UnknownSource(other.into())),
+            other => sources.push(Source::Authority(authority(config, other)?)),
         }
     }
     Ok(Policy {
@@ -317,7 +329,7 @@ impl Kept {
 /// When the system gives no threads or no random bytes.
 pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), AccessError> {
     let mut database = None;
-    let mut authenticators: Vec<Arc<dyn crate::access::Authenticator>> = Vec::new();
+    let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
     for name in &config.access.authenticators {
         match name.as_str() {
             "certificate" => authenticators.push(Arc::new(CertificateHolders)),
@@ -326,10 +338,32 @@ pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), Acce
                 database = Some(made.clone());
                 authenticators.push(made);
             }
-            other => return Err(AccessError::Unknown(other.into())),
+            other => authenticators.push(service(config, other)?),
         }
     }
     Ok((Chain::new(authenticators), database))
+}
+
+/// The authenticator that a service is.
+fn service(config: &Config, name: &str) -> Result<Arc<dyn Authenticator>, AccessError> {
+    match name.split_once('.') {
+        Some(("http", name)) => http::authenticator(config, name),
+        Some(("jwt", name)) => jwt::authenticator(config, name),
+        _ => Err(AccessError::Unknown(name.into())),
+    }
+}
+
+/// The authority that a service is.
+fn authority(config: &Config, name: &str) -> Result<Arc<dyn Authority>, AccessError> {
+    match name.split_once('.') {
+        Some(("http", name)) => http::authority(config, name),
+        _ => Err(AccessError::UnknownSource(name.into())),
+    }
+}
+
+/// What is wrong with one key of a service.
+fn service_error(kind: &str, name: &str, key: &str, why: &dyn std::fmt::Display) -> AccessError {
+    AccessError::Service { key: format!("access.{kind}.{name}.{key}"), why: why.to_string() }
 }
 
 fn user_database(config: &Config) -> Result<UserDatabase, AccessError> {

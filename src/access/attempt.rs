@@ -9,7 +9,7 @@ use thingway_contract::{ClientId, Connect, Peer, Refusal};
 use super::{passwords::Secret, rules::RuleSet};
 
 /// Somebody wants to connect: all that is known of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Attempt {
     /// `None` when the gateway is to assign one.
     pub client_id: Option<ClientId>,

@@ -33,7 +33,7 @@ pub fn explain(loaded: &Loaded, key: &str) -> Option<String> {
 
 fn leaf(loaded: &Loaded, key: &str, described: &Key) -> Option<String> {
     let value = loaded.value(key)?;
-    let mut text = format!("{key} = {}\n", spell(&value));
+    let mut text = format!("{key} = {}\n", described.show(&value));
     let origin = loaded.origin(key);
     text += &format!("  set by    {origin}\n");
     if let Some(general) = inherited_from(key).filter(|_| loaded.is_inherited(key)) {
@@ -57,7 +57,7 @@ fn table(loaded: &Loaded, key: &str, described: &Key, inner: &[Key]) -> String {
         let path = format!("{key}.{}", member.name);
         match &member.shape {
             Shape::Leaf { .. } => {
-                let value = loaded.value(&path).map_or_else(String::new, |value| spell(&value));
+                let value = loaded.value(&path).map_or_else(String::new, |value| member.show(&value));
                 let origin = match loaded.origin(&path) {
                     Origin::Default => String::new(),
                     origin => format!("  # {origin}"),

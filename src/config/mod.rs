@@ -2,6 +2,8 @@
 //! the command line.
 
 mod access;
+mod access_http;
+mod access_jwt;
 mod check;
 mod coap;
 mod delayed;
@@ -30,6 +32,8 @@ pub use access::{
     Access, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, DenyAction, RuleAction, RuleFile,
     RuleFormat, RulePermission, RuleRetain, UsersBy,
 };
+pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
+pub use access_jwt::{AccessJwt, JwtFrom};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use delayed::Delayed;
 pub use document::document;
@@ -50,7 +54,7 @@ pub use retained::Retained;
 pub use shared::{Shared, Strategy};
 pub use store::{Store, StoreDurability};
 pub use sys_topics::{SysEvents, SysTopics};
-pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, Size};
+pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, SecretText, Size, Texts};
 
 use schema::settings;
 

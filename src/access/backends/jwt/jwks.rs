@@ -202,6 +202,13 @@ impl KeySet {
 mod tests {
     use super::*;
 
+    impl Jwks {
+        /// As if it had not been asked lately.
+        pub(in super::super) async fn forget_when_asked(&self) {
+            *self.asked.lock().await = None;
+        }
+    }
+
     fn read(text: &str) -> Result<(usize, usize), Failure> {
         KeySet::read(text.as_bytes()).map(|(keys, left_out)| (keys.0.len(), left_out))
     }

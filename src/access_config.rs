@@ -15,6 +15,7 @@ use crate::{
             ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, Rules, Syntax,
             TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
+        scram::{Scram, ScramPlace},
         users::{
             Format, Hashing, ImportError, Password, RowError, UnknownHashing, User, UserDatabase, UserKey, Users,
             name_of_key, parse,
@@ -333,10 +334,10 @@ pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), Acce
     for name in &config.access.authenticators {
         match name.as_str() {
             "certificate" => authenticators.push(Arc::new(CertificateHolders)),
-            "users" => {
-                let made = Arc::new(user_database(config)?);
-                database = Some(made.clone());
-                authenticators.push(made);
+            "users" => authenticators.push(shared_database(config, &mut database)?),
+            "scram" => {
+                let _ = shared_database(config, &mut database)?;
+                authenticators.push(Arc::new(ScramPlace));
             }
             other => authenticators.push(service(config, other)?),
         }
@@ -366,6 +367,25 @@ fn service_error(kind: &str, name: &str, key: &str, why: &dyn std::fmt::Display)
     AccessError::Service { key: format!("access.{kind}.{name}.{key}"), why: why.to_string() }
 }
 
+/// The one database that all share who need users.
+fn shared_database(
+    config: &Config,
+    database: &mut Option<Arc<UserDatabase>>,
+) -> Result<Arc<UserDatabase>, AccessError> {
+    let made = match database.take() {
+        Some(made) => made,
+        None => Arc::new(user_database(config)?),
+    };
+    *database = Some(made.clone());
+    Ok(made)
+}
+
+/// Users of the database who prove their password, if the configuration wants that. `secret` is the gateway's own.
+pub fn scram(config: &Config, database: Option<&Arc<UserDatabase>>, secret: &[u8]) -> Option<Arc<Scram>> {
+    let wanted = config.access.authenticators.iter().any(|name| name == "scram");
+    database.filter(|_| wanted).map(|database| Arc::new(Scram::new(database.clone(), secret)))
+}
+
 fn user_database(config: &Config) -> Result<UserDatabase, AccessError> {
     let users = &config.access.users;
     let settings = HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize };
@@ -384,6 +404,7 @@ pub fn settings(config: &Config, chain: Chain) -> Settings {
     let trusting = config.listeners.iter().filter(|(_, _, listener)| !listener.authenticate);
     Settings {
         chain,
+        scram: None,
         trusting_listeners: trusting.map(|(kind, name, _)| format!("{kind}.{name}").into()).collect(),
         allow_anonymous: access.allow_anonymous,
         refuse_without_chain: config.gateway.security == Security::Hardened,

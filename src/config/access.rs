@@ -76,7 +76,7 @@ settings! {
     /// Who may connect, and what they may do. SIGHUP reads rules, bans and the files named here again.
     pub struct Access {
         /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name (see
-        /// `tls.identity_as_username`), "users" is the built-in database, "http.NAME" a web server and "jwt.NAME" tokens, as sections below say. The first that knows the client decides; one that none knows is refused. With an
+        /// `tls.identity_as_username`), "users" is the built-in database, "scram" is the same for MQTT 5 clients that prove a password without showing it (`thingway users add --scram`), "http.NAME" a web server and "jwt.NAME" tokens, as sections below say. The first that knows the client decides; one that none knows is refused. With an
         /// empty list everyone may connect.
         authenticators: Vec<String> = Vec::new();
         /// Let in who shows no user name and no password, without anybody being asked.
@@ -241,7 +241,7 @@ settings! {
 impl Access {
     /// Everything that `authenticators` may name: what is built in, and each service by its kind and its name.
     pub fn authenticator_names(&self) -> Vec<String> {
-        let mut names = vec!["certificate".into(), "users".into()];
+        let mut names = vec!["certificate".into(), "users".into(), "scram".into()];
         names.extend(self.http.keys().map(|name| format!("http.{name}")));
         names.extend(self.jwt.keys().map(|name| format!("jwt.{name}")));
         names

@@ -19,7 +19,7 @@ pub(super) struct Door {
 
 impl Door {
     /// As the configuration and the store have it.
-    pub fn new(config: &Config, settings: &[(String, String)]) -> Result<Self, AccessError> {
+    pub fn new(config: &Config, settings: &[(String, String)], secret: &[u8]) -> Result<Self, AccessError> {
         let mut kept = Kept::default();
         for (name, value) in settings {
             kept.add(name, value)?;
@@ -28,7 +28,9 @@ impl Door {
         let names: Vec<_> = chain.names().collect();
         let policy = access_config::policy(config)?;
         tell(config, &names, policy.rules_len(), policy.is_open());
-        let access = Access::new(access_config::settings(config, chain), policy, Some(Handle::current()));
+        let mut entrance = access_config::settings(config, chain);
+        entrance.scram = access_config::scram(config, database.as_ref(), secret);
+        let access = Access::new(entrance, policy, Some(Handle::current()));
         for ban in kept.bans.into_iter().chain(access_config::bans(config)?) {
             add_ban(&access, ban);
         }

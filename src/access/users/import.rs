@@ -308,6 +308,7 @@ fn user(record: Record, hashing: Hashing) -> Result<NamedUser, ImportCause> {
     let password = match (record.password, record.password_hash) {
         (Some(password), None) => Password::Plain(password.into_bytes().into()),
         (None, Some(hash)) => hashed(&hash, &salt, hashing)?,
+        (None, None) if !record.scram.is_empty() => Password::None,
         _ => return Err(ImportCause::Password),
     };
     let scram: Result<Box<[_]>, _> = record.scram.iter().map(|text| text.parse().map(Arc::new)).collect();
@@ -441,6 +442,7 @@ mod tests {
             ("user_id,password_hash\na,hunter2\n", Format::Csv, 2, "damaged password hash"),
             ("user_id,password_hash\na,00ff\n", Format::Csv, 2, "out of bounds"),
             ("user_id,password,is_superuser\na,hunter2,maybe\n", Format::Csv, 2, "is_superuser"),
+            ("user_id,password,scram\na,hunter2,SCRAM-SHA-1$4096:hunter2\n", Format::Csv, 2, "scram"),
             ("user_id,password,namespace\na,hunter2,n\n", Format::Csv, 2, "namespace"),
             ("{\"user_id\":\"hunter2\"}", Format::Json, 1, "a list of objects"),
             ("[{\"user_id\":\"a\",\"password\":[\"hunter2\"]}]", Format::Json, 1, "expected user_id"),

@@ -20,6 +20,8 @@ const KEYS_MAX: usize = 100;
 const TRIED_MAX: usize = 8;
 /// No token can have keys fetched more often.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Nor are they fetched more often than this, whatever was configured.
+const REFRESH_MIN: Duration = Duration::from_secs(1);
 
 /// Keys from a web server.
 pub struct Jwks {
@@ -84,7 +86,7 @@ impl Jwks {
                 jwks.fetch().await;
                 drop(asked);
                 drop(jwks);
-                tokio::time::sleep(refresh).await;
+                tokio::time::sleep(refresh.max(REFRESH_MIN)).await;
             }
         }));
     }

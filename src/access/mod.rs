@@ -36,7 +36,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use thingway_contract::{Connect, Instant, Peer, Refusal, Transport};
+use thingway_contract::{CloseReason, Connect, Instant, Peer, Refusal, Transport};
 use tokio::runtime::Handle;
 
 use self::{
@@ -49,6 +49,7 @@ use self::{
     recent::Recent,
     rules::{Action, Permission},
 };
+use crate::bus::Bus;
 
 pub use self::{
     attempt::{Attempt, Attributes, Grant, Said},
@@ -434,6 +435,26 @@ impl Access {
     /// When it is no ban.
     pub fn ban(&self, ban: Ban) -> Result<bool, BanError> {
         self.bans.add(ban, unix_ms())
+    }
+
+    /// Keeps somebody out no longer. False when there is no such ban.
+    pub fn unban(&self, kind: BanKind, value: &str) -> bool {
+        self.bans.remove(kind, value)
+    }
+
+    /// Ends the connections of those who are banned, and says how many they were. To be called when bans were added: who connects is looked at anyway.
+    pub fn end_banned(&self, bus: &Bus) -> usize {
+        let mut ended = 0;
+        if self.bans.len() > 0 {
+            let now = unix_ms();
+            bus.for_each_session(|session| {
+                let Some(info) = session.connection() else { return };
+                let attempt = Attempt::of_connection(session.id(), &info);
+                let banned = self.bans.find(&attempt, now).is_some();
+                ended += usize::from(banned && session.signal(CloseReason::Administrative));
+            });
+        }
+        ended
     }
 
     /// Ends connections whose credentials have expired.

@@ -215,7 +215,7 @@ impl Gateway {
     /// # Errors
     /// What is wrong.
     pub fn reload_access(&self, config: &Config) -> Result<(), AccessError> {
-        self.door.reload(config)
+        self.door.reload(config, self.bus())
     }
 
     /// The access layer.

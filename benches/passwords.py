@@ -12,6 +12,8 @@ import argparse, json, os, signal, socket, statistics, subprocess, tempfile, tim
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CONFIG = """[gateway]
 data_dir = "{folder}/data"
+[dashboard]
+enable = false
 [listeners.tcp.default]
 bind = "127.0.0.1:{port}"
 [listeners.tcp.live]

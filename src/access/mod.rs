@@ -470,6 +470,11 @@ impl Access {
         self.pending.load(Ordering::Relaxed)
     }
 
+    /// All bans that are not over, in no order.
+    pub fn bans(&self) -> Vec<Ban> {
+        self.bans.list(unix_ms())
+    }
+
     /// How many bans there are.
     pub fn bans_len(&self) -> usize {
         self.bans.len()

@@ -174,6 +174,9 @@ fn load(
 
 /// Listeners that were not told where to listen do so on the loopback address.
 fn keep_near(config: &mut Config, layers: &Layers) {
+    if let (Bind::Any(port), Origin::Default) = (&config.dashboard.bind, layers.origin("dashboard.bind")) {
+        config.dashboard.bind = Bind::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
+    }
     for kind in ListenerKind::ALL {
         for (name, listener) in config.listeners.of_mut(*kind) {
             if let (Bind::Any(port), Origin::Default) =

@@ -4,6 +4,7 @@
 mod access;
 mod check;
 mod coap;
+mod dashboard;
 mod delayed;
 mod document;
 mod explain;
@@ -31,6 +32,7 @@ pub use access::{
     RuleFormat, RulePermission, RuleRetain, UsersBy,
 };
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
+pub use dashboard::Dashboard;
 pub use delayed::Delayed;
 pub use document::document;
 pub use explain::{explain, similar_key};
@@ -61,6 +63,8 @@ settings! {
         gateway: Gateway = Gateway::default();
         /// Where the gateway listens.
         listeners: Listeners = Listeners::default();
+        /// The management interface: the API below /api/v5, and metrics.
+        dashboard: Dashboard = Dashboard::default();
         /// Who may connect, and what they may do.
         access: Access = Access::default();
         /// What MQTT clients may do.

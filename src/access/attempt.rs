@@ -7,6 +7,7 @@ use std::{
 use thingway_contract::{ClientId, Connect, Peer, Refusal};
 
 use super::{passwords::Secret, rules::RuleSet};
+use crate::bus::ConnectionInfo;
 
 /// Somebody wants to connect: all that is known of them.
 #[derive(Debug, Default)]
@@ -39,6 +40,19 @@ impl Attempt {
             remote: peer.remote,
             listener: peer.listener.clone(),
             protocol,
+        }
+    }
+
+    /// As somebody would who has this connection.
+    pub(super) fn of_connection(client_id: &ClientId, info: &ConnectionInfo) -> Self {
+        Self {
+            client_id: Some(client_id.clone()),
+            username: info.username.clone(),
+            password: None,
+            certificate: None,
+            remote: info.remote,
+            listener: info.origin.listener.clone(),
+            protocol: info.origin.protocol,
         }
     }
 

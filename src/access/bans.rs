@@ -231,6 +231,22 @@ impl Table {
         }
     }
 
+    fn remove(&mut self, kind: BanKind, value: &str) -> bool {
+        match kind {
+            BanKind::ClientId => self.client_ids.remove(value).is_some(),
+            BanKind::Username => self.usernames.remove(value).is_some(),
+            BanKind::Address => {
+                let address = value.parse::<IpAddr>().ok();
+                address.is_some_and(|address| self.addresses.remove(&address.to_canonical()).is_some())
+            }
+            _ => {
+                let before = self.others.len();
+                self.others.retain(|other| other.ban.kind != kind || *other.ban.value != *value);
+                self.others.len() < before
+            }
+        }
+    }
+
     fn forget(&mut self, now_unix_ms: u64) {
         self.client_ids.retain(|_, ban| !ban.is_over(now_unix_ms));
         self.usernames.retain(|_, ban| !ban.is_over(now_unix_ms));
@@ -259,6 +275,14 @@ impl Bans {
         Ok(has_room)
     }
 
+    /// Takes one away. False when it is not there.
+    pub fn remove(&self, kind: BanKind, value: &str) -> bool {
+        let mut table = self.table.write();
+        let was_there = table.remove(kind, value);
+        self.len.store(table.len(), Ordering::Release);
+        was_there
+    }
+
     /// The ban that keeps them out.
     pub fn find(&self, attempt: &Attempt, now_unix_ms: u64) -> Option<Ban> {
         if self.len.load(Ordering::Acquire) == 0 {
@@ -273,6 +297,14 @@ impl Bans {
         let found = found.or_else(|| by_address().filter(current));
         let other = |compiled: &&Compiled| !compiled.ban.is_over(now_unix_ms) && compiled.holds(attempt);
         found.or_else(|| table.others.iter().find(other).map(|compiled| &compiled.ban)).cloned()
+    }
+
+    /// Those that are not over.
+    pub fn list(&self, now_unix_ms: u64) -> Vec<Ban> {
+        let table = self.table.read();
+        let named = table.client_ids.values().chain(table.usernames.values()).chain(table.addresses.values());
+        let others = table.others.iter().map(|compiled| &compiled.ban);
+        named.chain(others).filter(|ban| !ban.is_over(now_unix_ms)).cloned().collect()
     }
 
     pub fn len(&self) -> usize {
@@ -329,6 +361,8 @@ mod tests {
             assert_eq!(bans.find(&bad, 1999), Some(ban(kind, value, Some(2))), "{kind:?}");
             assert_eq!(bans.find(&bad, 2000), None, "it is over");
             assert_eq!(bans.find(&good, 0), None, "{kind:?}");
+            assert!(!bans.remove(kind, "other") && bans.remove(kind, value) && !bans.remove(kind, value));
+            assert_eq!((bans.find(&bad, 0), bans.len()), (None, 0));
         }
     }
 

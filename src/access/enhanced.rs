@@ -65,20 +65,20 @@ impl Access {
         if self.bans.find(&attempt, unix_ms()).is_some() {
             return Exchanged::Over(None, Admit::Done(Err(Refusal::Banned)));
         }
-        let exchange = Box::new(Exchange { scram, attempt, spoofable: peer.transport == Transport::Udp });
+        let exchange = Exchange { scram, attempt, spoofable: peer.transport == Transport::Udp };
         self.go_on(exchange, connect.credentials.data.as_deref(), connect, now, waker)
     }
 
     /// Takes the client's next message.
     pub fn go_on(
         &self,
-        exchange: Box<Exchange>,
+        exchange: Exchange,
         data: Option<&[u8]>,
         connect: &Connect,
         now: Instant,
         waker: &Waker,
     ) -> Exchanged {
-        match self.turn(*exchange, data, now) {
+        match self.turn(exchange, data, now) {
             Turn::Challenge(data, exchange) => Exchanged::Challenge(data, exchange),
             Turn::Over(attempt, spoofable, result) => {
                 let (data, outcome) = match result {
@@ -106,8 +106,8 @@ impl Access {
     }
 
     /// Takes the next message of a client that is connected.
-    pub fn go_on_again(&self, exchange: Box<Exchange>, data: Option<&[u8]>, now: Instant) -> ExchangedAgain {
-        match self.turn(*exchange, data, now) {
+    pub fn go_on_again(&self, exchange: Exchange, data: Option<&[u8]>, now: Instant) -> ExchangedAgain {
+        match self.turn(exchange, data, now) {
             Turn::Challenge(data, exchange) => ExchangedAgain::Challenge(data, exchange),
             Turn::Over(attempt, spoofable, Ok((data, grant))) => {
                 if let Some(backoff) = &self.backoff {

@@ -39,7 +39,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use thingway_contract::{Connect, Instant, Peer, Refusal, Transport};
+use thingway_contract::{CloseReason, Connect, Instant, Peer, Refusal, Transport};
 use tokio::runtime::Handle;
 
 use self::{
@@ -52,6 +52,7 @@ use self::{
     recent::Recent,
     rules::{Action, Permission},
 };
+use crate::bus::Bus;
 
 pub use self::{
     attempt::{Attempt, Attributes, Grant, Said},
@@ -443,6 +444,26 @@ impl Access {
         self.bans.add(ban, unix_ms())
     }
 
+    /// Keeps somebody out no longer. False when there is no such ban.
+    pub fn unban(&self, kind: BanKind, value: &str) -> bool {
+        self.bans.remove(kind, value)
+    }
+
+    /// Ends the connections of those who are banned, and says how many they were. To be called when bans were added: who connects is looked at anyway.
+    pub fn end_banned(&self, bus: &Bus) -> usize {
+        let mut ended = 0;
+        if self.bans.len() > 0 {
+            let now = unix_ms();
+            bus.for_each_session(|session| {
+                let Some(info) = session.connection() else { return };
+                let attempt = Attempt::of_connection(session.id(), &info);
+                let banned = self.bans.find(&attempt, now).is_some();
+                ended += usize::from(banned && session.signal(CloseReason::Administrative));
+            });
+        }
+        ended
+    }
+
     /// Ends connections whose credentials have expired.
     pub fn tick(&self) {
         let ended = self.expiries.end_due(unix_ms());
@@ -454,6 +475,11 @@ impl Access {
     /// Decisions that are being made.
     pub fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
+    }
+
+    /// All bans that are not over, in no order.
+    pub fn bans(&self) -> Vec<Ban> {
+        self.bans.list(unix_ms())
     }
 
     /// How many bans there are.

@@ -127,6 +127,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nobody_elses_business_is_not_told() {
+        let set = ["access.jwt.a.secret=hidden", "access.http.a.headers={ a = \"hidden\" }"];
+        for key in ["access.jwt.a", "access.jwt.a.secret", "access.http.a", "access.http.a.headers"] {
+            let text = explained(&set, key).expect("a key");
+            assert!(text.contains("not shown") && !text.contains("hidden"), "{text}");
+        }
+        let wrong =
+            Sources { assignments: vec!["access.http.a.headers={ a = [\"hidden\"] }".into()], ..Sources::default() };
+        let problems = Config::load(&wrong).expect_err("it is wrong").to_string();
+        assert!(problems.contains("access.http.a.headers") && !problems.contains("hidden"), "{problems}");
+    }
+
+    #[test]
     fn a_key() {
         let text = explained(&["mqtt.max_qos=1"], "mqtt.max_qos").expect("a key");
         let expected = "\

@@ -6,6 +6,7 @@ mod access_http;
 mod access_jwt;
 mod check;
 mod coap;
+mod dashboard;
 mod delayed;
 mod document;
 mod explain;
@@ -35,6 +36,7 @@ pub use access::{
 pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
 pub use access_jwt::{AccessJwt, JwtFrom};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
+pub use dashboard::Dashboard;
 pub use delayed::Delayed;
 pub use document::document;
 pub use explain::{explain, similar_key};
@@ -65,6 +67,8 @@ settings! {
         gateway: Gateway = Gateway::default();
         /// Where the gateway listens.
         listeners: Listeners = Listeners::default();
+        /// The management interface: the API below /api/v5, and metrics.
+        dashboard: Dashboard = Dashboard::default();
         /// Who may connect, and what they may do.
         access: Access = Access::default();
         /// What MQTT clients may do.

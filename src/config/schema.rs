@@ -60,10 +60,12 @@ impl Key {
             Value::Dict(_, values) => values.is_empty(),
             _ => false,
         };
-        match &self.shape {
-            Shape::Leaf { is_secret: true, .. } if !is_empty => "not shown".into(),
-            _ => spell(value),
-        }
+        if self.is_secret() && !is_empty { "not shown".into() } else { spell(value) }
+    }
+
+    /// Its values are not to be shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.shape, Shape::Leaf { is_secret: true, .. })
     }
 
     /// What operators may write, bounds included.

@@ -25,6 +25,7 @@ pub fn validate(config: &Config, layers: &Layers, origin: &dyn Fn(&str) -> Origi
         checker.listener(kind, &format!("listeners.{kind}.{name}"), listener);
     }
     checker.collisions(config);
+    checker.dashboard(config);
 }
 
 struct Checker<'a> {
@@ -361,6 +362,26 @@ impl Checker<'_> {
                 let cause = Cause::Collision { other, other_origin, bind: listener.bind.to_string() };
                 self.tell(format!("listeners.{kind}.{name}.bind"), cause);
             }
+        }
+    }
+
+    fn dashboard(&mut self, config: &Config) {
+        let dashboard = &config.dashboard;
+        if !dashboard.enable {
+            return;
+        }
+        if let super::Bind::Path(_) = &dashboard.bind {
+            self.bad("dashboard.bind".into(), dashboard.bind.to_string(), "an address or a port");
+        }
+        if is_set(&dashboard.first_password_file) {
+            self.file("dashboard.first_password_file".into(), &dashboard.first_password_file);
+        }
+        let mut others = config.listeners.iter().filter(|(kind, _, other)| other.enable && !kind.is_udp());
+        if let Some((kind, name, _)) = others.find(|(_, _, other)| other.bind.collides(&dashboard.bind)) {
+            let other = format!("listeners.{kind}.{name}.bind");
+            let other_origin = (self.origin)(&other);
+            let bind = dashboard.bind.to_string();
+            self.tell("dashboard.bind".into(), Cause::Collision { other, other_origin, bind });
         }
     }
 

@@ -1,12 +1,14 @@
 //! Who may come in: put together at the start, and again when the operator asks for it.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
-    access::{Access, users::UserDatabase},
+    access::{Access, Ban, BanKind, users::UserDatabase},
     access_config::{self, AccessError, Kept},
+    bus::Bus,
     config::{Config, Security},
 };
 
@@ -15,6 +17,10 @@ use crate::{
 pub(super) struct Door {
     pub access: Arc<Access>,
     database: Option<Arc<UserDatabase>>,
+    /// The bans of the store, by kind and value.
+    kept_bans: HashSet<(BanKind, Box<str>)>,
+    /// Those of the configuration.
+    configured_bans: Mutex<Vec<Ban>>,
 }
 
 impl Door {
@@ -31,7 +37,9 @@ impl Door {
         let mut entrance = access_config::settings(config, chain);
         entrance.scram = access_config::scram(config, database.as_ref(), secret);
         let access = Access::new(entrance, policy, Some(Handle::current()));
-        for ban in kept.bans.into_iter().chain(access_config::bans(config)?) {
+        let configured_bans = access_config::bans(config)?;
+        let kept_bans = kept.bans.iter().map(|ban| (ban.kind, ban.value.clone())).collect();
+        for ban in kept.bans.into_iter().chain(configured_bans.iter().cloned()) {
             add_ban(&access, ban);
         }
         if let Some(database) = &database {
@@ -40,26 +48,37 @@ impl Door {
             let (stored, file) = database.len();
             tracing::info!("users: {stored} in the store, {file} in a file");
         }
-        Ok(Self { access: Arc::new(access), database })
+        Ok(Self { access: Arc::new(access), database, kept_bans, configured_bans: Mutex::new(configured_bans) })
     }
 
     /// Rules, bans and the users of the file, as this configuration has them. When something is wrong with them all stays as it was.
-    pub fn reload(&self, config: &Config) -> Result<(), AccessError> {
+    ///
+    /// Connections of those who are banned now are ended.
+    pub fn reload(&self, config: &Config, bus: &Bus) -> Result<(), AccessError> {
         let (policy, bans) = (access_config::policy(config)?, access_config::bans(config)?);
         if let Some(database) = &self.database {
             database.set_file(access_config::file_users(config)?);
         }
         let rules = policy.rules_len();
         self.access.set_policy(policy);
+        let before = std::mem::replace(&mut *self.configured_bans.lock(), bans.clone());
+        for ban in before {
+            let key = (ban.kind, ban.value);
+            let still = bans.iter().any(|ban| (ban.kind, &ban.value) == (key.0, &key.1));
+            if !still && !self.kept_bans.contains(&key) {
+                self.access.unban(key.0, &key.1);
+            }
+        }
         for ban in bans {
             add_ban(&self.access, ban);
         }
-        tracing::info!("access was read again: {rules} rules");
+        let ended = self.access.end_banned(bus);
+        tracing::info!("access was read again: {rules} rules; connections of those who are banned: {ended} ended");
         Ok(())
     }
 }
 
-fn add_ban(access: &Access, ban: crate::access::Ban) {
+fn add_ban(access: &Access, ban: Ban) {
     let told = ban.to_string();
     match access.ban(ban) {
         Ok(true) => {}

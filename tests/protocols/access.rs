@@ -254,6 +254,26 @@ async fn rules_that_change_count_for_those_who_are_connected() {
 }
 
 #[tokio::test]
+async fn bans_that_come_later_end_connections_and_those_that_are_taken_back_keep_nobody_out() {
+    let gateway = gateway_with(|_| {}).await;
+    let mut mqtt = gateway.client(Version::V5, "bad-1").await;
+    let mut other = gateway.client(Version::V5, "good").await;
+    let mut coap = Coap::connect(&gateway, "bad-2").await;
+    assert_eq!(coap.observe("a", &[]).await.code, 205);
+    let mut config = Config::default();
+    config.access.bans = vec![AccessBan { client_id_pattern: "^bad-".into(), ..AccessBan::default() }];
+    gateway.gateway().reload_access(&config).expect("good");
+    mqtt.expect_disconnected(&[0x98]).await;
+    other.ping().await;
+    assert_eq!(coap.put("a", b"x", &[]).await.code, 401, "its connection has ended");
+    let banned = Connect::new(Version::V5, "bad-1");
+    assert_eq!(connack::<Tcp5>(&gateway, &banned).await, 0x8a);
+    config.access.bans.clear();
+    gateway.gateway().reload_access(&config).expect("good");
+    assert_eq!(connack::<Tcp5>(&gateway, &banned).await, 0);
+}
+
+#[tokio::test]
 async fn rules_may_come_when_clients_are_connected() {
     let gateway = gateway_with(|_| {}).await;
     let mut client = gateway.client(Version::V5, "early").await;

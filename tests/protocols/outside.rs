@@ -260,7 +260,7 @@ async fn a_connection_ends_when_its_token_does() {
 async fn what_is_wrong_with_a_service_is_told_at_the_start_with_its_key() {
     let start = async |text: &str| {
         let config = Config::from_toml(text).unwrap_or_else(|error| panic!("{error}"));
-        let error = thingway::gateway::Gateway::start(config).await.err().expect("it is wrong");
+        let Err(error) = thingway::gateway::Gateway::start(config).await else { panic!("it starts: {text}") };
         (error.key().unwrap_or_default(), error.to_string())
     };
     let folder = tempfile::tempdir().expect("a folder");

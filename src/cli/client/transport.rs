@@ -100,7 +100,12 @@ impl Connector {
 
     fn quic_config(&self) -> io::Result<quinn::ClientConfig> {
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(self.tls()?).map_err(io::Error::other)?;
-        Ok(quinn::ClientConfig::new(Arc::new(crypto)))
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        // The protocol's own keep-alive finds out whether the server is there; how long a client may say nothing at all is for the server to say.
+        let mut transport = quinn::TransportConfig::default();
+        transport.max_idle_timeout(None);
+        config.transport_config(Arc::new(transport));
+        Ok(config)
     }
 
     fn tls(&self) -> io::Result<Arc<ClientConfig>> {

@@ -31,7 +31,7 @@ impl<P: Protocol> Conversation<P> {
         let Some(ongoing) = ongoing else { return Err(Stop::Gone) };
         let Ongoing { connect, exchange } = *ongoing;
         let data = data.map(|data| &data[..]);
-        let exchanged = turn.service.access.go_on(exchange, data, &connect, turn.now, turn.waker);
+        let exchanged = turn.service.access.go_on(*exchange, data, &connect, turn.now, turn.waker);
         self.exchanged(connect, exchanged, turn, core)
     }
 
@@ -79,7 +79,7 @@ impl<P: Protocol> Conversation<P> {
         let Some(exchange) = begun.or_else(begin) else {
             return Ok(Reply::Refused(Refusal::BadAuthenticationMethod));
         };
-        match access.go_on_again(exchange, data.map(|data| &data[..]), turn.now) {
+        match access.go_on_again(*exchange, data.map(|data| &data[..]), turn.now) {
             ExchangedAgain::Challenge(data, exchange) => {
                 let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Open(Open::default())));
                 let Stage::Open(open) = &mut **stage else { return Err(Stop::Gone) };

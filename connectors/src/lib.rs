@@ -6,6 +6,7 @@
 
 mod breaker;
 mod failure;
+mod http;
 mod line;
 mod row;
 mod template;
@@ -13,6 +14,7 @@ mod template;
 pub use self::{
     breaker::{Breaker, BreakerSettings, Entered},
     failure::Failure,
+    http::{HttpAnswer, HttpError, HttpService, Question, QuestionError, QuestionMethod, QuestionText, Unfit},
     line::{Line, LineCounts, LineSettings},
     row::{Field, Row, Rows},
     template::{Template, TemplateError, Values},

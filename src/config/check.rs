@@ -29,7 +29,7 @@ pub fn check(
                 if fits(&value) && in_range(key, &value) {
                     kept.insert(name, value);
                 } else {
-                    tell(Cause::BadValue { found: spell(&value), expected: key.expected() });
+                    tell(Cause::BadValue { found: key.show(&value), expected: key.expected() });
                 }
             }
             (Shape::Section(keys) | Shape::Overrides(_, keys), Value::Dict(_, values)) => {
@@ -94,6 +94,7 @@ pub fn spell(value: &Value) -> String {
             whole.unwrap_or_else(|| format!("{:?}", number.to_f64().unwrap_or(f64::NAN)))
         }
         Value::Empty(..) => "nothing".into(),
+        Value::Dict(_, dict) if dict.is_empty() => "{}".into(),
         Value::Dict(_, dict) => {
             let entries: Vec<_> = dict.iter().map(|(name, value)| format!("{name} = {}", spell(value))).collect();
             format!("{{ {} }}", entries.join(", "))

@@ -1,7 +1,7 @@
 //! `config/thingway.toml`: every key with its default, commented, written from what the settings say about themselves.
 
 use super::{
-    Config, ListenerKind,
+    AccessHttp, AccessJwt, Config, ListenerKind,
     check::spell,
     layers::{self, Dict},
     schema::{Key, Shape},
@@ -66,6 +66,25 @@ fn table(path: &str, keys: &[Key], values: &Dict, text: &mut String) {
             comment(key, text);
             table(&format!("{path}.{}", key.name), keys, values, text);
         }
+        if let Shape::Named(keys) = &key.shape {
+            *text += "\n";
+            comment(key, text);
+            named(&format!("{path}.{}", key.name), keys, text);
+        }
+    }
+}
+
+/// A table that is there only when operators name it: all of it is a comment.
+fn named(path: &str, keys: &[Key], text: &mut String) {
+    let values = match path {
+        "access.http" => layers::tree(&AccessHttp::default()),
+        "access.jwt" => layers::tree(&AccessJwt::default()),
+        _ => Dict::new(),
+    };
+    *text += &format!("# [{path}.NAME]\n");
+    for key in keys {
+        comment(key, text);
+        *text += &format!("# {} = {}\n", key.name, values.get(key.name).map(spell).unwrap_or_default());
     }
 }
 
@@ -194,7 +213,8 @@ mod tests {
         }
         let mut all = Vec::new();
         names(&Config::keys(), &mut all);
-        let missing: Vec<_> = all.iter().filter(|name| !FILE.contains(&format!("\n#{name} = "))).collect();
+        let is_in = |name: &str| FILE.contains(&format!("\n#{name} = ")) || FILE.contains(&format!("\n# {name} = "));
+        let missing: Vec<_> = all.iter().filter(|name| !is_in(name)).collect();
         assert_eq!(missing, Vec::<&&str>::new());
     }
 

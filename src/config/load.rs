@@ -148,7 +148,10 @@ fn load(
         layers = assign(layers, &keys, &key, text, origin, &mut problems);
     }
     for assignment in assignments {
-        let origin = Origin::CommandLine(assignment.clone());
+        // What is nobody else's business is not told as the place where it was set, either.
+        let key = assignment.split_once('=').map_or(assignment.as_str(), |(key, _)| key.trim());
+        let is_secret = schema::find(&keys, key).is_some_and(Key::is_secret);
+        let origin = Origin::CommandLine(if is_secret { format!("{key}=...") } else { assignment.clone() });
         match assignment.split_once('=') {
             Some((key, text)) => layers = assign(layers, &keys, key.trim(), text.trim(), origin, &mut problems),
             None => problems.push(Problem { origin, key: String::new(), cause: Cause::NotAnAssignment }),

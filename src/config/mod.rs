@@ -2,6 +2,8 @@
 //! the command line.
 
 mod access;
+mod access_http;
+mod access_jwt;
 mod check;
 mod coap;
 mod dashboard;
@@ -31,6 +33,8 @@ pub use access::{
     Access, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, DenyAction, RuleAction, RuleFile,
     RuleFormat, RulePermission, RuleRetain, UsersBy,
 };
+pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
+pub use access_jwt::{AccessJwt, JwtFrom};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use dashboard::Dashboard;
 pub use delayed::Delayed;
@@ -52,7 +56,7 @@ pub use retained::Retained;
 pub use shared::{Shared, Strategy};
 pub use store::{Store, StoreDurability};
 pub use sys_topics::{SysEvents, SysTopics};
-pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, Size};
+pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, SecretText, Size, Texts};
 
 use schema::settings;
 

@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    check::spell,
     layers::{self, Value},
-    value::{Bind, ByteRate, OrInfinity, Period, Rate, Size},
+    value::{Bind, ByteRate, OrInfinity, Period, Rate, SecretText, Size, Texts},
 };
 use crate::network::Network;
 
@@ -27,6 +28,8 @@ pub enum Shape {
         expected: String,
         /// True when a value can be read as this type.
         fits: fn(&Value) -> bool,
+        /// Values are not to be shown.
+        is_secret: bool,
     },
     /// A table of fixed keys.
     Section(Vec<Key>),
@@ -50,6 +53,21 @@ pub struct Key {
 }
 
 impl Key {
+    /// A value of this key, as it may be shown.
+    pub fn show(&self, value: &Value) -> String {
+        let is_empty = match value {
+            Value::String(_, text) => text.is_empty(),
+            Value::Dict(_, values) => values.is_empty(),
+            _ => false,
+        };
+        if self.is_secret() && !is_empty { "not shown".into() } else { spell(value) }
+    }
+
+    /// Its values are not to be shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.shape, Shape::Leaf { is_secret: true, .. })
+    }
+
     /// What operators may write, bounds included.
     pub fn expected(&self) -> String {
         let Shape::Leaf { expected, .. } = &self.shape else { return "a table".into() };
@@ -171,7 +189,27 @@ pub(crate) use {range, settings, words};
 
 /// The shape of a type that serde can read.
 pub fn leaf<T: DeserializeOwned>(expected: impl Into<String>) -> Shape {
-    Shape::Leaf { expected: expected.into(), fits: layers::fits::<T> }
+    Shape::Leaf { expected: expected.into(), fits: layers::fits::<T>, is_secret: false }
+}
+
+/// A shape whose values are not to be shown.
+fn secret(shape: Shape) -> Shape {
+    match shape {
+        Shape::Leaf { expected, fits, .. } => Shape::Leaf { expected, fits, is_secret: true },
+        other => other,
+    }
+}
+
+impl Setting for SecretText {
+    fn shape() -> Shape {
+        secret(leaf::<Self>("a text in quotation marks"))
+    }
+}
+
+impl Setting for Texts {
+    fn shape() -> Shape {
+        secret(leaf::<Self>("a table of texts such as { name = \"value\" }"))
+    }
 }
 
 /// "one of a, b, c" with quotation marks.

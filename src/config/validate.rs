@@ -86,6 +86,18 @@ impl Checker<'_> {
                 self.bad(format!("access.{key}"), period.to_string(), "a time longer than \"0s\"");
             }
         }
+        let of_http = access
+            .http
+            .iter()
+            .flat_map(|(name, it)| [("timeout", it.timeout), ("rest", it.rest)].map(|pair| ("http", name, pair)));
+        let of_jwt = access.jwt.iter().flat_map(|(name, it)| {
+            [("jwks_timeout", it.jwks_timeout), ("jwks_refresh", it.jwks_refresh)].map(|pair| ("jwt", name, pair))
+        });
+        for (kind, name, (key, period)) in of_http.chain(of_jwt) {
+            if period.is_zero() {
+                self.bad(format!("access.{kind}.{name}.{key}"), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
         if is_set(&access.users.file) {
             self.file("access.users.file".into(), &access.users.file);
         }
@@ -499,6 +511,10 @@ mod tests {
             "coap.ack_timeout = \"0s\"",
             "coap.pubsub_path = \"ps\"",
             "access.timeout = \"0s\"",
+            "access.http.a.timeout = \"0s\"",
+            "access.jwt.a.jwks_refresh = \"0s\"",
+            "access.http.a.headers = { a = 7 }",
+            "access.authenticators = [\"http.a\"]",
             "access.users.file = \"/nonexistent/users\"",
             "access.rule_files = [{ path = \"/nonexistent/acl.conf\" }]",
             "access.rules = [{ permission = \"allow\", qos = [3] }]",

@@ -146,7 +146,7 @@ impl Gateway {
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
         let store = keeping::open(&config, &bus_config, clock.now())?;
-        let door = Door::new(&config, &store.settings)?;
+        let door = Door::new(&config, &store.settings, &secret)?;
         let mut bus = Bus::new(bus_config, &format!("auto-{:x}-", unix_millis()));
         let journal = Journal::default();
         bus.keep(journal.clone());

@@ -4,12 +4,14 @@ mod bind;
 mod infinity;
 mod period;
 mod rate;
+mod secret;
 mod size;
 
 pub use bind::Bind;
 pub use infinity::OrInfinity;
 pub use period::Period;
 pub use rate::{ByteRate, Rate};
+pub use secret::{SecretText, Texts};
 pub use size::Size;
 
 /// A text has not the form of the value that it should be. What was expected is told by the setting's type.

@@ -6,14 +6,21 @@
 
 mod breaker;
 mod failure;
+mod gather;
 mod line;
 mod row;
+mod server;
+mod sql;
 mod template;
+mod tls;
 
 pub use self::{
     breaker::{Breaker, BreakerSettings, Entered},
     failure::Failure,
     line::{Line, LineCounts, LineSettings},
     row::{Field, Row, Rows},
+    server::{Asking, Query, QueryTo, Server, Service},
+    sql::{BoundStatement, Mysql, Postgresql, SqlAccess, Statement},
     template::{Template, TemplateError, Values},
+    tls::{Tls, TlsError, TlsFiles},
 };

@@ -7,7 +7,10 @@
 mod breaker;
 mod failure;
 mod gather;
+mod ldap;
 mod line;
+mod mongodb;
+mod redis;
 mod row;
 mod server;
 mod sql;
@@ -17,7 +20,10 @@ mod tls;
 pub use self::{
     breaker::{Breaker, BreakerSettings, Entered},
     failure::Failure,
+    ldap::{Directory, LDAP_BOUND, LdapPart, LdapQuestion, LdapSearch, LdapSearchError},
     line::{Line, LineCounts, LineSettings},
+    mongodb::{Filter, FilterError, Mongodb, MongodbFind, MongodbQuestion},
+    redis::{Redis, RedisCommand, RedisCommandError, RedisQuestion},
     row::{Field, Row, Rows},
     server::{Asking, Query, QueryTo, Server, Service},
     sql::{BoundStatement, Mysql, Postgresql, SqlAccess, Statement},

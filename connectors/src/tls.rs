@@ -1,4 +1,9 @@
-use std::{fs::File, io::BufReader, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -76,15 +81,15 @@ impl Tls {
     }
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let file = File::open(path).map_err(|error| bad(path, error))?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(BufReader::new(file)).collect();
     let all = all.map_err(|error| bad(path, error))?;
     if all.is_empty() { Err(bad(path, "no certificate")) } else { Ok(all) }
 }
 
-fn bad(path: &PathBuf, why: impl ToString) -> TlsError {
-    TlsError::File { path: path.clone(), why: why.to_string() }
+fn bad(path: &Path, why: impl ToString) -> TlsError {
+    TlsError::File { path: path.to_owned(), why: why.to_string() }
 }
 
 #[cfg(test)]

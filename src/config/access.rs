@@ -1,6 +1,7 @@
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    AccessLdap, AccessMongodb, AccessRedis, AccessSql,
     schema::{settings, words},
     value::Period,
 };
@@ -107,6 +108,16 @@ settings! {
         backoff: AccessBackoff = AccessBackoff::default();
         /// Clients that connect again and again.
         flapping: AccessFlapping = AccessFlapping::default();
+        /// PostgreSQL databases, which authenticators and sources name as "postgresql.main".
+        postgresql: BTreeMap<String, AccessSql> = BTreeMap::new();
+        /// MySQL and MariaDB databases, which authenticators and sources name as "mysql.main".
+        mysql: BTreeMap<String, AccessSql> = BTreeMap::new();
+        /// Redis databases, which authenticators and sources name as "redis.main".
+        redis: BTreeMap<String, AccessRedis> = BTreeMap::new();
+        /// MongoDB databases, which authenticators and sources name as "mongodb.main".
+        mongodb: BTreeMap<String, AccessMongodb> = BTreeMap::new();
+        /// LDAP directories, which authenticators and sources name as "ldap.main".
+        ldap: BTreeMap<String, AccessLdap> = BTreeMap::new();
     }
 }
 
@@ -233,11 +244,15 @@ settings! {
 impl Access {
     /// Everything that `authenticators` may name: what is built in, and each service by its kind and its name.
     pub fn authenticator_names(&self) -> Vec<String> {
-        vec!["certificate".into(), "users".into()]
+        let mut names = vec!["certificate".into(), "users".into()];
+        names.extend(self.database_names());
+        names
     }
 
     /// Everything that `sources` may name.
     pub fn source_names(&self) -> Vec<String> {
-        vec!["rules".into()]
+        let mut names = vec!["rules".into()];
+        names.extend(self.database_names());
+        names
     }
 }

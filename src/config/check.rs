@@ -5,6 +5,7 @@ use super::{
     layers::{Dict, Value},
     problem::{Cause, Origin, Problem},
     schema::{Key, Shape},
+    value::SHOWN,
 };
 
 /// Keeps of `values` what fits `keys` and tells what does not.
@@ -29,13 +30,14 @@ pub fn check(
                 if fits(&value) && in_range(key, &value) {
                     kept.insert(name, value);
                 } else {
-                    tell(Cause::BadValue { found: spell(&value), expected: key.expected() });
+                    let found = if key.is_hidden() { SHOWN.into() } else { spell(&value) };
+                    tell(Cause::BadValue { found, expected: key.expected() });
                 }
             }
             (Shape::Section(keys) | Shape::Overrides(_, keys), Value::Dict(_, values)) => {
                 kept.insert(name, Value::from(check(keys, values, &path, origin, problems)));
             }
-            (Shape::Named(keys), Value::Dict(_, tables)) => {
+            (Shape::Named(keys, _), Value::Dict(_, tables)) => {
                 kept.insert(name, Value::from(check_named(keys, tables, &path, origin, problems)));
             }
             (_, value) => tell(Cause::BadValue { found: spell(&value), expected: "a table".into() }),
@@ -130,7 +132,7 @@ fn elsewhere(keys: &[Key], parent: &str, name: &str) -> Option<String> {
         match &key.shape {
             Shape::Leaf { .. } => (key.name == name).then_some(path),
             Shape::Section(keys) => elsewhere(keys, &path, name),
-            Shape::Named(keys) => elsewhere(keys, &join(&path, "default"), name),
+            Shape::Named(keys, _) => elsewhere(keys, &join(&path, "default"), name),
             Shape::Overrides(..) => None,
         }
     })

@@ -15,7 +15,7 @@ pub fn explain(loaded: &Loaded, key: &str) -> Option<String> {
     match &described.shape {
         Shape::Leaf { .. } => leaf(loaded, key, described),
         Shape::Section(inner) | Shape::Overrides(_, inner) => Some(table(loaded, key, described, inner)),
-        Shape::Named(inner) => {
+        Shape::Named(inner, _) => {
             if described.name == last(key) {
                 let names = loaded.value(key).and_then(layers::Value::into_dict).unwrap_or_default();
                 let mut text = format!("{}\n", title(key, described));
@@ -106,7 +106,7 @@ pub fn similar_key(key: &str) -> Option<String> {
         keys = match &found.shape {
             Shape::Leaf { .. } => return Some(parent),
             Shape::Section(keys) | Shape::Overrides(_, keys) => keys.clone(),
-            Shape::Named(keys) => {
+            Shape::Named(keys, _) => {
                 parent = join(&parent, parts.next().map(|_| "default")?);
                 keys.clone()
             }

@@ -2,6 +2,7 @@
 //! the command line.
 
 mod access;
+mod access_databases;
 mod check;
 mod coap;
 mod delayed;
@@ -30,6 +31,9 @@ pub use access::{
     Access, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, DenyAction, RuleAction, RuleFile,
     RuleFormat, RulePermission, RuleRetain, UsersBy,
 };
+pub use access_databases::{
+    AccessLdap, AccessMongodb, AccessRedis, AccessSql, DatabaseDown, DatabaseLimits, DatabaseTls, LdapMethod, address,
+};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use delayed::Delayed;
 pub use document::document;
@@ -50,7 +54,7 @@ pub use retained::Retained;
 pub use shared::{Shared, Strategy};
 pub use store::{Store, StoreDurability};
 pub use sys_topics::{SysEvents, SysTopics};
-pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, Size};
+pub use value::{BadValue, Bind, ByteRate, Hidden, OrInfinity, Period, Rate, Size};
 
 use schema::settings;
 

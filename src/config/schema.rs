@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     layers::{self, Value},
-    value::{Bind, ByteRate, OrInfinity, Period, Rate, Size},
+    value::{Bind, ByteRate, Hidden, OrInfinity, Period, Rate, Size},
 };
 use crate::network::Network;
 
@@ -30,11 +30,14 @@ pub enum Shape {
     },
     /// A table of fixed keys.
     Section(Vec<Key>),
-    /// A table of tables that operators name.
-    Named(Vec<Key>),
+    /// A table of tables that operators name, and the defaults of one.
+    Named(Vec<Key>, fn() -> layers::Dict),
     /// A table like the section of this name, whose values count where this one is silent.
     Overrides(&'static str, Vec<Key>),
 }
+
+/// What operators may write for a value that is not shown.
+const HIDDEN: &str = "a secret in quotation marks";
 
 /// One key of a section.
 #[derive(Clone, Debug)]
@@ -50,6 +53,11 @@ pub struct Key {
 }
 
 impl Key {
+    /// Its value is never shown.
+    pub fn is_hidden(&self) -> bool {
+        matches!(&self.shape, Shape::Leaf { expected, .. } if expected == HIDDEN)
+    }
+
     /// What operators may write, bounds included.
     pub fn expected(&self) -> String {
         let Shape::Leaf { expected, .. } = &self.shape else { return "a table".into() };
@@ -70,7 +78,7 @@ pub fn find<'a>(keys: &'a [Key], path: &str) -> Option<&'a Key> {
     match (rest, &key.shape) {
         (None, _) => Some(key),
         (Some(rest), Shape::Section(keys) | Shape::Overrides(_, keys)) => find(keys, rest),
-        (Some(rest), Shape::Named(keys)) => match rest.split_once('.') {
+        (Some(rest), Shape::Named(keys, _)) => match rest.split_once('.') {
             Some((_, rest)) => find(keys, rest),
             None => Some(key),
         },
@@ -203,6 +211,7 @@ leaves! {
     f64: "a number";
     String: "a text in quotation marks";
     PathBuf: "a path in quotation marks";
+    Hidden: HIDDEN;
     Period: "a time such as \"500ms\", \"15s\", \"1m\" or \"2h\"";
     Size: "a number of bytes such as \"64KiB\" or \"1MiB\"";
     Rate: "a rate such as \"100/s\" or \"6000/m\"";
@@ -224,7 +233,7 @@ impl<T: Setting + DeserializeOwned> Setting for Vec<T> {
     fn shape() -> Shape {
         match T::shape() {
             Shape::Leaf { expected, .. } => leaf::<Self>(format!("a list, each {expected}")),
-            Shape::Section(keys) | Shape::Named(keys) | Shape::Overrides(_, keys) => {
+            Shape::Section(keys) | Shape::Named(keys, _) | Shape::Overrides(_, keys) => {
                 let names: Vec<_> = keys.iter().map(|key| key.name).collect();
                 leaf::<Self>(format!("a list of tables, each with {}", names.join(" and ")))
             }
@@ -232,10 +241,10 @@ impl<T: Setting + DeserializeOwned> Setting for Vec<T> {
     }
 }
 
-impl<T: Setting + Serialize + DeserializeOwned> Setting for BTreeMap<String, T> {
+impl<T: Setting + Default + Serialize + DeserializeOwned> Setting for BTreeMap<String, T> {
     fn shape() -> Shape {
         match T::shape() {
-            Shape::Section(keys) => Shape::Named(keys),
+            Shape::Section(keys) => Shape::Named(keys, || layers::tree(&T::default())),
             other => other,
         }
     }

@@ -1,12 +1,16 @@
 //! The kinds of value that a setting can have, each with the spelling that operators write.
 
 mod bind;
+mod hidden;
 mod infinity;
 mod period;
 mod rate;
 mod size;
 
+pub(in crate::config) use hidden::SHOWN;
+
 pub use bind::Bind;
+pub use hidden::Hidden;
 pub use infinity::OrInfinity;
 pub use period::Period;
 pub use rate::{ByteRate, Rate};

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod authority;
+pub mod backends;
 mod backoff;
 mod bans;
 mod cache;

@@ -15,6 +15,7 @@ use super::{
     passwords::{Hashers, NoRandomness, Secret, Stored},
 };
 
+pub(in crate::access) use self::import::hashed;
 pub use self::{
     import::{Format, Hashing, ImportCause, ImportError, NamedUser, Password, UnknownHashing, parse},
     row::{ROW_PREFIX, RowError, name_of_key, row_key},

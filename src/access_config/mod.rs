@@ -1,7 +1,9 @@
 //! From what operators wrote to what the access layer asks: rules, bans and users, read and compiled. For the gateway, and for commands that tell what it
 //! would do.
 
-use std::{fs, io, path::Path, sync::Arc};
+mod databases;
+
+use std::{cell::OnceCell, fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
@@ -76,6 +78,14 @@ pub enum AccessError {
     /// An authenticator that is not there.
     #[error("access.authenticators: there is no {0}")]
     Unknown(String),
+    /// What is said of a service.
+    #[error("{key}: {why}")]
+    Service {
+        /// The setting.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
@@ -86,8 +96,9 @@ pub enum AccessError {
 
 impl AccessError {
     /// The setting that is to blame, if it is one.
-    pub fn key(&self) -> Option<&'static str> {
-        Some(match self {
+    pub fn key(&self) -> Option<String> {
+        let key = match self {
+            Self::Service { key, .. } => key,
             Self::Rule(error) if &*error.place.source == RULES => "access.rules",
             Self::Rule(_) => "access.rule_files",
             Self::File { .. } | Self::Users { .. } => "access",
@@ -97,7 +108,8 @@ impl AccessError {
             Self::Unknown(_) => "access.authenticators",
             Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,
-        })
+        };
+        Some(key.into())
     }
 }
 
@@ -115,7 +127,10 @@ pub fn policy(config: &Config) -> Result<Policy, AccessError> {
     for name in &access.sources {
         match name.as_str() {
             "rules" => sources.extend(own_rules(config)?.into_iter().map(Source::Rules)),
-            other => return Err(AccessError::UnknownSource(other.into())),
+            other => match databases::authority(config, other) {
+                Some(authority) => sources.push(Source::Authority(authority?)),
+                None => return Err(AccessError::UnknownSource(other.into())),
+            },
         }
     }
     Ok(Policy {
@@ -318,25 +333,49 @@ impl Kept {
 pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), AccessError> {
     let mut database = None;
     let mut authenticators: Vec<Arc<dyn crate::access::Authenticator>> = Vec::new();
+    let hashers = SharedHashers::new(config);
     for name in &config.access.authenticators {
         match name.as_str() {
             "certificate" => authenticators.push(Arc::new(CertificateHolders)),
             "users" => {
-                let made = Arc::new(user_database(config)?);
+                let made = Arc::new(user_database(config, hashers.start()?)?);
                 database = Some(made.clone());
                 authenticators.push(made);
             }
-            other => return Err(AccessError::Unknown(other.into())),
+            other => match databases::authenticator(config, other, || hashers.start()) {
+                Some(authenticator) => authenticators.push(authenticator?),
+                None => return Err(AccessError::Unknown(other.into())),
+            },
         }
     }
     Ok((Chain::new(authenticators), database))
 }
 
-fn user_database(config: &Config) -> Result<UserDatabase, AccessError> {
-    let users = &config.access.users;
-    let settings = HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize };
-    let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
-    let by = match users.by {
+/// The threads that try passwords: the same for all authenticators, and none when nobody needs them.
+struct SharedHashers<'a> {
+    config: &'a Config,
+    started: OnceCell<Arc<Hashers>>,
+}
+
+impl<'a> SharedHashers<'a> {
+    const fn new(config: &'a Config) -> Self {
+        Self { config, started: OnceCell::new() }
+    }
+
+    fn start(&self) -> Result<Arc<Hashers>, AccessError> {
+        if let Some(hashers) = self.started.get() {
+            return Ok(hashers.clone());
+        }
+        let users = &self.config.access.users;
+        let settings =
+            HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize };
+        let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
+        Ok(self.started.get_or_init(|| hashers).clone())
+    }
+}
+
+fn user_database(config: &Config, hashers: Arc<Hashers>) -> Result<UserDatabase, AccessError> {
+    let by = match config.access.users.by {
         UsersBy::Username => UserKey::Username,
         UsersBy::ClientId => UserKey::ClientId,
     };
@@ -439,7 +478,7 @@ mod tests {
         ] {
             let error = policy(&config(text)).expect_err(text);
             assert!(error.to_string().starts_with(expected), "{error}");
-            assert_eq!(error.key(), Some("access.rules"));
+            assert_eq!(error.key().as_deref(), Some("access.rules"));
         }
         for (text, expected) in [
             ("access.bans = [{ reason = \"x\" }]", "access.bans:1: a ban names what is banned"),

@@ -203,6 +203,10 @@ impl Service for Directory {
     }
 
     fn fill(template: &LdapSearch, values: &dyn Values) -> Option<LdapQuestion> {
+        // There is no name with an empty value in it.
+        if template.base.names().any(|name| values.value(name).is_some_and(|value| value.is_empty())) {
+            return None;
+        }
         Some(LdapQuestion {
             base: template.base.fill(values, |value, out| out.push_str(&dn_escape(value)))?,
             filter: template.filter.fill(values, |value, out| out.push_str(&ldap_escape(value)))?,
@@ -307,6 +311,7 @@ mod tests {
             assert_eq!(question.password.as_deref().map(String::as_str), Some(value));
         }
         assert_eq!(Directory::names(&template), ["username", "username", "password"]);
+        assert!(Directory::fill(&template, &Named("")).is_none());
         let unknown = search("dc=x", "(uid=${clientid})", false).expect("good");
         assert!(Directory::fill(&unknown, &Named("x")).is_none());
     }

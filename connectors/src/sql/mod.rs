@@ -70,7 +70,7 @@ impl Statement {
     }
 }
 
-/// What a driver's error means. What a database writes may quote values; its words are kept only where `is_about_us` says that they cannot.
+/// What a driver's error means. What a database writes may quote values: of its words only those are kept that name what is ours.
 fn failure(error: sqlx::Error, of_database: impl FnOnce(&dyn sqlx::error::DatabaseError) -> Failure) -> Failure {
     use sqlx::Error;
     match error {

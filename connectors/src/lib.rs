@@ -7,15 +7,28 @@
 mod breaker;
 mod failure;
 mod http;
+mod gather;
+mod ldap;
 mod line;
+mod mongodb;
+mod redis;
 mod row;
+mod server;
+mod sql;
 mod template;
+mod tls;
 
 pub use self::{
     breaker::{Breaker, BreakerSettings, Entered},
     failure::Failure,
     http::{HttpAnswer, HttpError, HttpService, Question, QuestionError, QuestionMethod, QuestionText, Unfit},
+    ldap::{Directory, LDAP_BOUND, LdapPart, LdapQuestion, LdapSearch, LdapSearchError},
     line::{Line, LineCounts, LineSettings},
+    mongodb::{Filter, FilterError, Mongodb, MongodbFind, MongodbQuestion},
+    redis::{Redis, RedisCommand, RedisCommandError, RedisQuestion},
     row::{Field, Row, Rows},
+    server::{Asking, Query, QueryTo, Server, Service},
+    sql::{BoundStatement, Mysql, Postgresql, SqlAccess, Statement},
     template::{Template, TemplateError, Values},
+    tls::{Tls, TlsError, TlsFiles},
 };

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
+    AccessLdap, AccessMongodb, AccessRedis, AccessSql,
     access_http::AccessHttp,
     access_jwt::AccessJwt,
     schema::{settings, words},
@@ -115,6 +116,16 @@ settings! {
         /// verifies them, and that alone which algorithms are taken: HS256, HS384 and HS512 for a secret; RS256 to RS512, PS256 to PS512, ES256, ES384 or EdDSA
         /// by the kind of a public key.
         jwt: BTreeMap<String, AccessJwt> = BTreeMap::new();
+        /// PostgreSQL databases, which authenticators and sources name as "postgresql.main".
+        postgresql: BTreeMap<String, AccessSql> = BTreeMap::new();
+        /// MySQL and MariaDB databases, which authenticators and sources name as "mysql.main".
+        mysql: BTreeMap<String, AccessSql> = BTreeMap::new();
+        /// Redis databases, which authenticators and sources name as "redis.main".
+        redis: BTreeMap<String, AccessRedis> = BTreeMap::new();
+        /// MongoDB databases, which authenticators and sources name as "mongodb.main".
+        mongodb: BTreeMap<String, AccessMongodb> = BTreeMap::new();
+        /// LDAP directories, which authenticators and sources name as "ldap.main".
+        ldap: BTreeMap<String, AccessLdap> = BTreeMap::new();
     }
 }
 
@@ -244,6 +255,7 @@ impl Access {
         let mut names = vec!["certificate".into(), "users".into(), "scram".into()];
         names.extend(self.http.keys().map(|name| format!("http.{name}")));
         names.extend(self.jwt.keys().map(|name| format!("jwt.{name}")));
+        names.extend(self.database_names());
         names
     }
 
@@ -251,6 +263,7 @@ impl Access {
     pub fn source_names(&self) -> Vec<String> {
         let mut names = vec!["rules".into()];
         names.extend(self.http.keys().map(|name| format!("http.{name}")));
+        names.extend(self.database_names());
         names
     }
 }

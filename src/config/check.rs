@@ -35,7 +35,7 @@ pub fn check(
             (Shape::Section(keys) | Shape::Overrides(_, keys), Value::Dict(_, values)) => {
                 kept.insert(name, Value::from(check(keys, values, &path, origin, problems)));
             }
-            (Shape::Named(keys), Value::Dict(_, tables)) => {
+            (Shape::Named(keys, _), Value::Dict(_, tables)) => {
                 kept.insert(name, Value::from(check_named(keys, tables, &path, origin, problems)));
             }
             (_, value) => tell(Cause::BadValue { found: spell(&value), expected: "a table".into() }),
@@ -131,7 +131,7 @@ fn elsewhere(keys: &[Key], parent: &str, name: &str) -> Option<String> {
         match &key.shape {
             Shape::Leaf { .. } => (key.name == name).then_some(path),
             Shape::Section(keys) => elsewhere(keys, &path, name),
-            Shape::Named(keys) => elsewhere(keys, &join(&path, "default"), name),
+            Shape::Named(keys, _) => elsewhere(keys, &join(&path, "default"), name),
             Shape::Overrides(..) => None,
         }
     })

@@ -66,25 +66,29 @@ fn table(path: &str, keys: &[Key], values: &Dict, text: &mut String) {
             comment(key, text);
             table(&format!("{path}.{}", key.name), keys, values, text);
         }
-        if let Shape::Named(keys) = &key.shape {
+        if let Shape::Named(keys, defaults) = &key.shape {
             *text += "\n";
             comment(key, text);
-            named(&format!("{path}.{}", key.name), keys, text);
+            *text += "# One of them has these keys, and any name in the place of \"main\":\n";
+            template(&format!("{path}.{}.main", key.name), keys, &defaults(), text);
         }
     }
 }
 
-/// A table that is there only when operators name it: all of it is a comment.
-fn named(path: &str, keys: &[Key], text: &mut String) {
-    let values = match path {
-        "access.http" => layers::tree(&AccessHttp::default()),
-        "access.jwt" => layers::tree(&AccessJwt::default()),
-        _ => Dict::new(),
-    };
-    *text += &format!("# [{path}.NAME]\n");
+/// A table that is not there unless somebody writes it: nothing of it is a line that could be uncommented by itself.
+fn template(path: &str, keys: &[Key], values: &Dict, text: &mut String) {
+    *text += &format!("#   [{path}]\n");
     for key in keys {
-        comment(key, text);
-        *text += &format!("# {} = {}\n", key.name, values.get(key.name).map(spell).unwrap_or_default());
+        if let (Shape::Leaf { .. }, Some(value)) = (&key.shape, values.get(key.name)) {
+            comment(key, text);
+            *text += &format!("#   {} = {}\n", key.name, spell(value));
+        }
+    }
+    for key in keys {
+        if let (Shape::Section(keys), Some(layers::Value::Dict(_, values))) = (&key.shape, values.get(key.name)) {
+            comment(key, text);
+            template(&format!("{path}.{}", key.name), keys, values, text);
+        }
     }
 }
 
@@ -101,7 +105,7 @@ fn leaves(keys: &[Key], values: &Dict, text: &mut String) {
 fn listeners(kinds: &[Key], values: &Dict, text: &mut String) {
     let mut documented: Vec<&str> = Vec::new();
     for (kind, key) in ListenerKind::ALL.iter().zip(kinds) {
-        let (Shape::Named(keys), Some(layers::Value::Dict(_, listeners))) = (&key.shape, values.get(kind.as_str()))
+        let (Shape::Named(keys, _), Some(layers::Value::Dict(_, listeners))) = (&key.shape, values.get(kind.as_str()))
         else {
             continue;
         };
@@ -206,15 +210,15 @@ mod tests {
             for key in keys {
                 match &key.shape {
                     Shape::Leaf { .. } => into.push(key.name),
-                    Shape::Section(keys) | Shape::Named(keys) => names(keys, into),
+                    Shape::Section(keys) | Shape::Named(keys, _) => names(keys, into),
                     Shape::Overrides(..) => {}
                 }
             }
         }
         let mut all = Vec::new();
         names(&Config::keys(), &mut all);
-        let is_in = |name: &str| FILE.contains(&format!("\n#{name} = ")) || FILE.contains(&format!("\n# {name} = "));
-        let missing: Vec<_> = all.iter().filter(|name| !is_in(name)).collect();
+        let is_there = |name: &str| ["#", "#   "].iter().any(|sign| FILE.contains(&format!("\n{sign}{name} = ")));
+        let missing: Vec<_> = all.iter().filter(|name| !is_there(name)).collect();
         assert_eq!(missing, Vec::<&&str>::new());
     }
 

@@ -15,7 +15,7 @@ pub fn explain(loaded: &Loaded, key: &str) -> Option<String> {
     match &described.shape {
         Shape::Leaf { .. } => leaf(loaded, key, described),
         Shape::Section(inner) | Shape::Overrides(_, inner) => Some(table(loaded, key, described, inner)),
-        Shape::Named(inner) => {
+        Shape::Named(inner, _) => {
             if described.name == last(key) {
                 let names = loaded.value(key).and_then(layers::Value::into_dict).unwrap_or_default();
                 let mut text = format!("{}\n", title(key, described));
@@ -106,7 +106,7 @@ pub fn similar_key(key: &str) -> Option<String> {
         keys = match &found.shape {
             Shape::Leaf { .. } => return Some(parent),
             Shape::Section(keys) | Shape::Overrides(_, keys) => keys.clone(),
-            Shape::Named(keys) => {
+            Shape::Named(keys, _) => {
                 parent = join(&parent, parts.next().map(|_| "default")?);
                 keys.clone()
             }
@@ -131,7 +131,7 @@ mod tests {
         let set = ["access.jwt.a.secret=hidden", "access.http.a.headers={ a = \"hidden\" }"];
         for key in ["access.jwt.a", "access.jwt.a.secret", "access.http.a", "access.http.a.headers"] {
             let text = explained(&set, key).expect("a key");
-            assert!(text.contains("not shown") && !text.contains("hidden"), "{text}");
+            assert!(text.contains("***") && !text.contains("hidden"), "{text}");
         }
         let wrong =
             Sources { assignments: vec!["access.http.a.headers={ a = [\"hidden\"] }".into()], ..Sources::default() };

@@ -1,6 +1,6 @@
 //! The layers of the configuration and what they amount to. The only file that knows figment.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use figment::{Figment, Metadata, Profile, Provider, Source, providers::Serialized, value::Map};
 use serde::{Serialize, de::DeserializeOwned};
@@ -34,8 +34,15 @@ pub fn value_at(tree: &Dict, key: &str) -> Option<Value> {
 }
 
 /// Layers on top of each other.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Layers(Figment);
+
+impl fmt::Debug for Layers {
+    /// Shows nothing of it: passwords are among the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Layers")
+    }
+}
 
 struct Layer {
     metadata: Metadata,

@@ -13,6 +13,7 @@ use super::{
     problem::{Cause, Origin, Problem, Problems},
     schema::{self, Key, Shape},
     validate,
+    value::SHOWN,
 };
 
 const PREFIX: &str = "THINGWAY_";
@@ -148,10 +149,7 @@ fn load(
         layers = assign(layers, &keys, &key, text, origin, &mut problems);
     }
     for assignment in assignments {
-        // What is nobody else's business is not told as the place where it was set, either.
-        let key = assignment.split_once('=').map_or(assignment.as_str(), |(key, _)| key.trim());
-        let is_secret = schema::find(&keys, key).is_some_and(Key::is_secret);
-        let origin = Origin::CommandLine(if is_secret { format!("{key}=...") } else { assignment.clone() });
+        let origin = Origin::CommandLine(shown(&keys, assignment));
         match assignment.split_once('=') {
             Some((key, text)) => layers = assign(layers, &keys, key.trim(), text.trim(), origin, &mut problems),
             None => problems.push(Problem { origin, key: String::new(), cause: Cause::NotAnAssignment }),
@@ -224,6 +222,16 @@ fn inherit(layers: Layers) -> Layers {
     layers.push_below(Dict::from([("listeners".to_owned(), Value::from(filled))]))
 }
 
+/// An assignment as it may be shown.
+fn shown(keys: &[Key], assignment: &str) -> String {
+    match assignment.split_once('=') {
+        Some((key, _)) if schema::find(keys, key.trim()).is_some_and(Key::is_secret) => format!("{key}={SHOWN}"),
+        // One that is not found may have been meant to be one.
+        Some((key, _)) if schema::find(keys, key.trim()).is_none() => format!("{key}=..."),
+        _ => assignment.into(),
+    }
+}
+
 fn assign(layers: Layers, keys: &[Key], key: &str, text: &str, origin: Origin, problems: &mut Vec<Problem>) -> Layers {
     let value = match schema::find(keys, key) {
         Some(Key { shape: Shape::Leaf { fits, .. }, .. }) => typed(text, *fits),
@@ -265,7 +273,7 @@ fn leaf_with_flat_name(keys: &[Key], flat: &str) -> Option<String> {
             Shape::Section(keys) | Shape::Overrides(_, keys) => {
                 leaf_with_flat_name(keys, rest.strip_prefix('_')?).map(|rest| file::join(key.name, &rest))
             }
-            Shape::Named(keys) => {
+            Shape::Named(keys, _) => {
                 let (name, rest) = rest.strip_prefix('_')?.split_once('_')?;
                 leaf_with_flat_name(keys, rest).map(|rest| format!("{}.{name}.{rest}", key.name))
             }

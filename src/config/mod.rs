@@ -2,6 +2,7 @@
 //! the command line.
 
 mod access;
+mod access_databases;
 mod access_http;
 mod access_jwt;
 mod check;
@@ -35,6 +36,9 @@ pub use access::{
 };
 pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
 pub use access_jwt::{AccessJwt, JwtFrom};
+pub use access_databases::{
+    AccessLdap, AccessMongodb, AccessRedis, AccessSql, DatabaseDown, DatabaseLimits, DatabaseTls, LdapMethod, address,
+};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use dashboard::Dashboard;
 pub use delayed::Delayed;

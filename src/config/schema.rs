@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     check::spell,
     layers::{self, Value},
-    value::{Bind, ByteRate, OrInfinity, Period, Rate, SecretText, Size, Texts},
+    value::{Bind, ByteRate, OrInfinity, Period, Rate, SHOWN, SecretText, Size, Texts},
 };
 use crate::network::Network;
 
@@ -33,8 +33,8 @@ pub enum Shape {
     },
     /// A table of fixed keys.
     Section(Vec<Key>),
-    /// A table of tables that operators name.
-    Named(Vec<Key>),
+    /// A table of tables that operators name, and the defaults of one.
+    Named(Vec<Key>, fn() -> layers::Dict),
     /// A table like the section of this name, whose values count where this one is silent.
     Overrides(&'static str, Vec<Key>),
 }
@@ -60,7 +60,7 @@ impl Key {
             Value::Dict(_, values) => values.is_empty(),
             _ => false,
         };
-        if self.is_secret() && !is_empty { "not shown".into() } else { spell(value) }
+        if self.is_secret() && !is_empty { SHOWN.into() } else { spell(value) }
     }
 
     /// Its values are not to be shown.
@@ -88,7 +88,7 @@ pub fn find<'a>(keys: &'a [Key], path: &str) -> Option<&'a Key> {
     match (rest, &key.shape) {
         (None, _) => Some(key),
         (Some(rest), Shape::Section(keys) | Shape::Overrides(_, keys)) => find(keys, rest),
-        (Some(rest), Shape::Named(keys)) => match rest.split_once('.') {
+        (Some(rest), Shape::Named(keys, _)) => match rest.split_once('.') {
             Some((_, rest)) => find(keys, rest),
             None => Some(key),
         },
@@ -262,7 +262,7 @@ impl<T: Setting + DeserializeOwned> Setting for Vec<T> {
     fn shape() -> Shape {
         match T::shape() {
             Shape::Leaf { expected, .. } => leaf::<Self>(format!("a list, each {expected}")),
-            Shape::Section(keys) | Shape::Named(keys) | Shape::Overrides(_, keys) => {
+            Shape::Section(keys) | Shape::Named(keys, _) | Shape::Overrides(_, keys) => {
                 let names: Vec<_> = keys.iter().map(|key| key.name).collect();
                 leaf::<Self>(format!("a list of tables, each with {}", names.join(" and ")))
             }
@@ -270,10 +270,10 @@ impl<T: Setting + DeserializeOwned> Setting for Vec<T> {
     }
 }
 
-impl<T: Setting + Serialize + DeserializeOwned> Setting for BTreeMap<String, T> {
+impl<T: Setting + Default + Serialize + DeserializeOwned> Setting for BTreeMap<String, T> {
     fn shape() -> Shape {
         match T::shape() {
-            Shape::Section(keys) => Shape::Named(keys),
+            Shape::Section(keys) => Shape::Named(keys, || layers::tree(&T::default())),
             other => other,
         }
     }

@@ -107,6 +107,13 @@ impl Checker<'_> {
         if let Some(rule) = access.rules.iter().find(|rule| rule.qos.iter().any(|&qos| qos > 2)) {
             self.bad("access.rules".into(), &rule.qos, "qualities of service from 0 to 2");
         }
+        let mut wrong = Vec::new();
+        let mut files = Vec::new();
+        access.check_databases(&mut |key, cause| wrong.push((key, cause)), &mut |key, path| {
+            files.push((key, path.to_owned()));
+        });
+        wrong.into_iter().for_each(|(key, cause)| self.tell(key, cause));
+        files.into_iter().for_each(|(key, path)| self.file(key, &path));
         self.names("access.authenticators", &access.authenticators, &access.authenticator_names());
         self.names("access.sources", &access.sources, &access.source_names());
         let has_rules = !access.rules.is_empty() || !access.rule_files.is_empty();

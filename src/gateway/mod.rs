@@ -129,7 +129,7 @@ impl StartError {
             Self::Listen(ListenError::Combination(listener)) => Some(format!("listeners.{listener}")),
             Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
             Self::Api { .. } => Some("dashboard".into()),
-            Self::Access(error) => error.key().map(Into::into),
+            Self::Access(error) => error.key(),
             Self::Store(_) | Self::Secret(_) => Some("gateway.data_dir".into()),
             _ => None,
         }

@@ -323,7 +323,8 @@ fn user(record: Record, hashing: Hashing) -> Result<NamedUser, ImportCause> {
     Ok(NamedUser { name: record.user_id.into(), password, user })
 }
 
-fn hashed(hash: &str, salt: &str, hashing: Hashing) -> Result<Password, ImportCause> {
+/// What a database has of a password, with its salt.
+pub(in crate::access) fn hashed(hash: &str, salt: &str, hashing: Hashing) -> Result<Password, ImportCause> {
     // One that says itself what made it needs no telling.
     if let Ok(stored) = hash.parse::<Stored>() {
         return Ok(Password::Stored(Arc::new(stored)));

@@ -16,6 +16,7 @@ use super::{
     scram::{ScramHash, ScramKeys},
 };
 
+pub(in crate::access) use self::import::hashed;
 pub use self::{
     import::{Format, Hashing, ImportCause, ImportError, NamedUser, Password, UnknownHashing, parse},
     row::{ROW_PREFIX, RowError, name_of_key, row_key},

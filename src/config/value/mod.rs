@@ -7,6 +7,8 @@ mod rate;
 mod secret;
 mod size;
 
+pub(in crate::config) use secret::SHOWN;
+
 pub use bind::Bind;
 pub use infinity::OrInfinity;
 pub use period::Period;

@@ -2,6 +2,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+/// What is shown of a secret.
+pub(in crate::config) const SHOWN: &str = "***";
+
 /// A text that is nobody else's business.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -13,6 +16,11 @@ pub struct SecretText(String);
 pub struct Texts(BTreeMap<String, String>);
 
 impl SecretText {
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text, for those who need it.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -45,7 +53,7 @@ impl<const N: usize> From<[(&str, &str); N]> for Texts {
 
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "none" } else { "not shown" })
+        f.write_str(if self.0.is_empty() { "none" } else { SHOWN })
     }
 }
 

@@ -1,10 +1,11 @@
 //! From what operators wrote to what the access layer asks: rules, bans and users, read and compiled. For the gateway, and for commands that tell what it
 //! would do.
 
+mod databases;
 mod http;
 mod jwt;
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{cell::OnceCell, fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
@@ -80,6 +81,14 @@ pub enum AccessError {
     /// An authenticator that is not there.
     #[error("access.authenticators: there is no {0}")]
     Unknown(String),
+    /// What is said of a service.
+    #[error("{key}: {why}")]
+    Service {
+        /// The setting.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
@@ -98,8 +107,9 @@ pub enum AccessError {
 
 impl AccessError {
     /// The setting that is to blame, if it is one.
-    pub fn key(&self) -> Option<&str> {
-        Some(match self {
+    pub fn key(&self) -> Option<String> {
+        let key = match self {
+            Self::Service { key, .. } => key,
             Self::Rule(error) if &*error.place.source == RULES => "access.rules",
             Self::Rule(_) => "access.rule_files",
             Self::File { .. } | Self::Users { .. } => "access",
@@ -110,7 +120,8 @@ impl AccessError {
             Self::Unknown(_) => "access.authenticators",
             Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,
-        })
+        };
+        Some(key.into())
     }
 }
 
@@ -331,22 +342,26 @@ impl Kept {
 pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), AccessError> {
     let mut database = None;
     let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
+    let hashers = SharedHashers::new(config);
     for name in &config.access.authenticators {
         match name.as_str() {
             "certificate" => authenticators.push(Arc::new(CertificateHolders)),
-            "users" => authenticators.push(shared_database(config, &mut database)?),
+            "users" => authenticators.push(shared_database(config, &hashers, &mut database)?),
             "scram" => {
-                let _ = shared_database(config, &mut database)?;
+                let _ = shared_database(config, &hashers, &mut database)?;
                 authenticators.push(Arc::new(ScramPlace));
             }
-            other => authenticators.push(service(config, other)?),
+            other => authenticators.push(service(config, &hashers, other)?),
         }
     }
     Ok((Chain::new(authenticators), database))
 }
 
 /// The authenticator that a service is.
-fn service(config: &Config, name: &str) -> Result<Arc<dyn Authenticator>, AccessError> {
+fn service(config: &Config, hashers: &SharedHashers<'_>, name: &str) -> Result<Arc<dyn Authenticator>, AccessError> {
+    if let Some(made) = databases::authenticator(config, name, || hashers.start()) {
+        return made;
+    }
     match name.split_once('.') {
         Some(("http", name)) => http::authenticator(config, name),
         Some(("jwt", name)) => jwt::authenticator(config, name),
@@ -356,6 +371,9 @@ fn service(config: &Config, name: &str) -> Result<Arc<dyn Authenticator>, Access
 
 /// The authority that a service is.
 fn authority(config: &Config, name: &str) -> Result<Arc<dyn Authority>, AccessError> {
+    if let Some(made) = databases::authority(config, name) {
+        return made;
+    }
     match name.split_once('.') {
         Some(("http", name)) => http::authority(config, name),
         _ => Err(AccessError::UnknownSource(name.into())),
@@ -370,11 +388,12 @@ fn service_error(kind: &str, name: &str, key: &str, why: &dyn std::fmt::Display)
 /// The one database that all share who need users.
 fn shared_database(
     config: &Config,
+    hashers: &SharedHashers<'_>,
     database: &mut Option<Arc<UserDatabase>>,
 ) -> Result<Arc<UserDatabase>, AccessError> {
     let made = match database.take() {
         Some(made) => made,
-        None => Arc::new(user_database(config)?),
+        None => Arc::new(user_database(config, hashers.start()?)?),
     };
     *database = Some(made.clone());
     Ok(made)
@@ -386,11 +405,31 @@ pub fn scram(config: &Config, database: Option<&Arc<UserDatabase>>, secret: &[u8
     database.filter(|_| wanted).map(|database| Arc::new(Scram::new(database.clone(), secret)))
 }
 
-fn user_database(config: &Config) -> Result<UserDatabase, AccessError> {
-    let users = &config.access.users;
-    let settings = HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize };
-    let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
-    let by = match users.by {
+/// The threads that try passwords: the same for all authenticators, and none when nobody needs them.
+struct SharedHashers<'a> {
+    config: &'a Config,
+    started: OnceCell<Arc<Hashers>>,
+}
+
+impl<'a> SharedHashers<'a> {
+    const fn new(config: &'a Config) -> Self {
+        Self { config, started: OnceCell::new() }
+    }
+
+    fn start(&self) -> Result<Arc<Hashers>, AccessError> {
+        if let Some(hashers) = self.started.get() {
+            return Ok(hashers.clone());
+        }
+        let users = &self.config.access.users;
+        let settings =
+            HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize };
+        let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
+        Ok(self.started.get_or_init(|| hashers).clone())
+    }
+}
+
+fn user_database(config: &Config, hashers: Arc<Hashers>) -> Result<UserDatabase, AccessError> {
+    let by = match config.access.users.by {
         UsersBy::Username => UserKey::Username,
         UsersBy::ClientId => UserKey::ClientId,
     };
@@ -494,7 +533,7 @@ mod tests {
         ] {
             let error = policy(&config(text)).expect_err(text);
             assert!(error.to_string().starts_with(expected), "{error}");
-            assert_eq!(error.key(), Some("access.rules"));
+            assert_eq!(error.key().as_deref(), Some("access.rules"));
         }
         for (text, expected) in [
             ("access.bans = [{ reason = \"x\" }]", "access.bans:1: a ban names what is banned"),

@@ -9,8 +9,8 @@ use crate::{
         Settings,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
         rules::{
-            ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, RuleSet, Rules, Syntax,
-            TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
+            ActionCondition, CertificateField, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError,
+            RuleSet, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
         users::{
             Format, Hashing, ImportError, Password, RowError, UnknownHashing, User, UserDatabase, UserKey, Users,
@@ -147,14 +147,16 @@ fn own_rule(number: u32, rule: &AccessRule) -> Result<Rule, RuleError> {
 fn compile(rule: &AccessRule, place: Place) -> Result<Rule, RuleCause> {
     let mut all = Vec::new();
     let is = |text: &str| TextCondition::Is(text.into());
-    type Make = fn(TextCondition) -> Condition;
-    let pairs: [(&str, bool, Make); 6] = [
-        (&rule.username, false, Condition::Username),
-        (&rule.username_pattern, true, Condition::Username),
-        (&rule.client_id, false, Condition::ClientId),
-        (&rule.client_id_pattern, true, Condition::ClientId),
-        (&rule.certificate, false, Condition::Certificate),
-        (&rule.listener, false, Condition::Listener),
+    let certificate = |field| move |text| Condition::Certificate(field, text);
+    let pairs: [(&str, bool, &dyn Fn(TextCondition) -> Condition); 8] = [
+        (&rule.username, false, &Condition::Username),
+        (&rule.username_pattern, true, &Condition::Username),
+        (&rule.client_id, false, &Condition::ClientId),
+        (&rule.client_id_pattern, true, &Condition::ClientId),
+        (&rule.certificate, false, &certificate(CertificateField::CommonName)),
+        (&rule.certificate_subject, false, &certificate(CertificateField::Subject)),
+        (&rule.certificate_san, false, &certificate(CertificateField::AlternativeName)),
+        (&rule.listener, false, &Condition::Listener),
     ];
     for (text, is_pattern, condition) in pairs {
         if !text.is_empty() {

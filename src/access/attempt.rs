@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use thingway_contract::{ClientId, Connect, Peer, Refusal};
+use thingway_contract::{Certificate, ClientId, Connect, Peer, Refusal};
 
 use super::{passwords::Secret, rules::RuleSet};
 
@@ -17,8 +17,8 @@ pub struct Attempt {
     pub username: Option<Box<str>>,
     /// The password.
     pub password: Option<Secret>,
-    /// The identity in a certificate that was verified.
-    pub certificate: Option<Box<str>>,
+    /// What a certificate says that was verified.
+    pub certificate: Option<Arc<Certificate>>,
     /// From where.
     pub remote: Option<SocketAddr>,
     /// By which listener.
@@ -30,12 +30,12 @@ pub struct Attempt {
 impl Attempt {
     /// What a connection shows.
     pub fn new(connect: &Connect, peer: &Peer, protocol: &'static str) -> Self {
-        let credentials = &connect.credentials;
+        let (credentials, certificate) = (&connect.credentials, peer.certificate.as_deref());
         Self {
             client_id: connect.client_id.clone(),
-            username: peer.certificate_identity.clone().or_else(|| credentials.username.clone()),
+            username: certificate.and_then(|it| it.username.clone()).or_else(|| credentials.username.clone()),
             password: credentials.password.as_deref().map(Secret::copy_of),
-            certificate: peer.certificate_identity.clone(),
+            certificate: peer.certificate.clone(),
             remote: peer.remote,
             listener: peer.listener.clone(),
             protocol,
@@ -47,9 +47,14 @@ impl Attempt {
         self.remote.map(|remote| remote.ip().to_canonical())
     }
 
+    /// The listener takes its certificate for who it is.
+    pub fn is_named_by_certificate(&self) -> bool {
+        self.certificate.as_deref().is_some_and(Certificate::names_peer)
+    }
+
     /// It shows nothing by which anybody could be known but its client id.
     pub fn is_anonymous(&self) -> bool {
-        self.username.is_none() && self.password.is_none() && self.certificate.is_none()
+        self.username.is_none() && self.password.is_none() && !self.is_named_by_certificate()
     }
 }
 

@@ -1,5 +1,7 @@
 use std::{net::IpAddr, sync::Arc};
 
+use thingway_contract::Certificate;
+
 use super::{
     Access,
     attempt::{Attempt, Grant},
@@ -14,7 +16,7 @@ use crate::bus::{ConnectionInfo, Session};
 #[derive(Debug)]
 pub struct Identity {
     username: Option<Box<str>>,
-    certificate: Option<Box<str>>,
+    certificate: Option<Arc<Certificate>>,
     address: Option<IpAddr>,
     address_text: Box<str>,
     listener: Arc<str>,
@@ -44,7 +46,7 @@ impl Identity {
 
     fn of(
         username: Option<Box<str>>,
-        certificate: Option<Box<str>>,
+        certificate: Option<Arc<Certificate>>,
         address: Option<IpAddr>,
         listener: Arc<str>,
         protocol: &'static str,

@@ -79,7 +79,7 @@ fn peer(transport: Transport) -> Peer {
         transport,
         node: Box::default(),
         listener: "tcp.default".into(),
-        certificate_identity: None,
+        certificate: None,
     }
 }
 

@@ -73,8 +73,8 @@ words! {
 settings! {
     /// Who may connect, and what they may do. SIGHUP reads rules, bans and the files named here again.
     pub struct Access {
-        /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name (see
-        /// `tls.identity_as_username`), "users" is the built-in database. The first that knows the client decides; one that none knows is refused. With an
+        /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name or the client id
+        /// (see `tls.identity_as_username`), "users" is the built-in database. The first that knows the client decides; one that none knows is refused. With an
         /// empty list everyone may connect.
         authenticators: Vec<String> = Vec::new();
         /// Let in who shows no user name and no password, without anybody being asked.
@@ -173,8 +173,12 @@ settings! {
         client_id: String = String::new();
         /// A regular expression that is found in the client id.
         client_id_pattern: String = String::new();
-        /// The identity in the client's certificate.
+        /// The common name in the client's certificate.
         certificate: String = String::new();
+        /// The whole subject in the client's certificate, as "CN=device 1, O=Example".
+        certificate_subject: String = String::new();
+        /// One of the alternative names in the client's certificate: DNS name, URI, mail address or address.
+        certificate_san: String = String::new();
         /// An attribute of the client and its value, as "site=north".
         attribute: String = String::new();
         /// Ranges of addresses, of which the client's is in one.

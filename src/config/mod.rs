@@ -36,8 +36,8 @@ pub use document::document;
 pub use explain::{explain, similar_key};
 pub use gateway::{Gateway, Security};
 pub use listener::{
-    CertificatePair, ClientAuth, ClientRate, IdentityAsUsername, Listener, ListenerKind, ListenerProtocol, Listeners,
-    Quic, Tcp, Tls, TlsVersion, Udp, Unix, WebSocket,
+    CertificatePair, ClientAuth, ClientRate, CrlExpired, Listener, ListenerKind, ListenerProtocol, Listeners, Quic,
+    Tcp, Tls, TlsIdentity, TlsVersion, Udp, Unix, WebSocket,
 };
 pub use load::{Loaded, Sources, USUAL_FILES};
 pub use log::{Log, LogFormat};

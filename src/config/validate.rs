@@ -288,9 +288,21 @@ impl Checker<'_> {
             let cause = Cause::Needs { other: client_ca, expected: "a file with the roots that clients may come from" };
             self.tell(format!("{at}.client_auth"), cause);
         }
-        if tls.identity_as_username != super::IdentityAsUsername::None && tls.client_auth == ClientAuth::None {
-            let cause = Cause::Needs { other: format!("{at}.client_auth"), expected: "\"optional\" or \"required\"" };
-            self.tell(format!("{at}.identity_as_username"), cause);
+        for (key, is_set) in [
+            ("identity_as_username", tls.identity_as_username != super::TlsIdentity::None),
+            ("identity_as_client_id", tls.identity_as_client_id != super::TlsIdentity::None),
+            ("crl_files", !tls.crl_files.is_empty()),
+        ] {
+            if is_set && tls.client_auth == ClientAuth::None {
+                let other = format!("{at}.client_auth");
+                let cause = Cause::Needs { other, expected: "\"optional\" or \"required\"" };
+                self.tell(format!("{at}.{key}"), cause);
+            }
+        }
+        if listener.enable {
+            for path in &tls.crl_files {
+                self.file(format!("{at}.crl_files"), path);
+            }
         }
         let spoken: Vec<_> = tls.versions.iter().map(|version| version.as_str()).collect();
         if spoken.is_empty() {

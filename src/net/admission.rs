@@ -12,6 +12,8 @@ use crate::{
 /// What a conversation wants, until it is decided whether it may have it.
 pub(super) struct Checking {
     pub connect: Connect,
+    /// The client id was chosen for it.
+    pub is_assigned: bool,
     pub asking: Asking,
 }
 

@@ -9,6 +9,7 @@
 //! * [`Protocol`], [`Outbox`], [`Input`], [`Peer`]: the contract between a protocol and a driver; [`DatagramProtocol`] is what datagrams add.
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod client;
 mod connect;
 mod datagram;
@@ -24,6 +25,7 @@ mod request;
 mod time;
 mod topic;
 
+pub use certificate::{Certificate, ClientIdSource, NameKind};
 pub use client::{ClientId, ClientIdError};
 pub use connect::{Connect, Connected, Credentials, Refusal, Will};
 pub use datagram::{Beacon, DatagramProtocol, Standing};

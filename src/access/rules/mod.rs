@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc};
 use thingway_contract::Qos;
 
 pub use self::{
-    conditions::{Condition, TextCondition, Who},
+    conditions::{CertificateField, Condition, TextCondition, Who},
     emqx::parse as parse_emqx,
     mosquitto::{ByUser, parse as parse_mosquitto},
     topic::{Level, Part, PatternError, Placeholder, Syntax, TopicPattern},

@@ -2,7 +2,7 @@
 
 use thingway_contract::levels;
 
-use super::Who;
+use super::{CertificateField, Who};
 
 /// Which topics a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum Placeholder {
     ClientId,
     /// Its user name.
     Username,
-    /// The identity in its certificate.
-    Certificate,
+    /// A name in its certificate.
+    Certificate(CertificateField),
     /// Its address.
     Address,
     /// The listener's name.
@@ -215,10 +215,12 @@ impl Placeholder {
         Some(match name {
             "clientid" | "client_id" => Self::ClientId,
             "username" => Self::Username,
-            "cn" | "cert_common_name" | "cert_subject" | "certificate" => Self::Certificate,
             "peerhost" | "address" => Self::Address,
             "listener" => Self::Listener,
-            other => Self::Attribute(other.strip_prefix("client_attrs.").filter(|name| !name.is_empty())?.into()),
+            other => match CertificateField::parse(other) {
+                Some(field) => Self::Certificate(field),
+                None => Self::Attribute(other.strip_prefix("client_attrs.").filter(|name| !name.is_empty())?.into()),
+            },
         })
     }
 }
@@ -248,7 +250,7 @@ fn template(text: &str) -> Result<Level, PatternError> {
 
 #[cfg(test)]
 mod tests {
-    use thingway_contract::{Topic, TopicFilter, TopicLimits};
+    use thingway_contract::{Certificate, NameKind, Topic, TopicFilter, TopicLimits};
 
     use super::*;
     use crate::access::attempt::Attributes;
@@ -339,6 +341,15 @@ mod tests {
         let who = Who { attributes: Some(&attributes), ..Who::nobody() };
         assert!(pattern("${client_attrs.site}/#").covers("north/x", &who));
         assert!(!pattern("${client_attrs.none}/#").covers("/x", &who));
+        let certificate = Certificate {
+            common_name: Some("device".into()),
+            subject: Some("CN=device/O=x".into()),
+            alternative_names: [(NameKind::Uri, "urn:d".into())].into(),
+            ..Certificate::default()
+        };
+        let who = Who { certificate: Some(&certificate), ..who };
+        assert!(pattern("${cert_common_name}/${cert_san}").covers("device/urn:d", &who));
+        assert!(!pattern("${cert_subject}").covers("CN=device/O=x", &who), "it would be two levels");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::{fmt::Write, ops::ControlFlow, sync::Arc};
 
-use thingway_contract::{ClientId, Qos, TopicFilter, TopicLimits};
+use thingway_contract::{Certificate, ClientId, Qos, TopicFilter, TopicLimits};
 use thingway_store::for_each_setting;
 
 use super::{ConfigurationArguments, ExplainArguments};
@@ -82,7 +82,7 @@ fn attempt(arguments: &ExplainArguments) -> Result<Attempt, String> {
         client_id: ClientId::new(&arguments.client_id, usize::MAX).ok(),
         username: arguments.certificate.as_deref().or(arguments.username.as_deref()).map(Into::into),
         password,
-        certificate: arguments.certificate.as_deref().map(Into::into),
+        certificate: arguments.certificate.as_deref().map(|name| Arc::new(Certificate::of_common_name(name.into()))),
         remote: arguments.address.map(|address| (address, 0).into()),
         listener: arguments.listener.as_str().into(),
         protocol: match arguments.protocol.as_str() {

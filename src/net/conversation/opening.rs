@@ -1,6 +1,6 @@
 //! From CONNECT to a session: whether there may be one, and what it waits for.
 
-use thingway_contract::{Connect, Peer, Protocol, Refusal, Reply};
+use thingway_contract::{ClientId, ClientIdSource, Connect, Peer, Protocol, Refusal, Reply};
 
 use super::{Conversation, Opening, Stage, Step, Stop, Turn};
 use crate::{
@@ -14,21 +14,26 @@ use crate::{
 };
 
 impl<P: Protocol> Conversation<P> {
-    pub(super) fn begin_connect(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+    pub(super) fn begin_connect(&mut self, mut connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if let Some(info) = self.session.as_ref().and_then(|session| session.connection()) {
             self.depart(DepartCause::Normal, turn.service, now, &mut core.lane);
             self.stage = Stage::opening(peer_again(&info));
         }
         let Some(Opening { peer, .. }) = self.opening() else { return Err(Stop::Gone) };
+        let named = take_client_id(&mut connect, peer);
         if self.shed {
             return self.refuse_session(Refusal::Busy, turn, core);
         }
+        let is_assigned = match named {
+            Ok(is_assigned) => is_assigned,
+            Err(refusal) => return self.refuse_session(refusal, turn, core),
+        };
         match service.access.begin(&connect, peer, P::NAME, now, turn.waker) {
-            Admit::Done(admitted) => self.admitted(connect, admitted, turn, core),
+            Admit::Done(admitted) => self.admitted(connect, is_assigned, admitted, turn, core),
             Admit::Later(asking) => {
                 let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
-                opening.checking = Some(Box::new(Checking { connect, asking }));
+                opening.checking = Some(Box::new(Checking { connect, is_assigned, asking }));
                 Ok(())
             }
         }
@@ -38,6 +43,7 @@ impl<P: Protocol> Conversation<P> {
     fn admitted(
         &mut self,
         connect: Connect,
+        is_assigned: bool,
         admitted: Result<Admission, Refusal>,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
@@ -70,7 +76,7 @@ impl<P: Protocol> Conversation<P> {
             },
             waker: turn.waker.clone(),
             core: core.lane.core(),
-            assigned: false,
+            assigned: is_assigned,
         };
         self.connect(Box::new(request), turn, core)
     }
@@ -130,7 +136,8 @@ impl<P: Protocol> Conversation<P> {
                 opening.checking = Some(checking);
                 return Ok(false);
             };
-            self.admitted(checking.connect, admitted, turn, core)?;
+            let Checking { connect, is_assigned, .. } = *checking;
+            self.admitted(connect, is_assigned, admitted, turn, core)?;
             return Ok(!self.is_pending());
         }
         let Some(request) = opening.pending.take() else { return Ok(false) };
@@ -154,6 +161,17 @@ impl<P: Protocol> Conversation<P> {
     }
 }
 
+/// Gives the peer the client id that its certificate says, where the listener wants that. True when it had none of its own.
+fn take_client_id(connect: &mut Connect, peer: &Peer) -> Result<bool, Refusal> {
+    let id = match peer.certificate.as_deref().map(|certificate| &certificate.client_id) {
+        None | Some(ClientIdSource::Peer) => return Ok(false),
+        Some(ClientIdSource::Missing) => return Err(Refusal::ClientIdRejected),
+        Some(ClientIdSource::Certificate(id)) => id,
+    };
+    let id = ClientId::new(id, usize::from(u16::MAX)).map_err(|_| Refusal::ClientIdRejected)?;
+    Ok(connect.client_id.replace(id).is_none())
+}
+
 /// The peer of a conversation whose session it was forgotten for.
 fn peer_again(info: &ConnectionInfo) -> Peer {
     Peer {
@@ -162,6 +180,6 @@ fn peer_again(info: &ConnectionInfo) -> Peer {
         transport: info.origin.transport,
         node: Box::default(),
         listener: info.origin.listener.clone(),
-        certificate_identity: None,
+        certificate: None,
     }
 }

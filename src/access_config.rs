@@ -1,16 +1,19 @@
 //! From what operators wrote to what the access layer asks: rules, bans and users, read and compiled. For the gateway, and for commands that tell what it
 //! would do.
 
+mod names;
+
 use std::{fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
-        BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction, FlappingSettings, Policy,
-        Settings,
+        Attempt, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction, FlappingSettings,
+        Policy, Settings, find_attributes,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
+        psk::{KeyFileError, KeyMap, PSK_PREFIX, key_from_hex, parse_keys},
         rules::{
-            ActionCondition, CertificateField, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError,
-            RuleSet, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
+            ActionCondition, CertificateField, Condition, Permission, Place, RULE_PREFIX, Reach, Rule, RuleCause,
+            RuleDatabase, RuleError, RuleSet, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
         users::{
             Format, Hashing, ImportError, Password, RowError, UnknownHashing, User, UserDatabase, UserKey, Users,
@@ -43,6 +46,14 @@ pub enum AccessError {
         /// What is wrong.
         error: ImportError,
     },
+    /// A file with pre-shared keys.
+    #[error("{path}: {error}")]
+    Keys {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        error: KeyFileError,
+    },
     /// How the passwords in it were hashed.
     #[error("access.users.file_hashing: {0}")]
     Hashing(#[from] UnknownHashing),
@@ -61,6 +72,24 @@ pub enum AccessError {
         number: usize,
         /// As it was written.
         text: String,
+    },
+    /// One of a list of settings.
+    #[error("{key}:{number}: {why}")]
+    Setting {
+        /// The list.
+        key: &'static str,
+        /// Its number in the list, from 1.
+        number: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// Where the clients of a listener are mounted.
+    #[error("listeners.{listener}.mountpoint: {why}")]
+    Mount {
+        /// The listener, as `tcp.default`.
+        listener: String,
+        /// What is wrong.
+        why: String,
     },
     /// A row of the store.
     #[error("the store's setting {name:?}: {why}")]
@@ -88,8 +117,11 @@ impl AccessError {
             Self::Rule(error) if &*error.place.source == RULES => "access.rules",
             Self::Rule(_) => "access.rule_files",
             Self::File { .. } | Self::Users { .. } => "access",
+            Self::Keys { .. } => "access.psk_file",
             Self::Hashing(_) => "access.users.file_hashing",
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
+            Self::Setting { key, .. } => key,
+            Self::Mount { .. } => "listeners",
             Self::Row { .. } => "gateway.data_dir",
             Self::Unknown(_) => "access.authenticators",
             Self::Threads(_) | Self::Randomness(_) => return None,
@@ -100,17 +132,20 @@ impl AccessError {
 /// How rules of the configuration name their place.
 const RULES: &str = "access.rules";
 
-/// What rules say.
+/// What rules say, with those of the store between those of the configuration and those of files.
 ///
 /// # Errors
 /// The first rule that is wrong.
-pub fn policy(config: &Config) -> Result<Policy, AccessError> {
+pub fn policy(config: &Config, database: &Arc<RuleDatabase>) -> Result<Policy, AccessError> {
     let access = &config.access;
     let hardened = config.gateway.security == Security::Hardened;
     let mut sources = Vec::new();
     if !access.rules.is_empty() {
         let rules = (1..).zip(&access.rules).map(|(number, rule)| own_rule(number, rule));
         sources.push(Rules::InOrder(rules.collect::<Result<_, _>>()?));
+    }
+    if !database.is_empty() {
+        sources.push(Rules::Database(database.clone()));
     }
     for file in &access.rule_files {
         let text = read(&file.path)?;
@@ -269,11 +304,28 @@ pub fn file_users(config: &Config) -> Result<Users, AccessError> {
     users.into_iter().map(one).collect()
 }
 
-/// What the store has of users and bans.
+/// The pre-shared keys of the file that the configuration names.
+///
+/// # Errors
+/// When it cannot be read, or something is wrong in it.
+pub fn file_keys(config: &Config) -> Result<KeyMap, AccessError> {
+    let file = &config.access.psk_file;
+    if file.as_os_str().is_empty() {
+        return Ok(KeyMap::default());
+    }
+    let text = zeroize::Zeroizing::new(read(file)?);
+    parse_keys(&text).map_err(|error| AccessError::Keys { path: file.display().to_string(), error })
+}
+
+/// What the store has of users, rules, bans and pre-shared keys.
 #[derive(Debug, Default)]
 pub struct Kept {
     /// Users.
     pub users: Users,
+    /// Rules.
+    pub rules: RuleDatabase,
+    /// Pre-shared keys.
+    pub keys: KeyMap,
     /// Bans.
     pub bans: Vec<Ban>,
 }
@@ -288,6 +340,11 @@ impl Kept {
         if let Some(user) = name_of_key(name) {
             let row = User::from_row(value).map_err(|error: RowError| wrong(error.to_string()))?;
             self.users.insert(user.into(), Arc::new(row));
+        } else if name.starts_with(RULE_PREFIX) {
+            self.rules.add(name, value).map_err(|error| wrong(error.to_string()))?;
+        } else if let Some(identity) = name.strip_prefix(PSK_PREFIX) {
+            let key = key_from_hex(value).map_err(|error| wrong(error.to_string()))?;
+            self.keys.insert(identity.into(), key);
         } else if name.starts_with(crate::access::BAN_PREFIX) {
             self.bans.push(Ban::from_row(name, value).map_err(|error| wrong(error.to_string()))?);
         }
@@ -327,12 +384,24 @@ fn user_database(config: &Config) -> Result<UserDatabase, AccessError> {
     Ok(UserDatabase::new(by, hashers)?)
 }
 
+/// Gives somebody the attributes that the configuration makes.
+///
+/// # Errors
+/// An expression that is wrong.
+pub fn add_attributes(config: &Config, attempt: &mut Attempt) -> Result<(), AccessError> {
+    find_attributes(&names::attributes(config)?, attempt);
+    Ok(())
+}
+
 /// Who may come in.
-pub fn settings(config: &Config, chain: Chain) -> Settings {
+///
+/// # Errors
+/// An attribute, or something that happens to topics, that is wrong.
+pub fn settings(config: &Config, chain: Chain) -> Result<Settings, AccessError> {
     let access = &config.access;
     let (backoff, flapping) = (&access.backoff, &access.flapping);
     let trusting = config.listeners.iter().filter(|(_, _, listener)| !listener.authenticate);
-    Settings {
+    Ok(Settings {
         chain,
         trusting_listeners: trusting.map(|(kind, name, _)| format!("{kind}.{name}").into()).collect(),
         allow_anonymous: access.allow_anonymous,
@@ -353,7 +422,9 @@ pub fn settings(config: &Config, chain: Chain) -> Settings {
             entries_max: flapping.entries_max as usize,
         }),
         bans_max: access.bans_max as usize,
-    }
+        attributes: names::attributes(config)?,
+        names: names::names(config)?,
+    })
 }
 
 fn read(path: &Path) -> Result<String, AccessError> {
@@ -390,7 +461,7 @@ mod tests {
                 { permission = "allow", topics = ["eq #", "open/#"], listener = "tcp.default", attribute = "site=north" },
             ]
             "#,
-        ))
+        ), &Arc::default())
         .expect("good");
         let qos1 = Action::Publish { qos: Qos::AtLeastOnce, retain: false };
         let qos0 = Action::Publish { qos: Qos::AtMostOnce, retain: false };
@@ -417,7 +488,7 @@ mod tests {
             ("access.rules = [{ topics = [\"a/#/b\"] }]", "access.rules:1: \"a/#/b\""),
             ("access.rules = [{ attribute = \"site\" }]", "access.rules:1: found site, expected an attribute"),
         ] {
-            let error = policy(&config(text)).expect_err(text);
+            let error = policy(&config(text), &Arc::default()).expect_err(text);
             assert!(error.to_string().starts_with(expected), "{error}");
             assert_eq!(error.key(), Some("access.rules"));
         }
@@ -448,7 +519,7 @@ mod tests {
             path("users.csv")
         );
         let config = config(&text);
-        let policy = policy(&config).expect("good");
+        let policy = policy(&config, &Arc::default()).expect("good");
         let publish = Action::Publish { qos: Qos::AtMostOnce, retain: false };
         let who = |username| Who { username: Some(username), ..Who::nobody() };
         assert!(may(&policy, &who("bob"), publish, "b") && may(&policy, &who("eve"), publish, "e"));
@@ -456,7 +527,7 @@ mod tests {
         let users = file_users(&config).expect("good");
         assert!(users["bob"].superuser);
         fs::write(path("acl.conf"), "{allow, all}\n").expect("written");
-        let error = super::policy(&config).expect_err("no dot").to_string();
+        let error = super::policy(&config, &Arc::default()).expect_err("no dot").to_string();
         assert!(error.contains("acl.conf:2: found the end of the file, expected a dot"), "{error}");
         fs::write(path("users.csv"), "user_id,password\nbob\n").expect("written");
         let error = file_users(&config).expect_err("a column is missing").to_string();
@@ -468,8 +539,21 @@ mod tests {
         let mut kept = Kept::default();
         kept.add("user/bob", "{\"superuser\":true}").expect("good");
         kept.add("ban/client_id/x", "{}").expect("good");
+        kept.add("psk/device", "00112233445566778899aabbccddeeff").expect("good");
+        assert_eq!(kept.keys["device"][1], 0x11);
+        let rule = r#"[{"permission":"allow","action":"publish","topic":"db"}]"#;
+        kept.add("rule/username/bob", rule).expect("good");
         kept.add("other/thing", "whatever").expect("not ours");
         assert!(kept.users["bob"].superuser && kept.bans.len() == 1);
+        let publish = Action::Publish { qos: Qos::AtMostOnce, retain: false };
+        let rules = "access.rules = [{ permission = \"deny\", topics = [\"db\"], client_id = \"c\" }]";
+        let policy = super::policy(&config(rules), &Arc::new(kept.rules)).expect("good");
+        let bob = Who { username: Some("bob"), ..Who::nobody() };
+        assert!(may(&policy, &bob, publish, "db") && !may(&policy, &Who::nobody(), publish, "db"));
+        assert!(!may(&policy, &Who { client_id: "c", ..bob }, publish, "db"), "the configuration is asked first");
+        let mut kept = Kept::default();
+        assert!(kept.add("rule/x", "[]").is_err() && kept.add("rule/all", "[{}]").is_err());
+        assert!(kept.add("psk/x", "hello").is_err());
         assert!(kept.add("user/eve", "{").is_err() && kept.add("ban/x/y", "{}").is_err());
     }
 }

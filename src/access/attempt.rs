@@ -9,7 +9,7 @@ use thingway_contract::{Certificate, ClientId, Connect, Peer, Refusal};
 use super::{passwords::Secret, rules::RuleSet};
 
 /// Somebody wants to connect: all that is known of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Attempt {
     /// `None` when the gateway is to assign one.
     pub client_id: Option<ClientId>,
@@ -19,6 +19,10 @@ pub struct Attempt {
     pub password: Option<Secret>,
     /// What a certificate says that was verified.
     pub certificate: Option<Arc<Certificate>>,
+    /// What it says of itself beside that.
+    pub user_properties: Box<[(Box<str>, Box<str>)]>,
+    /// What was made of all that: attributes for authenticators, rules and placeholders.
+    pub attributes: Attributes,
     /// From where.
     pub remote: Option<SocketAddr>,
     /// By which listener.
@@ -36,6 +40,8 @@ impl Attempt {
             username: certificate.and_then(|it| it.username.clone()).or_else(|| credentials.username.clone()),
             password: credentials.password.as_deref().map(Secret::copy_of),
             certificate: peer.certificate.clone(),
+            user_properties: credentials.user_properties.clone(),
+            attributes: Attributes::default(),
             remote: peer.remote,
             listener: peer.listener.clone(),
             protocol,
@@ -94,6 +100,15 @@ impl Grant {
 pub struct Attributes(Box<[(Box<str>, Box<str>)]>);
 
 impl Attributes {
+    /// These, and those of `others` whose names are not among them.
+    pub fn over(self, others: &Self) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        let further: Vec<_> = others.0.iter().filter(|(name, _)| self.find(name).is_none()).cloned().collect();
+        Self(self.0.into_vec().into_iter().chain(further).collect())
+    }
+
     /// The value of a name.
     pub fn find(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)

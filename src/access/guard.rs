@@ -7,6 +7,7 @@ use super::{
     attempt::{Attempt, Grant},
     cache::Cache,
     expiry::Expiry,
+    names::Mount,
     policy::{Policy, Reason},
     rules::{Action, Permission, Who},
 };
@@ -72,7 +73,13 @@ impl Identity {
         policy.decide(&self.who(client_id), &self.grant, action, topic)
     }
 
-    pub(super) fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
+    /// Nothing is known of it that would be forgotten without a guard.
+    pub(super) fn is_plain(&self) -> bool {
+        self.grant.is_plain() && self.certificate.is_none()
+    }
+
+    /// The client, as rules see it.
+    pub fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
         Who {
             client_id,
             username: self.username.as_deref(),
@@ -93,26 +100,32 @@ pub struct Guard {
     cache: Cache,
     epoch: u32,
     expiry: Option<Expiry>,
+    mount: Option<Arc<Mount>>,
 }
 
 impl Guard {
-    pub(super) fn new(identity: Arc<Identity>) -> Self {
-        Self { identity, cache: Cache::new(), epoch: 0, expiry: None }
+    pub(super) fn new(identity: Arc<Identity>, mount: Option<Arc<Mount>>) -> Self {
+        Self { identity, cache: Cache::new(), epoch: 0, expiry: None, mount }
     }
 
     /// For a connection that was let in when there was nothing to guard.
     pub fn of_connection(info: &ConnectionInfo) -> Self {
-        Self::new(Arc::new(Identity::of_connection(info)))
+        Self::new(Arc::new(Identity::of_connection(info)), None)
     }
 
     /// For a connection that is gone while it still asks.
     pub fn of_nobody() -> Self {
-        Self::new(Arc::new(Identity::of(None, None, None, "".into(), "", Grant::default())))
+        Self::new(Arc::new(Identity::of(None, None, None, "".into(), "", Grant::default())), None)
     }
 
     /// Who it is about.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Where its client is mounted.
+    pub fn mount(&self) -> Option<&Arc<Mount>> {
+        self.mount.as_ref()
     }
 
     /// The connection has its session: it ends when what it was let in with does.

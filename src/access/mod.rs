@@ -12,11 +12,14 @@ mod cache;
 mod certificate;
 mod chain;
 mod expiry;
+mod expression;
 mod flapping;
 mod guard;
+pub mod names;
 pub mod passwords;
 mod pending;
 mod policy;
+pub mod psk;
 mod recent;
 pub mod rules;
 pub mod users;
@@ -34,6 +37,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use thingway_connectors::Values as _;
 use thingway_contract::{Connect, Instant, Peer, Refusal, Transport};
 use tokio::runtime::Handle;
 
@@ -42,9 +46,11 @@ use self::{
     bans::Bans,
     expiry::Expiries,
     flapping::Flapping,
+    names::{MOUNT_ATTRIBUTE, Mount, Names, split_delay},
     pending::{Pending, Place},
+    psk::PreSharedKeys,
     recent::Recent,
-    rules::{Action, Permission},
+    rules::{Action, Permission, Who},
 };
 
 pub use self::{
@@ -54,6 +60,7 @@ pub use self::{
     bans::{BAN_PREFIX, Ban, BanError, BanKind, ban_key},
     certificate::CertificateHolders,
     chain::{Answer, Asked, Authenticator, Begun, Chain, Decision},
+    expression::{Expression, ExpressionError},
     flapping::FlappingSettings,
     guard::{Guard, Identity},
     policy::{DenyAction, Policy, Reason},
@@ -84,6 +91,10 @@ pub struct Settings {
     pub flapping: Option<FlappingSettings>,
     /// Most bans.
     pub bans_max: usize,
+    /// Attributes of clients, which are made in this order of what a client shows.
+    pub attributes: Vec<(Box<str>, Expression)>,
+    /// What happens to topics.
+    pub names: Names,
 }
 
 impl Default for Settings {
@@ -98,6 +109,8 @@ impl Default for Settings {
             backoff: None,
             flapping: None,
             bans_max: 100_000,
+            attributes: Vec::new(),
+            names: Names::default(),
         }
     }
 }
@@ -109,6 +122,7 @@ pub struct Access {
     /// Where decisions are made that take their time. Without it there are none.
     runtime: Option<Handle>,
     pending: Arc<AtomicUsize>,
+    keys: PreSharedKeys,
     policy: ArcSwap<Policy>,
     open: AtomicBool,
     /// Goes up when the policy changes.
@@ -161,6 +175,7 @@ impl Access {
             backoff: settings.backoff.map(Backoff::new),
             flapping: settings.flapping.map(Flapping::new),
             settings,
+            keys: PreSharedKeys::default(),
             runtime,
             pending: Arc::default(),
             open: AtomicBool::new(policy.is_open()),
@@ -177,7 +192,8 @@ impl Access {
             // No method of enhanced authentication is configured.
             return Admit::Done(Err(Refusal::BadAuthenticationMethod));
         }
-        let attempt = Attempt::new(connect, peer, protocol);
+        let mut attempt = Attempt::new(connect, peer, protocol);
+        find_attributes(&self.settings.attributes, &mut attempt);
         if self.bans.find(&attempt, unix_ms()).is_some() {
             return Admit::Done(Err(Refusal::Banned));
         }
@@ -203,6 +219,16 @@ impl Access {
             return Admit::Done(self.finish(&attempt, spoofable, decision, connect, now));
         };
         Admit::Done(self.finish(&attempt, spoofable, decided, connect, now))
+    }
+
+    /// Pre-shared keys, for transports that ask for them.
+    pub fn keys(&self) -> &PreSharedKeys {
+        &self.keys
+    }
+
+    /// What happens to topics.
+    pub fn names(&self) -> &Names {
+        &self.settings.names
     }
 
     /// Authenticators have to be asked about those who come by this listener.
@@ -272,6 +298,7 @@ impl Access {
             self.ban_for(client_id, ban);
             return Err(Refusal::Banned);
         }
+        let grant = Grant { attributes: grant.attributes.over(&attempt.attributes), ..grant };
         let identity = Arc::new(Identity::new(attempt, grant));
         // Guests of datagrams come back with nothing but what they know of their session.
         if spoofable && !client_id.is_empty() && self.asks_about(&attempt.listener) {
@@ -293,23 +320,47 @@ impl Access {
     }
 
     fn admit(&self, connect: &Connect, identity: Arc<Identity>) -> Result<Admission, Refusal> {
+        let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+        let mount = self.mount(&identity.who(client_id))?;
         if let Some(will) = &connect.will {
-            let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+            let names = &self.settings.names;
             let head = will.message.head();
             let action = Action::Publish { qos: head.qos, retain: head.retain };
             let topic = will.message.topic();
+            let username = || identity.username().map(Into::into);
+            let rewritten = names.rewrites.as_ref().and_then(|all| all.publication(topic, client_id, &username));
+            let topic = rewritten.as_deref().unwrap_or(topic);
+            let mounted = mount.as_ref().filter(|_| names.rules_see_mounts).map(|mount| mount.topic(topic));
+            let asked = mounted.as_deref().unwrap_or(topic);
             let denied = || {
                 let policy = self.policy.load();
                 let who = identity.who(client_id);
-                policy.decide(&who, &identity.grant, action, target(topic)).0 == Permission::Deny
+                policy.decide(&who, &identity.grant, action, target(asked)).0 == Permission::Deny
             };
             if is_system(topic) || denied() {
                 return Err(Refusal::NotAuthorized);
             }
         }
         let username = identity.username().map(Into::into);
-        let needed = !self.is_open() || !identity.grant.is_plain();
-        Ok(Admission { username, guard: needed.then(|| Box::new(Guard::new(identity))) })
+        let needed = !self.is_open() || !identity.is_plain() || mount.is_some();
+        Ok(Admission { username, guard: needed.then(|| Box::new(Guard::new(identity, mount))) })
+    }
+
+    /// Where a client is mounted.
+    fn mount(&self, who: &Who<'_>) -> Result<Option<Arc<Mount>>, Refusal> {
+        let own = who.attributes.and_then(|attributes| attributes.find(MOUNT_ATTRIBUTE));
+        let prefix = match (own, self.settings.names.mounts.get(who.listener)) {
+            (Some(own), _) => own.to_owned(),
+            (None, None) => return Ok(None),
+            (None, Some(template)) => template.fill(who).ok_or_else(|| {
+                tracing::debug!(client_id = who.client_id, listener = who.listener, "nothing to mount it by");
+                Refusal::NotAuthorized
+            })?,
+        };
+        if prefix.is_empty() {
+            return Ok(None);
+        }
+        Mount::new(&prefix).map(|mount| Some(Arc::new(mount))).ok_or(Refusal::NotAuthorized)
     }
 
     fn ban_for(&self, client_id: &str, time: Duration) {
@@ -388,10 +439,23 @@ pub fn find_ban(bans: &[Ban], attempt: &Attempt) -> Option<Ban> {
     all.find(attempt, unix_ms())
 }
 
+/// Makes attributes of what a client shows. What comes later may use what came before.
+pub fn find_attributes(made: &[(Box<str>, Expression)], attempt: &mut Attempt) {
+    for (name, expression) in made {
+        let value = {
+            let known = |name: &str| attempt.value(name);
+            expression.value(&known).map(|value| Box::<str>::from(&*value))
+        };
+        if let Some(value) = value {
+            let one: Attributes = [(name.clone(), value)].into_iter().collect();
+            attempt.attributes = one.over(&attempt.attributes);
+        }
+    }
+}
+
 /// The topic that rules are asked about: for a delayed publication the one that it will be on.
 pub fn target(topic: &str) -> &str {
-    let inner = topic.strip_prefix("$delayed/").and_then(|rest| rest.split_once('/')).map(|(_, topic)| topic);
-    inner.unwrap_or(topic)
+    split_delay(topic).1
 }
 
 /// It is one of the gateway's own topics.

@@ -42,12 +42,20 @@ const OF_INQUIRIES: &[&str] = &[
 
 /// Whether a placeholder may be used in what is asked about somebody who wants to connect.
 pub fn is_of_attempts(name: &str) -> bool {
-    OF_ATTEMPTS.contains(&name)
+    OF_ATTEMPTS.contains(&name) || is_attribute(name) || is_property(name)
+}
+
+fn is_attribute(name: &str) -> bool {
+    name.strip_prefix("client_attrs.").is_some_and(|attribute| !attribute.is_empty())
+}
+
+fn is_property(name: &str) -> bool {
+    name.strip_prefix("user_property.").is_some_and(|property| !property.is_empty())
 }
 
 /// Whether a placeholder may be used in what is asked about what a client wants to do.
 pub fn is_of_inquiries(name: &str) -> bool {
-    OF_INQUIRIES.contains(&name) || name.strip_prefix("client_attrs.").is_some_and(|attribute| !attribute.is_empty())
+    OF_INQUIRIES.contains(&name) || is_attribute(name)
 }
 
 fn text(text: &str) -> Option<Cow<'_, str>> {
@@ -70,7 +78,15 @@ impl Values for Attempt {
             "peername" => Some(Cow::Owned(self.remote?.to_string())),
             "listener" => text(&self.listener),
             "proto_name" => text(self.protocol),
-            other => text(CertificateField::parse(other)?.of(self.certificate.as_deref()?)?),
+            other => {
+                if let Some(name) = other.strip_prefix("client_attrs.") {
+                    text(self.attributes.find(name)?)
+                } else if let Some(name) = other.strip_prefix("user_property.") {
+                    text(self.user_properties.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)?)
+                } else {
+                    text(CertificateField::parse(other)?.of(self.certificate.as_deref()?)?)
+                }
+            }
         }
     }
 }
@@ -114,9 +130,7 @@ mod tests {
 
     fn attempt() -> Attempt {
         Attempt {
-            client_id: None,
             username: Some("bob".into()),
-            password: None,
             certificate: Some(Arc::new(Certificate {
                 common_name: Some("device".into()),
                 subject: Some("CN=device".into()),
@@ -126,6 +140,10 @@ mod tests {
             remote: Some("[::ffff:10.0.0.1]:7".parse().expect("an address")),
             listener: "tcp.default".into(),
             protocol: "mqtt",
+            user_properties: [("region".into(), "eu".into())].into(),
+            attributes: [("tier", "gold")].into_iter().collect(),
+            client_id: None,
+            password: None,
         }
     }
 
@@ -175,6 +193,10 @@ mod tests {
         );
         assert_eq!(inquiry.value("client_attrs.site").as_deref(), Some("north"));
         assert_eq!(inquiry.value("client_attrs.other"), None);
+        assert_eq!(attempt.value("client_attrs.tier").as_deref(), Some("gold"));
+        assert_eq!(attempt.value("user_property.region").as_deref(), Some("eu"));
+        assert_eq!(attempt.value("user_property.none"), None);
+        assert!(is_of_attempts("user_property.x") && !is_of_attempts("user_property."));
         assert!(is_of_inquiries("client_attrs.site") && !is_of_inquiries("client_attrs.") && !is_of_attempts("topic"));
     }
 }

@@ -46,6 +46,8 @@ pub struct SessionRequest {
     pub core: u16,
     /// The client id was assigned by the gateway.
     pub assigned: bool,
+    /// What all its topics begin with. A session with a subscription to anything else is another client's, whatever its name, and is discarded.
+    pub prefix: Option<Arc<str>>,
 }
 
 /// The answer to a [`SessionRequest`].
@@ -120,7 +122,8 @@ impl Bus {
                     return ConnectOutcome::Refused(Refusal::NoSession);
                 }
             }
-            if state.started && request.clean_start {
+            let is_foreign = request.prefix.as_deref().is_some_and(|prefix| !state.subscriptions.are_below(prefix));
+            if state.started && (request.clean_start || is_foreign) {
                 let rest = self.end(&session, &mut state);
                 drop(state);
                 lane.count(Counter::SessionDiscarded, 1);
@@ -439,6 +442,7 @@ mod tests {
             waker: Waker::noop().clone(),
             core: NO_CORE,
             assigned: false,
+            prefix: None,
         }
     }
 

@@ -88,6 +88,9 @@ settings! {
         rules: Vec<AccessRule> = Vec::new();
         /// Files with further rules, in their order, such as { format = "emqx", path = "/etc/thingway/acl.conf" }.
         rule_files: Vec<RuleFile> = Vec::new();
+        /// A file with pre-shared keys beside those in the store, which count before them: `identity:key` on each line, the key in hexadecimal digits, as
+        /// Mosquitto's psk_file has it. For DTLS, which is not there yet.
+        psk_file: PathBuf = PathBuf::new();
         /// What holds when there are rules, and none is about it: "allow" or "deny".
         no_match: RulePermission = RulePermission::Deny;
         /// What becomes of who tries what is denied: "ignore" refuses it in the protocol's words, "disconnect" ends the connection.
@@ -98,6 +101,17 @@ settings! {
         bans: Vec<AccessBan> = Vec::new();
         /// Most bans, with those that flapping brings. Beyond, a client that flaps is not banned, and that is logged.
         bans_max: u32 = 100_000, within 1..=10_000_000;
+        /// Whether rules are asked about topics as they are on the bus, with the mount point of the client in front.
+        include_mountpoint: bool = false;
+        /// Attributes of clients, made in this order of what they show, such as { name = "site", value = "nth(1, tokens(clientid, '-'))" }. At most 32. One that
+        /// an authenticator gives counts before these.
+        attributes: Vec<AccessAttribute> = Vec::new();
+        /// Topics that become others, such as { source = "old/#", pattern = "^old/(.+)$", destination = "new/$1" }. Of those whose source matches the last
+        /// counts. At most 1000.
+        rewrite: Vec<TopicRewrite> = Vec::new();
+        /// What clients are subscribed to when they connect, without asking, as far as the rules allow it, such as { topic = "commands/${clientid}", qos = 1 }.
+        /// At most 100. Not for CoAP, whose clients observe.
+        auto_subscribe: Vec<AutoSubscribe> = Vec::new();
         /// The built-in user database.
         users: AccessUsers = AccessUsers::default();
         /// Waits for those who show wrong credentials.
@@ -196,6 +210,48 @@ settings! {
         /// Filters with placeholders such as "devices/${clientid}/#"; one that begins with "eq " is taken literally. An empty list for all topics, even those
         /// that begin with "$".
         topics: Vec<String> = Vec::new();
+    }
+}
+
+settings! {
+    /// An attribute of clients.
+    pub struct AccessAttribute {
+        /// Its name.
+        name: String = String::new();
+        /// What it is: an expression over `username`, `clientid`, `peerhost`, `listener`, `proto_name`, `cert_common_name`, `cert_subject`, `cert_san`,
+        /// `user_property.NAME` and `client_attrs.NAME` with texts in quotes and the functions nth, tokens, split, regex_extract, regex_groups, substr, concat,
+        /// coalesce, lower, upper and trim. Without a value there is no attribute.
+        value: String = String::new();
+    }
+}
+
+settings! {
+    /// A rule by which topics become others.
+    pub struct TopicRewrite {
+        /// "publish", "subscribe" or "all".
+        action: RuleAction = RuleAction::All;
+        /// Filter of the topics that it is about.
+        source: String = String::new();
+        /// A regular expression. Where it is not found the topic stays what it is.
+        pattern: String = ".*".into();
+        /// What the topic becomes, with $1 to $9 for the groups of the pattern, ${clientid} and ${username}.
+        destination: String = String::new();
+    }
+}
+
+settings! {
+    /// A subscription that clients have without asking.
+    pub struct AutoSubscribe {
+        /// The filter, with placeholders such as "commands/${clientid}/#".
+        topic: String = String::new();
+        /// Highest quality of service.
+        qos: u8 = 0, within 0..=2;
+        /// Not the client's own publications.
+        no_local: bool = false;
+        /// Keep the publisher's retain flag.
+        retain_as_published: bool = false;
+        /// Retained messages: 0 always, 1 only if the subscription is new, 2 never.
+        retain_handling: u8 = 0, within 0..=2;
     }
 }
 

@@ -146,6 +146,9 @@ settings! {
         udp: Udp = Udp::default();
         /// Unix socket details; only for unix.
         unix: Unix = Unix::default();
+        /// What is put in front of all topics of its clients, and taken away again on what they get: "tenants/${client_attrs.tenant}/". Placeholders are those of
+        /// rules; a client for which one has no value, or one with "/", "+" or "#" in it, is refused. An attribute `mountpoint` of the client counts before this.
+        mountpoint: String = String::new();
         /// Whether authenticators are asked about its clients. Otherwise all may connect, under whatever name they give: for networks that are trusted.
         authenticate: bool = true;
         /// What one client may send. One that sends faster is read from more slowly, and nothing is lost; over udp, publications beyond it are refused and

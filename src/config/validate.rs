@@ -88,6 +88,9 @@ impl Checker<'_> {
         if is_set(&access.users.file) {
             self.file("access.users.file".into(), &access.users.file);
         }
+        if is_set(&access.psk_file) {
+            self.file("access.psk_file".into(), &access.psk_file);
+        }
         for file in &access.rule_files {
             self.file("access.rule_files".into(), &file.path);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::{
-    access::{Access, users::UserDatabase},
+    access::{Access, rules::RuleDatabase, users::UserDatabase},
     access_config::{self, AccessError, Kept},
     config::{Config, Security},
 };
@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Door {
     pub access: Arc<Access>,
     database: Option<Arc<UserDatabase>>,
+    /// Rules of the store.
+    rules: Arc<RuleDatabase>,
 }
 
 impl Door {
@@ -26,9 +28,12 @@ impl Door {
         }
         let (chain, database) = access_config::chain(config)?;
         let names: Vec<_> = chain.names().collect();
-        let policy = access_config::policy(config)?;
+        let rules = Arc::new(std::mem::take(&mut kept.rules));
+        let policy = access_config::policy(config, &rules)?;
         tell(config, &names, policy.rules.len(), policy.is_open());
-        let access = Access::new(access_config::settings(config, chain), policy, Some(Handle::current()));
+        let access = Access::new(access_config::settings(config, chain)?, policy, Some(Handle::current()));
+        access.keys().set_stored(std::mem::take(&mut kept.keys));
+        access.keys().set_file(access_config::file_keys(config)?);
         for ban in kept.bans.into_iter().chain(access_config::bans(config)?) {
             add_ban(&access, ban);
         }
@@ -38,15 +43,17 @@ impl Door {
             let (stored, file) = database.len();
             tracing::info!("users: {stored} in the store, {file} in a file");
         }
-        Ok(Self { access: Arc::new(access), database })
+        Ok(Self { access: Arc::new(access), database, rules })
     }
 
     /// Rules, bans and the users of the file, as this configuration has them. When something is wrong with them all stays as it was.
     pub fn reload(&self, config: &Config) -> Result<(), AccessError> {
-        let (policy, bans) = (access_config::policy(config)?, access_config::bans(config)?);
+        let (policy, bans) = (access_config::policy(config, &self.rules)?, access_config::bans(config)?);
+        let keys = access_config::file_keys(config)?;
         if let Some(database) = &self.database {
             database.set_file(access_config::file_users(config)?);
         }
+        self.access.keys().set_file(keys);
         let rules = policy.rules.len();
         self.access.set_policy(policy);
         for ban in bans {

@@ -84,6 +84,9 @@ impl<P: Protocol> Permits<'_, P> {
         } else if self.is_free() {
             Permission::Allow
         } else {
+            let mount = self.stage.as_deref().filter(|_| access.names().rules_see_mounts).and_then(Stage::mount);
+            let mounted = mount.map(|mount| mount.topic(topic));
+            let topic = mounted.as_deref().unwrap_or(topic);
             let topic = if publishes { target(topic) } else { topic };
             guard(self.stage, self.session).may(access, self.session.id(), action, topic)
         };

@@ -16,6 +16,7 @@ mod large;
 mod matrix;
 mod mqtt;
 mod mqtt_sn;
+mod names;
 mod paths;
 mod pubsub;
 mod quality;

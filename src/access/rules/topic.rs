@@ -93,7 +93,7 @@ impl TopicPattern {
             ("%c", Syntax::Percent) => Ok(Level::Template([Part::Placeholder(Placeholder::ClientId)].into())),
             ("%u", Syntax::Percent) => Ok(Level::Template([Part::Placeholder(Placeholder::Username)].into())),
             (text, _) if text.contains(['+', '#']) => Err(PatternError::Wildcard),
-            (text, Syntax::Braces) if text.contains("${") => template(text),
+            (text, Syntax::Braces) if text.contains("${") => Ok(Level::Template(parts_of(text)?.into())),
             (text, _) => Ok(Level::Text(text.into())),
         };
         texts.iter().enumerate().map(level).collect::<Result<_, _>>().map(Self::Filter)
@@ -199,7 +199,8 @@ impl Level {
 }
 
 impl Part {
-    fn value<'a>(&'a self, who: &'a Who<'_>) -> Option<&'a str> {
+    /// What it stands for; `None` for what has no value, or one that would be more than a part of a level.
+    pub fn value<'a>(&'a self, who: &'a Who<'_>) -> Option<&'a str> {
         match self {
             Self::Text(text) => Some(text),
             // What would make another pattern of this one stands for nothing.
@@ -229,7 +230,11 @@ fn check(text: &str) -> Result<(), PatternError> {
     if text.is_empty() || text.contains('\0') { Err(PatternError::Empty) } else { Ok(()) }
 }
 
-fn template(text: &str) -> Result<Level, PatternError> {
+/// The parts of a text with placeholders.
+///
+/// # Errors
+/// When there is no such placeholder.
+pub fn parts_of(text: &str) -> Result<Vec<Part>, PatternError> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -245,7 +250,7 @@ fn template(text: &str) -> Result<Level, PatternError> {
     if !rest.is_empty() {
         parts.push(Part::Text(rest.into()));
     }
-    Ok(Level::Template(parts.into()))
+    Ok(parts)
 }
 
 #[cfg(test)]

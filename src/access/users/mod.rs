@@ -175,6 +175,7 @@ mod tests {
             remote: None,
             listener: "test".into(),
             protocol: "mqtt",
+            ..Attempt::default()
         })
     }
 

@@ -1,15 +1,16 @@
 //! From CONNECT to a session: whether there may be one, and what it waits for.
 
-use thingway_contract::{ClientId, ClientIdSource, Connect, Peer, Protocol, Refusal, Reply};
+use thingway_contract::{ClientId, ClientIdSource, Connect, Connected, Peer, Protocol, Refusal, Reply};
 
 use super::{Conversation, Opening, Stage, Step, Stop, Turn};
 use crate::{
-    access::{Admission, Admit},
+    access::{Admission, Admit, Guard},
     bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, SessionRequest},
     net::{
         admission::{self, Checking},
         core::CoreLocal,
-        service::Service,
+        naming::Naming,
+        permit::Permits,
     },
 };
 
@@ -54,6 +55,18 @@ impl<P: Protocol> Conversation<P> {
             Ok(admission) => admission,
             Err(refusal) => return self.refuse_session(refusal, turn, core),
         };
+        let mount = admission.guard.as_ref().and_then(|guard| guard.mount()).cloned();
+        let will = {
+            let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+            let names = service.access.names();
+            let naming = Naming::of_client(names, client_id, admission.username.as_deref(), mount.as_ref());
+            connect.will.map(|will| naming.rewritten_will(will).and_then(|will| naming.inward_will(will)))
+        };
+        let will = match will {
+            Some(None) => return self.refuse_session(Refusal::NotAuthorized, turn, core),
+            Some(will) => will,
+            None => None,
+        };
         let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
         opening.guard = admission.guard;
         let remote = opening.peer.remote;
@@ -64,7 +77,7 @@ impl<P: Protocol> Conversation<P> {
             resume_key: connect.resume_key,
             keep_will: connect.keep_will,
             session_expiry_secs: connect.session_expiry_secs,
-            will: connect.will,
+            will,
             info: ConnectionInfo {
                 origin: service.origin.clone(),
                 version: connect.version,
@@ -77,6 +90,7 @@ impl<P: Protocol> Conversation<P> {
             waker: turn.waker.clone(),
             core: core.lane.core(),
             assigned: is_assigned,
+            prefix: mount.map(|mount| mount.prefix().clone()),
         };
         self.connect(Box::new(request), turn, core)
     }
@@ -87,9 +101,7 @@ impl<P: Protocol> Conversation<P> {
                 let Granted { session, epoch, connected } = *granted;
                 self.session = Some(session);
                 self.epoch = epoch;
-                self.opened(turn.service);
-                let reply = Reply::Connected(Box::new(connected));
-                self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)
+                self.opened(connected, turn, core)
             }
             ConnectOutcome::Occupied => {
                 let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
@@ -108,13 +120,43 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
-    /// The session is there: what it is guarded by stays.
-    fn opened(&mut self, service: &Service<P>) {
+    /// The session is there: what it is guarded by stays, and the client is told.
+    fn opened(&mut self, mut connected: Connected, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+        let service = turn.service;
         let mut guard = self.opening_mut().and_then(|opening| opening.guard.take());
         if let (Some(guard), Some(session)) = (&mut guard, &self.session) {
             guard.watch(&service.access, session, self.epoch);
         }
         self.stage = Stage::at_rest(guard);
+        if let (Some(mount), Some(parked)) = (self.stage.as_deref().and_then(Stage::mount), &mut connected.parked) {
+            for delivery in parked.outbound.iter_mut().filter_map(|left| left.delivery.as_mut()) {
+                // What is not for its eyes is none of this session's, which was discarded then.
+                let _ = mount.hide(delivery);
+            }
+        }
+        let reply = Reply::Connected(Box::new(connected));
+        self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
+        self.subscribe_unasked(turn, core);
+        Ok(())
+    }
+
+    /// Subscribes the client to what all are subscribed to without asking, as far as the rules allow that.
+    fn subscribe_unasked(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) {
+        let (service, names) = (turn.service, turn.service.access.names());
+        let Some(session) = self.session.as_ref().filter(|_| !names.auto_subscriptions.is_empty()) else { return };
+        let wanted = match (self.stage.as_deref().and_then(Stage::guarded), session.connection()) {
+            (Some(guard), _) => names.auto_subscriptions(&guard.identity().who(session.id())),
+            (None, Some(info)) => names.auto_subscriptions(&Guard::of_connection(&info).identity().who(session.id())),
+            (None, None) => return,
+        };
+        let naming = Naming::of_session(names, session, self.stage.as_deref());
+        let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane };
+        // Nobody is disconnected for what it has not asked for.
+        let allowed = wanted.into_iter().filter(|wanted| permits.subscribe(wanted).unwrap_or(false));
+        let subscriptions = naming.inward_subscriptions(allowed.map(Ok).collect());
+        if !subscriptions.is_empty() {
+            service.bus.subscribe(session, subscriptions, turn.now, &mut core.lane);
+        }
     }
 
     fn refuse_session(&mut self, refusal: Refusal, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
@@ -148,9 +190,7 @@ impl<P: Protocol> Conversation<P> {
         match turn.service.bus.granted(reserved, &request, turn.now, &mut core.lane) {
             None => opening.pending = Some(request),
             Some(Ok(granted)) => {
-                self.opened(turn.service);
-                let reply = Reply::Connected(Box::new(granted.connected));
-                self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
+                self.opened(granted.connected, turn, core)?;
             }
             Some(Err(refusal)) => {
                 opening.reserved = None;

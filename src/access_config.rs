@@ -424,6 +424,7 @@ pub fn settings(config: &Config, chain: Chain) -> Result<Settings, AccessError> 
         bans_max: access.bans_max as usize,
         attributes: names::attributes(config)?,
         names: names::names(config)?,
+        quotas: names::quotas(config),
     })
 }
 

@@ -9,6 +9,7 @@ use super::{
     expiry::Expiry,
     names::Mount,
     policy::{Policy, Reason},
+    quota::{Held, Rates},
     rules::{Action, Permission, Who},
 };
 use crate::bus::{ConnectionInfo, Session};
@@ -101,21 +102,22 @@ pub struct Guard {
     epoch: u32,
     expiry: Option<Expiry>,
     mount: Option<Arc<Mount>>,
+    held: Option<Box<Held>>,
 }
 
 impl Guard {
-    pub(super) fn new(identity: Arc<Identity>, mount: Option<Arc<Mount>>) -> Self {
-        Self { identity, cache: Cache::new(), epoch: 0, expiry: None, mount }
+    pub(super) fn new(identity: Arc<Identity>, mount: Option<Arc<Mount>>, held: Option<Box<Held>>) -> Self {
+        Self { identity, cache: Cache::new(), epoch: 0, expiry: None, mount, held }
     }
 
     /// For a connection that was let in when there was nothing to guard.
     pub fn of_connection(info: &ConnectionInfo) -> Self {
-        Self::new(Arc::new(Identity::of_connection(info)), None)
+        Self::new(Arc::new(Identity::of_connection(info)), None, None)
     }
 
     /// For a connection that is gone while it still asks.
     pub fn of_nobody() -> Self {
-        Self::new(Arc::new(Identity::of(None, None, None, "".into(), "", Grant::default())), None)
+        Self::new(Arc::new(Identity::of(None, None, None, "".into(), "", Grant::default())), None, None)
     }
 
     /// Who it is about.
@@ -126,6 +128,11 @@ impl Guard {
     /// Where its client is mounted.
     pub fn mount(&self) -> Option<&Arc<Mount>> {
         self.mount.as_ref()
+    }
+
+    /// What its client and others may send together.
+    pub fn rates(&self) -> Option<&Arc<Rates>> {
+        self.held.as_ref()?.rates()
     }
 
     /// The connection has its session: it ends when what it was let in with does.

@@ -20,6 +20,7 @@ pub mod passwords;
 mod pending;
 mod policy;
 pub mod psk;
+pub mod quota;
 mod recent;
 pub mod rules;
 pub mod users;
@@ -49,6 +50,7 @@ use self::{
     names::{MOUNT_ATTRIBUTE, Mount, Names, split_delay},
     pending::{Pending, Place},
     psk::PreSharedKeys,
+    quota::{QuotaSettings, Quotas},
     recent::Recent,
     rules::{Action, Permission, Who},
 };
@@ -95,6 +97,8 @@ pub struct Settings {
     pub attributes: Vec<(Box<str>, Expression)>,
     /// What happens to topics.
     pub names: Names,
+    /// What many clients may have together.
+    pub quotas: QuotaSettings,
 }
 
 impl Default for Settings {
@@ -111,6 +115,7 @@ impl Default for Settings {
             bans_max: 100_000,
             attributes: Vec::new(),
             names: Names::default(),
+            quotas: QuotaSettings::default(),
         }
     }
 }
@@ -123,6 +128,7 @@ pub struct Access {
     runtime: Option<Handle>,
     pending: Arc<AtomicUsize>,
     keys: PreSharedKeys,
+    quotas: Quotas,
     policy: ArcSwap<Policy>,
     open: AtomicBool,
     /// Goes up when the policy changes.
@@ -174,6 +180,7 @@ impl Access {
             bans: Bans::new(settings.bans_max),
             backoff: settings.backoff.map(Backoff::new),
             flapping: settings.flapping.map(Flapping::new),
+            quotas: Quotas::new(settings.quotas.clone()),
             settings,
             keys: PreSharedKeys::default(),
             runtime,
@@ -201,7 +208,7 @@ impl Access {
         let spoofable = peer.transport == Transport::Udp;
         let is_asked_about = self.asks_about(&peer.listener);
         if connect.must_exist && is_asked_about {
-            return Admit::Done(self.resume(connect, &attempt));
+            return Admit::Done(self.resume(connect, &attempt, now));
         }
         let decided = if !is_asked_about || attempt.is_anonymous() && self.settings.allow_anonymous {
             Decision { by: None, outcome: Ok(Grant::default()) }
@@ -307,19 +314,19 @@ impl Access {
             resumable.remove(client_id);
             resumable.entry(client_id.into(), || known);
         }
-        self.admit(connect, identity)
+        self.admit(connect, identity, now)
     }
 
     /// Goes on with a session of which the peer knows something that only who was let in before was told.
-    fn resume(&self, connect: &Connect, attempt: &Attempt) -> Result<Admission, Refusal> {
+    fn resume(&self, connect: &Connect, attempt: &Attempt, now: Instant) -> Result<Admission, Refusal> {
         let known = attempt.client_id.as_ref().filter(|_| connect.resume_key.is_some());
         let known = known.and_then(|id| self.resumable.lock().get(id.as_str()).cloned());
         let known = known.filter(|known| known.grant.expires_unix_ms.is_none_or(|at| at > unix_ms()));
         // It is told to connect anew.
-        self.admit(connect, known.ok_or(Refusal::NoSession)?)
+        self.admit(connect, known.ok_or(Refusal::NoSession)?, now)
     }
 
-    fn admit(&self, connect: &Connect, identity: Arc<Identity>) -> Result<Admission, Refusal> {
+    fn admit(&self, connect: &Connect, identity: Arc<Identity>, now: Instant) -> Result<Admission, Refusal> {
         let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
         let mount = self.mount(&identity.who(client_id))?;
         if let Some(will) = &connect.will {
@@ -342,8 +349,9 @@ impl Access {
             }
         }
         let username = identity.username().map(Into::into);
-        let needed = !self.is_open() || !identity.is_plain() || mount.is_some();
-        Ok(Admission { username, guard: needed.then(|| Box::new(Guard::new(identity, mount))) })
+        let held = self.quotas.take(&identity, client_id, now)?;
+        let needed = !self.is_open() || !identity.is_plain() || mount.is_some() || held.is_some();
+        Ok(Admission { username, guard: needed.then(|| Box::new(Guard::new(identity, mount, held))) })
     }
 
     /// Where a client is mounted.

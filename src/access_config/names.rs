@@ -7,8 +7,9 @@ use crate::{
     access::{
         Expression, is_of_attempts,
         names::{AutoSubscription, Names, Rewrite, Rewrites, Template},
+        quota::{QuotaSettings, RateSettings, SharedRate},
     },
-    config::{AutoSubscribe, Config, RuleAction, TopicRewrite},
+    config::{AutoSubscribe, ClientRate, Config, Period, RuleAction, TopicRewrite},
 };
 
 const ATTRIBUTES_MAX: usize = 32;
@@ -49,6 +50,31 @@ pub fn names(config: &Config) -> Result<Names, AccessError> {
         auto_subscriptions: auto_subscriptions(&config.access.auto_subscribe)?.into(),
         rules_see_mounts: config.access.include_mountpoint,
     })
+}
+
+/// What many clients may have together.
+pub fn quotas(config: &Config) -> QuotaSettings {
+    let quota = &config.access.quota;
+    QuotaSettings {
+        connections_per_user_max: quota.connections_per_user.finite(),
+        namespace: (!quota.namespace.is_empty()).then(|| quota.namespace.as_str().into()),
+        connections_per_namespace_max: quota.connections_per_namespace.finite(),
+        rates_per_namespace: rates(&quota.namespace_rate),
+        namespaces_max: quota.namespaces_max as usize,
+    }
+}
+
+fn rates(settings: &ClientRate) -> RateSettings {
+    let rate = |count: u64, per: Period, burst: u64| {
+        let in_a_second = (u128::from(count) * 1000 / per.duration().as_millis().max(1)).try_into();
+        let burst = if burst == 0 { in_a_second.unwrap_or(u64::MAX) } else { burst };
+        SharedRate { count, per: per.duration(), burst: burst.max(1) }
+    };
+    let (messages, bytes) = (settings.messages.finite(), settings.bytes.finite());
+    RateSettings {
+        messages: messages.map(|messages| rate(messages.count(), messages.per(), settings.messages_burst.into())),
+        bytes: bytes.map(|bytes| rate(bytes.bytes(), bytes.per(), settings.bytes_burst.get())),
+    }
 }
 
 fn mounts(config: &Config) -> Result<HashMap<Box<str>, Template>, AccessError> {

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
 use super::{
+    listener::ClientRate,
     schema::{settings, words},
-    value::Period,
+    value::{OrInfinity, Period},
 };
 use crate::network::Network;
 
@@ -112,6 +113,8 @@ settings! {
         /// What clients are subscribed to when they connect, without asking, as far as the rules allow it, such as { topic = "commands/${clientid}", qos = 1 }.
         /// At most 100. Not for CoAP, whose clients observe.
         auto_subscribe: Vec<AutoSubscribe> = Vec::new();
+        /// What many clients may have together.
+        quota: AccessQuota = AccessQuota::default();
         /// The built-in user database.
         users: AccessUsers = AccessUsers::default();
         /// Waits for those who show wrong credentials.
@@ -210,6 +213,22 @@ settings! {
         /// Filters with placeholders such as "devices/${clientid}/#"; one that begins with "eq " is taken literally. An empty list for all topics, even those
         /// that begin with "$".
         topics: Vec<String> = Vec::new();
+    }
+}
+
+settings! {
+    /// What many clients may have together. A client that comes again while its last connection is not gone yet counts once.
+    pub struct AccessQuota {
+        /// Clients that are connected at a time under one user name. Further ones are told that a quota is exceeded.
+        connections_per_user: OrInfinity<u32> = OrInfinity::Infinity;
+        /// The attribute whose value is a client's namespace, as "tenant"; "" for none. Clients without it are in no namespace, and bound by nothing here.
+        namespace: String = String::new();
+        /// Clients that are connected at a time in one namespace.
+        connections_per_namespace: OrInfinity<u32> = OrInfinity::Infinity;
+        /// What the clients of one namespace together may send, as `client_rate` of listeners.
+        namespace_rate: ClientRate = ClientRate::default();
+        /// Namespaces whose rates are remembered. Beyond, those that were quiet are forgotten, and if none was the client is told that a quota is exceeded.
+        namespaces_max: u32 = 10_000, within 1..=10_000_000;
     }
 }
 

@@ -154,6 +154,8 @@ settings! {
         /// What one client may send. One that sends faster is read from more slowly, and nothing is lost; over udp, publications beyond it are refused and
         /// datagrams dropped.
         client_rate: ClientRate = ClientRate::default();
+        /// What all its clients together may send, in the same way.
+        total_rate: ClientRate = ClientRate::default();
         /// Instead of the values in the section `mqtt`, for this listener only. Not for udp.
         mqtt: ListenerMqtt = ListenerMqtt::default();
     }

@@ -27,8 +27,8 @@ mod validate;
 mod value;
 
 pub use access::{
-    Access, AccessAttribute, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, AutoSubscribe,
-    DenyAction, RuleAction, RuleFile, RuleFormat, RulePermission, RuleRetain, TopicRewrite, UsersBy,
+    Access, AccessAttribute, AccessBackoff, AccessBan, AccessFlapping, AccessQuota, AccessRule, AccessUsers,
+    AutoSubscribe, DenyAction, RuleAction, RuleFile, RuleFormat, RulePermission, RuleRetain, TopicRewrite, UsersBy,
 };
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use delayed::Delayed;

@@ -32,6 +32,7 @@ pub(super) fn count(admitted: &Result<Admission, Refusal>, lane: &Lane) {
         Err(Refusal::ConnectionRateExceeded) => Counter::AuthenticationBackoff,
         Err(Refusal::Busy) => Counter::AuthenticationBusy,
         Err(Refusal::Unavailable) => Counter::AuthenticationUnavailable,
+        Err(Refusal::QuotaExceeded) => Counter::ClientQuota,
         Err(Refusal::NoSession) => return,
         Err(_) => Counter::AuthenticationFailure,
     };

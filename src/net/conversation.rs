@@ -13,7 +13,7 @@ use super::{
     admission::Checking, core::CoreLocal, faults::RemoteName, naming::Naming, permit::Permits, service::Service,
 };
 use crate::{
-    access::{Guard, names::Mount},
+    access::{Guard, names::Mount, quota::Rates},
     bus::{Counter, DepartCause, Lane, Reserved, Session, SessionRequest},
     store::{Settled, Ticket},
 };
@@ -91,6 +91,12 @@ impl Stage {
     #[inline]
     pub(super) fn mount(&self) -> Option<&Arc<Mount>> {
         self.guarded()?.mount()
+    }
+
+    /// What the client and others may send together.
+    #[inline]
+    fn rates(&self) -> Option<&Arc<Rates>> {
+        self.guarded()?.rates()
     }
 
     /// The guard, which is made if there is none.
@@ -207,17 +213,23 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
+    /// What its client and others may send together.
+    pub fn rates(&self) -> Option<&Arc<Rates>> {
+        self.stage.as_deref().and_then(Stage::rates)
+    }
+
     /// The session that was granted.
     pub fn session(&self) -> Option<&Arc<Session>> {
         self.session.as_ref()
     }
 
-    /// Does what the protocol asked for and tells it the results. `charge` is asked for every publication and says whether the peer may send it.
+    /// Does what the protocol asked for and tells it the results. `charge` is asked for every publication, with the rates that the client shares,
+    /// and says whether the peer may send it.
     pub fn answer(
         &mut self,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
-        mut charge: impl FnMut(&Lane) -> bool,
+        mut charge: impl FnMut(&Lane, Option<&Arc<Rates>>) -> bool,
     ) -> Step<P> {
         while core.outbox.requests_len() > 0 {
             let mut requests = std::mem::take(&mut core.requests);
@@ -243,7 +255,7 @@ impl<P: Protocol> Conversation<P> {
         request: Request,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
-        charge: &mut impl FnMut(&Lane) -> bool,
+        charge: &mut impl FnMut(&Lane, Option<&Arc<Rates>>) -> bool,
     ) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if !matches!(request, Request::Publish { .. }) {
@@ -257,11 +269,12 @@ impl<P: Protocol> Conversation<P> {
         let _ = core.lane.take_ticket();
         let mut exchange = 0;
         let naming = Naming::of_session(service.access.names(), session, self.stage.as_deref());
+        let rates = self.stage.as_deref().and_then(Stage::rates).cloned();
         let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane };
         let reply = match request {
             Request::Publish { token, packet_id, message } => {
                 exchange = packet_id;
-                let outcome = if !charge(&core.lane) {
+                let outcome = if !charge(&core.lane, rates.as_ref()) {
                     PublishOutcome::QuotaExceeded
                 } else if let Some(message) = naming.rewritten(message) {
                     let is_allowed = permits.publish(&message).map_err(Stop::Gateway)?;

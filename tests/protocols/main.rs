@@ -20,6 +20,7 @@ mod names;
 mod paths;
 mod pubsub;
 mod quality;
+mod quotas;
 mod refused;
 mod retained;
 mod sessions;

@@ -183,7 +183,8 @@ fn compile(rule: &AccessRule, place: Place) -> Result<Rule, RuleCause> {
     let mut all = Vec::new();
     let is = |text: &str| TextCondition::Is(text.into());
     let certificate = |field| move |text| Condition::Certificate(field, text);
-    let pairs: [(&str, bool, &dyn Fn(TextCondition) -> Condition); 8] = [
+    type Make<'a> = &'a dyn Fn(TextCondition) -> Condition;
+    let pairs: [(&str, bool, Make<'_>); 8] = [
         (&rule.username, false, &Condition::Username),
         (&rule.username_pattern, true, &Condition::Username),
         (&rule.client_id, false, &Condition::ClientId),

@@ -68,7 +68,7 @@ pub fn check_identity(identity: &str) -> Result<(), KeyError> {
 /// See [`KeyError`].
 pub fn key_from_hex(text: &str) -> Result<Secret, KeyError> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    if text.len() % 2 != 0 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(KeyError::NotHex);
     }
     if !KEY_BYTES.contains(&(text.len() / 2)) {

@@ -46,7 +46,8 @@ pub struct SessionRequest {
     pub core: u16,
     /// The client id was assigned by the gateway.
     pub assigned: bool,
-    /// What all its topics begin with. A session with a subscription to anything else is another client's, whatever its name, and is discarded.
+    /// What all its topics begin with. A session with a subscription to anything else, or a will there that would be gone on with, is another client's, whatever
+    /// its name, and is discarded.
     pub prefix: Option<Arc<str>>,
 }
 
@@ -122,7 +123,7 @@ impl Bus {
                     return ConnectOutcome::Refused(Refusal::NoSession);
                 }
             }
-            let is_foreign = request.prefix.as_deref().is_some_and(|prefix| !state.subscriptions.are_below(prefix));
+            let is_foreign = request.prefix.as_deref().is_some_and(|prefix| !state.is_below(prefix, request.keep_will));
             if state.started && (request.clean_start || is_foreign) {
                 let rest = self.end(&session, &mut state);
                 drop(state);

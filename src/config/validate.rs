@@ -85,6 +85,18 @@ impl Checker<'_> {
                 self.bad(format!("access.{key}"), period.to_string(), "a time longer than \"0s\"");
             }
         }
+        let quota = &access.quota;
+        let has_rate =
+            quota.namespace_rate.messages.finite().is_some() || quota.namespace_rate.bytes.finite().is_some();
+        for (key, is_set) in [
+            ("connections_per_namespace", quota.connections_per_namespace.finite().is_some()),
+            ("namespace_rate", has_rate),
+        ] {
+            if is_set && quota.namespace.is_empty() {
+                let other = "access.quota.namespace".into();
+                self.tell(format!("access.quota.{key}"), Cause::Needs { other, expected: "the name of an attribute" });
+            }
+        }
         if is_set(&access.users.file) {
             self.file("access.users.file".into(), &access.users.file);
         }

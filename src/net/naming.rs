@@ -124,15 +124,15 @@ impl<'a> Naming<'a> {
     }
 
     /// A will by the rules for rewriting; `None` when what comes of it is no topic.
-    pub fn rewritten_will(&self, will: Box<Will>) -> Option<Box<Will>> {
-        let Will { message, delay_secs, expiry_secs } = *will;
-        Some(Box::new(Will { message: self.rewritten(message)?, delay_secs, expiry_secs }))
+    pub fn rewritten_will(&self, mut will: Box<Will>) -> Option<Box<Will>> {
+        will.message = self.rewritten(will.message.clone())?;
+        Some(will)
     }
 
     /// A will as it is on the bus; `None` when its topic would be too long.
-    pub fn inward_will(&self, will: Box<Will>) -> Option<Box<Will>> {
-        let Will { message, delay_secs, expiry_secs } = *will;
-        Some(Box::new(Will { message: self.inward(message)?, delay_secs, expiry_secs }))
+    pub fn inward_will(&self, mut will: Box<Will>) -> Option<Box<Will>> {
+        will.message = self.inward(will.message.clone())?;
+        Some(will)
     }
 
     /// Messages as the client sees them.

@@ -5,8 +5,10 @@ use std::{
 
 use thingway_contract::Instant;
 
-/// The longest debt. What is beyond is forgotten.
-const DEBT_NS_MAX: u64 = 3600 * 1_000_000_000;
+/// The longest debt, a day. What is beyond is forgotten.
+const DEBT_NS_MAX: u64 = 24 * 3600 * 1_000_000_000;
+/// What takes longer than this, 36 years, never comes.
+const COST_NS_MAX: u64 = 1 << 60;
 
 /// A rate that several clients have together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +42,14 @@ impl SharedBucket {
     fn cost_ns(&self, count: u64) -> u64 {
         let per_ns = self.rate.per.as_nanos().max(1);
         let cost = per_ns.saturating_mul(u128::from(count)).checked_div(u128::from(self.rate.count));
-        cost.and_then(|cost| u64::try_from(cost).ok()).unwrap_or(DEBT_NS_MAX).min(DEBT_NS_MAX)
+        cost.and_then(|cost| u64::try_from(cost).ok()).unwrap_or(COST_NS_MAX).min(COST_NS_MAX)
     }
 
     /// Takes so many in any case. Says how long it takes until the debt is paid: zero without one.
     pub fn charge(&self, count: u64, now: Instant) -> Duration {
         let (now_ns, cost) = (nanos(now), self.cost_ns(count));
-        let after = |paid: u64| paid.max(now_ns).saturating_add(cost).min(now_ns.saturating_add(2 * DEBT_NS_MAX));
+        let most = now_ns.saturating_add(self.burst_ns).saturating_add(DEBT_NS_MAX);
+        let after = |paid: u64| paid.max(now_ns).saturating_add(cost).min(most);
         let before = self.paid_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| Some(after(paid)));
         let paid = after(before.unwrap_or_else(|paid| paid));
         Duration::from_nanos(paid.saturating_sub(now_ns.saturating_add(self.burst_ns)))
@@ -102,6 +105,13 @@ mod tests {
         assert_eq!(bucket.charge(20, at(0)), Duration::from_secs(2));
         assert_eq!(bucket.charge(0, at(1500)), Duration::from_millis(500));
         assert!(!bucket.take(1, at(2000)) && bucket.take(1, at(2100)));
+    }
+
+    #[test]
+    fn slow_rates_have_their_burst_too() {
+        let bucket = SharedBucket::new(SharedRate { count: 1, per: Duration::from_secs(3600), burst: 3 });
+        assert_eq!([(); 4].map(|()| bucket.take(1, at(7))), [true, true, true, false]);
+        assert_eq!(bucket.charge(5, at(7)), Duration::from_secs(5 * 3600));
     }
 
     #[test]

@@ -340,7 +340,8 @@ mod tests {
             assert!(add(key, "[]").is_err(), "{key}");
         }
         for (row, expected) in [
-            ("{", "EOF"),
+            ("{", "expected a sequence"),
+            ("[{", "EOF"),
             (r#"[{"permission":"maybe","action":"all","topic":"a"}]"#, "unknown variant"),
             (r#"[{"permission":"allow","action":"all","topic":"a","who":1}]"#, "unknown field"),
             (r#"[{"permission":"allow","action":"all","topic":"a/#/b"}]"#, "rule 1: \"a/#/b\""),

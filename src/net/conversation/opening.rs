@@ -133,6 +133,11 @@ impl<P: Protocol> Conversation<P> {
                 // What is not for its eyes is none of this session's, which was discarded then.
                 let _ = mount.hide(delivery);
             }
+            if let Some(will) = &mut parked.will
+                && let Some(message) = mount.outward(&will.message)
+            {
+                will.message = message;
+            }
         }
         let reply = Reply::Connected(Box::new(connected));
         self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;

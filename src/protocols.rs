@@ -9,7 +9,10 @@ use thingway_mqtt as mqtt;
 use thingway_mqtt_sn as mqttsn;
 
 use crate::{
-    access::Access,
+    access::{
+        Access,
+        quota::{RateSettings, Rates, SharedRate},
+    },
     bus::{Bus, BusConfig, DropOrder, EventConfig, Origin, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
     config::{self, Config, ListenerProtocol},
     logging::PeerLog,
@@ -51,7 +54,6 @@ pub fn start(
     cores: &Cores,
 ) -> Result<ListenerHandle, ListenError> {
     let listener = (options.name.clone(), options.transport());
-    let rates = peer_rates(&settings.client_rate);
     match settings.protocol {
         ListenerProtocol::Mqtt => {
             let service = mqtt_service(listener, settings, common, cores);
@@ -59,12 +61,12 @@ pub fn start(
         }
         ListenerProtocol::MqttSn => {
             let config = mqttsn_config(&common.config, settings, clock_unix_ms(cores.clock().now()));
-            let service = service::<mqttsn::Conversation>(listener, config, rates, common, cores);
+            let service = service::<mqttsn::Conversation>(listener, config, settings, common, cores);
             datagram::start(options, cores, &service)
         }
         ListenerProtocol::Coap => {
             let config = coap_config(&common.config, &common.secret, clock_unix_ms(cores.clock().now()));
-            let service = service::<coap::Conversation>(listener, config, rates, common, cores);
+            let service = service::<coap::Conversation>(listener, config, settings, common, cores);
             datagram::start(options, cores, &service)
         }
     }
@@ -78,7 +80,7 @@ fn mqtt_service(
 ) -> Arc<Service<mqtt::Connection>> {
     let mut config = mqtt_config(settings);
     config.retain_available &= common.bus.config().retain_available;
-    service(listener, config, peer_rates(&settings.client_rate), common, cores)
+    service(listener, config, settings, common, cores)
 }
 
 /// Starts a listener inside the process. Datagrams are not carried within it: what they would prove is proved by their sockets.
@@ -111,7 +113,7 @@ pub fn frame_length(protocol: ListenerProtocol) -> Option<FrameLength> {
 pub fn service<P: Protocol>(
     listener: (Arc<str>, Transport),
     config: P::Config,
-    rates: PeerRates,
+    settings: &config::Listener,
     common: &Common,
     cores: &Cores,
 ) -> Arc<Service<P>> {
@@ -124,7 +126,8 @@ pub fn service<P: Protocol>(
         cores: cores.clone(),
         clock: cores.clock(),
         faults: Faults::new(common.log.clone()),
-        rates,
+        rates: peer_rates(&settings.client_rate),
+        shared_rates: Rates::new(&shared_rates(&settings.total_rate)),
     })
 }
 
@@ -156,6 +159,12 @@ fn peer_rates(settings: &config::ClientRate) -> PeerRates {
         messages: messages.map(|messages| rate(messages.count(), messages.per(), settings.messages_burst.into())),
         bytes: bytes.map(|bytes| rate(bytes.bytes(), bytes.per(), settings.bytes_burst.get())),
     }
+}
+
+fn shared_rates(settings: &config::ClientRate) -> RateSettings {
+    let PeerRates { messages, bytes } = peer_rates(settings);
+    let shared = |Rate { count, per, burst }| SharedRate { count, per, burst };
+    RateSettings { messages: messages.map(shared), bytes: bytes.map(shared) }
 }
 
 /// The bus's settings. What a listener may have for itself is checked by its protocol; the bus allows what any of them does.

@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use thingway_contract::{ClientId, Connect, Peer, Refusal};
+use thingway_contract::{Certificate, ClientId, Connect, Peer, Refusal};
 
 use super::{passwords::Secret, rules::RuleSet};
 use crate::bus::ConnectionInfo;
@@ -18,8 +18,12 @@ pub struct Attempt {
     pub username: Option<Box<str>>,
     /// The password.
     pub password: Option<Secret>,
-    /// The identity in a certificate that was verified.
-    pub certificate: Option<Box<str>>,
+    /// What a certificate says that was verified.
+    pub certificate: Option<Arc<Certificate>>,
+    /// What it says of itself beside that.
+    pub user_properties: Box<[(Box<str>, Box<str>)]>,
+    /// What was made of all that: attributes for authenticators, rules and placeholders.
+    pub attributes: Attributes,
     /// From where.
     pub remote: Option<SocketAddr>,
     /// By which listener.
@@ -31,12 +35,14 @@ pub struct Attempt {
 impl Attempt {
     /// What a connection shows.
     pub fn new(connect: &Connect, peer: &Peer, protocol: &'static str) -> Self {
-        let credentials = &connect.credentials;
+        let (credentials, certificate) = (&connect.credentials, peer.certificate.as_deref());
         Self {
             client_id: connect.client_id.clone(),
-            username: peer.certificate_identity.clone().or_else(|| credentials.username.clone()),
+            username: certificate.and_then(|it| it.username.clone()).or_else(|| credentials.username.clone()),
             password: credentials.password.as_deref().map(Secret::copy_of),
-            certificate: peer.certificate_identity.clone(),
+            certificate: peer.certificate.clone(),
+            user_properties: credentials.user_properties.clone(),
+            attributes: Attributes::default(),
             remote: peer.remote,
             listener: peer.listener.clone(),
             protocol,
@@ -48,11 +54,10 @@ impl Attempt {
         Self {
             client_id: Some(client_id.clone()),
             username: info.username.clone(),
-            password: None,
-            certificate: None,
             remote: info.remote,
             listener: info.origin.listener.clone(),
             protocol: info.origin.protocol,
+            ..Self::default()
         }
     }
 
@@ -61,9 +66,14 @@ impl Attempt {
         self.remote.map(|remote| remote.ip().to_canonical())
     }
 
+    /// The listener takes its certificate for who it is.
+    pub fn is_named_by_certificate(&self) -> bool {
+        self.certificate.as_deref().is_some_and(Certificate::names_peer)
+    }
+
     /// It shows nothing by which anybody could be known but its client id.
     pub fn is_anonymous(&self) -> bool {
-        self.username.is_none() && self.password.is_none() && self.certificate.is_none()
+        self.username.is_none() && self.password.is_none() && !self.is_named_by_certificate()
     }
 }
 
@@ -103,6 +113,15 @@ impl Grant {
 pub struct Attributes(Box<[(Box<str>, Box<str>)]>);
 
 impl Attributes {
+    /// These, and those of `others` whose names are not among them.
+    pub fn over(self, others: &Self) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        let further: Vec<_> = others.0.iter().filter(|(name, _)| self.find(name).is_none()).cloned().collect();
+        Self(self.0.into_vec().into_iter().chain(further).collect())
+    }
+
     /// The value of a name.
     pub fn find(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)

@@ -118,6 +118,7 @@ mod tests {
             remote: format!("{address}:1").parse().ok(),
             listener: "test".into(),
             protocol: "mqtt",
+            ..Attempt::default()
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
     chain::{Asked, Authenticator},
 };
 
-/// Lets in whoever has shown a certificate that the listener verified and takes for the user name.
+/// Lets in whoever has shown a certificate that the listener verified and takes for the user name or the client id.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CertificateHolders;
 
@@ -15,6 +15,6 @@ impl Authenticator for CertificateHolders {
     }
 
     fn ask(&self, attempt: &Arc<Attempt>) -> Asked {
-        Asked::Said(if attempt.certificate.is_some() { Said::Allow(Grant::default()) } else { Said::Ignore })
+        Asked::Said(if attempt.is_named_by_certificate() { Said::Allow(Grant::default()) } else { Said::Ignore })
     }
 }

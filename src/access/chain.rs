@@ -164,6 +164,7 @@ mod tests {
             remote: None,
             listener: "test".into(),
             protocol: "mqtt",
+            ..Attempt::default()
         })
     }
 

@@ -9,6 +9,7 @@ use super::{
     Access, Admit, Guard,
     attempt::{Attempt, Grant},
     chain::Decision,
+    find_attributes,
     guard::Identity,
     scram::{Scram, ScramExchange, ScramStep},
     unix_ms,
@@ -38,7 +39,7 @@ pub enum ExchangedAgain {
     /// The client is told this, and answers.
     Challenge(Option<Bytes>, Box<Exchange>),
     /// It is still who it was, and is told this. What it may do is said anew.
-    Proven(Bytes, Option<Box<Guard>>),
+    Proven(Bytes, Box<Guard>),
     /// It is not.
     Refused(Refusal),
 }
@@ -58,7 +59,8 @@ impl Access {
         now: Instant,
         waker: &Waker,
     ) -> Exchanged {
-        let attempt = Attempt::new(connect, peer, protocol);
+        let mut attempt = Attempt::new(connect, peer, protocol);
+        find_attributes(&self.settings.attributes, &mut attempt);
         let Some(scram) = self.method(connect.credentials.method.as_deref()) else {
             return Exchanged::Over(None, Admit::Done(Err(Refusal::BadAuthenticationMethod)));
         };
@@ -113,9 +115,8 @@ impl Access {
                 if let Some(backoff) = &self.backoff {
                     backoff.succeeded(&attempt, spoofable);
                 }
-                let needed = !self.is_open() || !grant.is_plain();
-                let guard = || Box::new(Guard::new(Identity::new(&attempt, grant).into()));
-                ExchangedAgain::Proven(data, needed.then(guard))
+                let guard = Guard::new(Identity::new(&attempt, grant).into(), None, None);
+                ExchangedAgain::Proven(data, Box::new(guard))
             }
             Turn::Over(attempt, spoofable, Err(refusal)) => {
                 if let (Some(backoff), Refusal::BadCredentials) = (&self.backoff, &refusal) {

@@ -2,6 +2,8 @@ use std::{net::IpAddr, sync::Arc, task::Waker};
 
 use thingway_contract::Instant;
 
+use thingway_contract::Certificate;
+
 use super::{
     Access,
     attempt::{Attempt, Grant},
@@ -9,7 +11,9 @@ use super::{
     expiry::Expiry,
     inquiry::{Answered, Inquiring, Question},
     known::Known,
+    names::Mount,
     policy::{Look, Policy},
+    quota::{Held, Rates},
     rules::{Action, Permission, Who},
 };
 use crate::bus::{ConnectionInfo, Session};
@@ -18,7 +22,7 @@ use crate::bus::{ConnectionInfo, Session};
 #[derive(Debug)]
 pub struct Identity {
     username: Option<Box<str>>,
-    certificate: Option<Box<str>>,
+    certificate: Option<Arc<Certificate>>,
     address: Option<IpAddr>,
     address_text: Box<str>,
     listener: Arc<str>,
@@ -48,7 +52,7 @@ impl Identity {
 
     fn of(
         username: Option<Box<str>>,
-        certificate: Option<Box<str>>,
+        certificate: Option<Arc<Certificate>>,
         address: Option<IpAddr>,
         listener: Arc<str>,
         protocol: &'static str,
@@ -63,7 +67,19 @@ impl Identity {
         self.username.as_deref()
     }
 
-    pub(super) fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
+    /// What was known of the client before, where nothing else is said now.
+    fn go_on_for(&mut self, before: &Self) {
+        self.grant.attributes = std::mem::take(&mut self.grant.attributes).over(&before.grant.attributes);
+        self.certificate = before.certificate.clone();
+    }
+
+    /// Nothing is known of it that would be forgotten without a guard.
+    pub(super) fn is_plain(&self) -> bool {
+        self.grant.is_plain() && self.certificate.is_none()
+    }
+
+    /// The client, as rules see it.
+    pub fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
         Who {
             client_id,
             username: self.username.as_deref(),
@@ -94,6 +110,8 @@ pub struct Guard {
     is_deciding: bool,
     revoked: bool,
     expiry: Option<Expiry>,
+    mount: Option<Arc<Mount>>,
+    held: Option<Box<Held>>,
 }
 
 /// What a guard says.
@@ -106,7 +124,7 @@ pub enum May {
 }
 
 impl Guard {
-    pub(super) fn new(identity: Arc<Identity>) -> Self {
+    pub(super) fn new(identity: Arc<Identity>, mount: Option<Arc<Mount>>, held: Option<Box<Held>>) -> Self {
         Self {
             identity,
             cache: Cache::new(),
@@ -117,22 +135,55 @@ impl Guard {
             is_deciding: false,
             revoked: false,
             expiry: None,
+            mount,
+            held,
         }
     }
 
     /// For a connection that was let in when there was nothing to guard.
     pub fn of_connection(info: &ConnectionInfo) -> Self {
-        Self::new(Arc::new(Identity::of_connection(info)))
+        Self::new(Arc::new(Identity::of_connection(info)), None, None)
     }
 
     /// For a connection that is gone while it still asks.
     pub fn of_nobody() -> Self {
-        Self::new(Arc::new(Identity::of(None, None, None, "".into(), "", Grant::default())))
+        Self::new(Arc::new(Identity::of(None, None, None, "".into(), "", Grant::default())), None, None)
+    }
+
+    /// Nothing would be forgotten without it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.identity.is_plain() && self.mount.is_none() && self.held.is_none()
+    }
+
+    /// Takes what its client has of a quota.
+    pub(super) fn hold(&mut self, held: Option<Box<Held>>) {
+        self.held = held;
+    }
+
+    /// Its client has proven again that it is who it was: where it is mounted and what it holds stays, and so do the attributes that it had from what it
+    /// showed first.
+    pub fn goes_on_for(&mut self, before: Self) {
+        if let Some(identity) = Arc::get_mut(&mut self.identity) {
+            identity.go_on_for(&before.identity);
+        }
+        self.mount = before.mount;
+        self.held = before.held;
+        self.revoked = before.revoked;
     }
 
     /// Who it is about.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
+    }
+
+    /// Where its client is mounted.
+    pub fn mount(&self) -> Option<&Arc<Mount>> {
+        self.mount.as_ref()
+    }
+
+    /// What its client and others may send together.
+    pub fn rates(&self) -> Option<&Arc<Rates>> {
+        self.held.as_ref()?.rates()
     }
 
     /// The connection has its session: it ends when what it was let in with does.

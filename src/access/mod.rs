@@ -14,13 +14,17 @@ mod certificate;
 mod chain;
 mod enhanced;
 mod expiry;
+mod expression;
 mod flapping;
 mod guard;
 mod inquiry;
 mod known;
+pub mod names;
 pub mod passwords;
 mod pending;
 mod policy;
+pub mod psk;
+pub mod quota;
 mod recent;
 pub mod rules;
 pub mod scram;
@@ -39,6 +43,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use thingway_connectors::Values as _;
 use thingway_contract::{CloseReason, Connect, Instant, Peer, Refusal, Transport};
 use tokio::runtime::Handle;
 
@@ -48,9 +53,12 @@ use self::{
     expiry::Expiries,
     flapping::Flapping,
     inquiry::Asker,
+    names::{MOUNT_ATTRIBUTE, Mount, Names, split_delay},
     pending::{Pending, Place},
+    psk::PreSharedKeys,
+    quota::{QuotaSettings, Quotas},
     recent::Recent,
-    rules::{Action, Permission},
+    rules::{Action, Permission, Who},
 };
 use crate::bus::Bus;
 
@@ -62,6 +70,7 @@ pub use self::{
     certificate::CertificateHolders,
     chain::{Answer, Asked, Authenticator, Begun, Chain, Decision},
     enhanced::{Exchange, Exchanged, ExchangedAgain},
+    expression::{Expression, ExpressionError},
     flapping::FlappingSettings,
     guard::{Guard, Identity, May},
     inquiry::{Inquiring, Question, decide_now},
@@ -96,6 +105,12 @@ pub struct Settings {
     pub flapping: Option<FlappingSettings>,
     /// Most bans.
     pub bans_max: usize,
+    /// Attributes of clients, which are made in this order of what a client shows.
+    pub attributes: Vec<(Box<str>, Expression)>,
+    /// What happens to topics.
+    pub names: Names,
+    /// What many clients may have together.
+    pub quotas: QuotaSettings,
 }
 
 impl Default for Settings {
@@ -111,6 +126,9 @@ impl Default for Settings {
             backoff: None,
             flapping: None,
             bans_max: 100_000,
+            attributes: Vec::new(),
+            names: Names::default(),
+            quotas: QuotaSettings::default(),
         }
     }
 }
@@ -123,6 +141,8 @@ pub struct Access {
     runtime: Option<Handle>,
     pending: Arc<AtomicUsize>,
     inquiries: Arc<AtomicUsize>,
+    keys: PreSharedKeys,
+    quotas: Quotas,
     policy: ArcSwap<Policy>,
     open: AtomicBool,
     /// Somebody may have to be asked what a client may do.
@@ -180,7 +200,9 @@ impl Access {
             bans: Bans::new(settings.bans_max),
             backoff: settings.backoff.map(Backoff::new),
             flapping: settings.flapping.map(Flapping::new),
+            quotas: Quotas::new(settings.quotas.clone()),
             settings,
+            keys: PreSharedKeys::default(),
             runtime,
             pending: Arc::default(),
             inquiries: Arc::default(),
@@ -199,7 +221,8 @@ impl Access {
             // See [`Access::begin_exchange`].
             return Admit::Done(Err(Refusal::BadAuthenticationMethod));
         }
-        let attempt = Attempt::new(connect, peer, protocol);
+        let mut attempt = Attempt::new(connect, peer, protocol);
+        find_attributes(&self.settings.attributes, &mut attempt);
         if self.bans.find(&attempt, unix_ms()).is_some() {
             return Admit::Done(Err(Refusal::Banned));
         }
@@ -225,6 +248,16 @@ impl Access {
             return self.finish(&attempt, spoofable, decision, connect, now, waker);
         };
         self.finish(&attempt, spoofable, decided, connect, now, waker)
+    }
+
+    /// Pre-shared keys, for transports that ask for them.
+    pub fn keys(&self) -> &PreSharedKeys {
+        &self.keys
+    }
+
+    /// What happens to topics.
+    pub fn names(&self) -> &Names {
+        &self.settings.names
     }
 
     /// Authenticators have to be asked about those who come by this listener.
@@ -272,7 +305,12 @@ impl Access {
                     return None;
                 }
                 let identity = guard.identity().clone();
-                self.admit_guarded(connect, std::mem::replace(guard, Box::new(Guard::new(identity))), now, waker)
+                self.admit_guarded(
+                    connect,
+                    std::mem::replace(guard, Box::new(Guard::new(identity, None, None))),
+                    now,
+                    waker,
+                )
             }
         };
         match admit {
@@ -312,6 +350,7 @@ impl Access {
             self.ban_for(client_id, ban);
             return Admit::Done(Err(Refusal::Banned));
         }
+        let grant = Grant { attributes: grant.attributes.over(&attempt.attributes), ..grant };
         let identity = Arc::new(Identity::new(attempt, grant));
         // Guests of datagrams come back with nothing but what they know of their session.
         if spoofable && !client_id.is_empty() && self.asks_about(&attempt.listener) {
@@ -336,24 +375,30 @@ impl Access {
     }
 
     fn admit(&self, connect: &Connect, identity: Arc<Identity>, now: Instant, waker: &Waker) -> Admit {
-        let needed = !self.is_open() || !identity.grant.is_plain();
-        if connect.will.is_some() || needed {
-            return self.admit_guarded(connect, Box::new(Guard::new(identity)), now, waker);
+        let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+        match self.mount(&identity.who(client_id)) {
+            Ok(mount) => self.admit_guarded(connect, Box::new(Guard::new(identity, mount, None)), now, waker),
+            Err(refusal) => Admit::Done(Err(refusal)),
         }
-        Admit::Done(Ok(Admission { username: identity.username().map(Into::into), guard: None }))
     }
 
-    /// Whoever this guard is for may come in, unless there is a will that may not be published.
+    /// Whoever this guard is for may come in, unless there is a will that may not be published, or there are too many already.
     fn admit_guarded(&self, connect: &Connect, mut guard: Box<Guard>, now: Instant, waker: &Waker) -> Admit {
+        let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
         if let Some(will) = &connect.will {
-            let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+            let names = &self.settings.names;
             let head = will.message.head();
             let action = Action::Publish { qos: head.qos, retain: head.retain };
             let topic = will.message.topic();
+            let username = || guard.identity().username().map(Into::into);
+            let rewritten = names.rewrites.as_ref().and_then(|all| all.publication(topic, client_id, &username));
+            let topic = rewritten.as_deref().unwrap_or(topic);
+            let mounted = guard.mount().filter(|_| names.rules_see_mounts).map(|mount| mount.topic(topic));
+            let asked = mounted.as_deref().unwrap_or(topic);
             if is_system(topic) {
                 return Admit::Done(Err(Refusal::NotAuthorized));
             }
-            match guard.may(self, client_id, action, target(topic), now) {
+            match guard.may(self, client_id, action, target(asked), now) {
                 May::Decided(Permission::Allow) => {}
                 May::Decided(Permission::Deny) => return Admit::Done(Err(Refusal::NotAuthorized)),
                 May::Ask(question) => {
@@ -365,8 +410,12 @@ impl Access {
             }
         }
         guard.has_decided();
+        match self.quotas.take(guard.identity(), client_id, now) {
+            Ok(held) => guard.hold(held),
+            Err(refusal) => return Admit::Done(Err(refusal)),
+        }
         let username = guard.identity().username().map(Into::into);
-        let needed = !self.is_open() || !guard.identity().grant.is_plain();
+        let needed = !self.is_open() || !guard.is_plain();
         Admit::Done(Ok(Admission { username, guard: Some(guard).filter(|_| needed) }))
     }
 
@@ -388,6 +437,23 @@ impl Access {
             timeout: self.settings.timeout,
         };
         Some(asker.begin(questions, place, runtime, waker))
+    }
+
+    /// Where a client is mounted.
+    fn mount(&self, who: &Who<'_>) -> Result<Option<Arc<Mount>>, Refusal> {
+        let own = who.attributes.and_then(|attributes| attributes.find(MOUNT_ATTRIBUTE));
+        let prefix = match (own, self.settings.names.mounts.get(who.listener)) {
+            (Some(own), _) => own.to_owned(),
+            (None, None) => return Ok(None),
+            (None, Some(template)) => template.fill(who).ok_or_else(|| {
+                tracing::debug!(client_id = who.client_id, listener = who.listener, "nothing to mount it by");
+                Refusal::NotAuthorized
+            })?,
+        };
+        if prefix.is_empty() {
+            return Ok(None);
+        }
+        Mount::new(&prefix).map(|mount| Some(Arc::new(mount))).ok_or(Refusal::NotAuthorized)
     }
 
     fn ban_for(&self, client_id: &str, time: Duration) {
@@ -498,10 +564,23 @@ pub fn find_ban(bans: &[Ban], attempt: &Attempt) -> Option<Ban> {
     all.find(attempt, unix_ms())
 }
 
+/// Makes attributes of what a client shows. What comes later may use what came before.
+pub fn find_attributes(made: &[(Box<str>, Expression)], attempt: &mut Attempt) {
+    for (name, expression) in made {
+        let value = {
+            let known = |name: &str| attempt.value(name);
+            expression.value(&known).map(|value| Box::<str>::from(&*value))
+        };
+        if let Some(value) = value {
+            let one: Attributes = [(name.clone(), value)].into_iter().collect();
+            attempt.attributes = one.over(&attempt.attributes);
+        }
+    }
+}
+
 /// The topic that rules are asked about: for a delayed publication the one that it will be on.
 pub fn target(topic: &str) -> &str {
-    let inner = topic.strip_prefix("$delayed/").and_then(|rest| rest.split_once('/')).map(|(_, topic)| topic);
-    inner.unwrap_or(topic)
+    split_delay(topic).1
 }
 
 /// It is one of the gateway's own topics.

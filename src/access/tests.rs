@@ -1,6 +1,8 @@
 use std::sync::atomic::AtomicU64;
 
-use thingway_contract::{ClientId, Credentials, Message, MessageHead, Properties, Qos, Topic, TopicLimits, Will};
+use thingway_contract::{
+    ClientId, Credentials, Message, MessageHead, Password, Properties, Qos, Topic, TopicLimits, Will,
+};
 
 use super::*;
 
@@ -62,7 +64,7 @@ fn connect(client_id: &str, credentials: Option<(&str, &str)>) -> Connect {
         session_expiry_secs: 0,
         credentials: Credentials {
             username: credentials.map(|(name, _)| name.into()),
-            password: credentials.map(|(_, password)| password.as_bytes().to_vec().into()),
+            password: credentials.map(|(_, password)| Password::copy_of(password.as_bytes())),
             ..Credentials::default()
         },
         will: None,
@@ -79,7 +81,7 @@ fn peer(transport: Transport) -> Peer {
         transport,
         node: Box::default(),
         listener: "tcp.default".into(),
-        certificate_identity: None,
+        certificate: None,
     }
 }
 

@@ -4,7 +4,11 @@ use std::{borrow::Cow, net::IpAddr};
 
 use thingway_connectors::Values;
 
-use super::{attempt::Attempt, authority::Inquiry, rules::Action};
+use super::{
+    attempt::Attempt,
+    authority::Inquiry,
+    rules::{Action, CertificateField},
+};
 
 /// Names of placeholders that stand for somebody who wants to connect.
 const OF_ATTEMPTS: &[&str] = &[
@@ -15,6 +19,8 @@ const OF_ATTEMPTS: &[&str] = &[
     "peerport",
     "peername",
     "cert_common_name",
+    "cert_subject",
+    "cert_san",
     "listener",
     "proto_name",
 ];
@@ -24,6 +30,8 @@ const OF_INQUIRIES: &[&str] = &[
     "clientid",
     "peerhost",
     "cert_common_name",
+    "cert_subject",
+    "cert_san",
     "listener",
     "proto_name",
     "topic",
@@ -34,12 +42,20 @@ const OF_INQUIRIES: &[&str] = &[
 
 /// Whether a placeholder may be used in what is asked about somebody who wants to connect.
 pub fn is_of_attempts(name: &str) -> bool {
-    OF_ATTEMPTS.contains(&name)
+    OF_ATTEMPTS.contains(&name) || is_attribute(name) || is_property(name)
+}
+
+fn is_attribute(name: &str) -> bool {
+    name.strip_prefix("client_attrs.").is_some_and(|attribute| !attribute.is_empty())
+}
+
+fn is_property(name: &str) -> bool {
+    name.strip_prefix("user_property.").is_some_and(|property| !property.is_empty())
 }
 
 /// Whether a placeholder may be used in what is asked about what a client wants to do.
 pub fn is_of_inquiries(name: &str) -> bool {
-    OF_INQUIRIES.contains(&name) || name.strip_prefix("client_attrs.").is_some_and(|attribute| !attribute.is_empty())
+    OF_INQUIRIES.contains(&name) || is_attribute(name)
 }
 
 fn text(text: &str) -> Option<Cow<'_, str>> {
@@ -60,10 +76,17 @@ impl Values for Attempt {
             "peerhost" => address(self.address()),
             "peerport" => Some(Cow::Owned(self.remote?.port().to_string())),
             "peername" => Some(Cow::Owned(self.remote?.to_string())),
-            "cert_common_name" => text(self.certificate.as_deref()?),
             "listener" => text(&self.listener),
             "proto_name" => text(self.protocol),
-            _ => None,
+            other => {
+                if let Some(name) = other.strip_prefix("client_attrs.") {
+                    text(self.attributes.find(name)?)
+                } else if let Some(name) = other.strip_prefix("user_property.") {
+                    text(self.user_properties.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)?)
+                } else {
+                    text(CertificateField::parse(other)?.of(self.certificate.as_deref()?)?)
+                }
+            }
         }
     }
 }
@@ -79,14 +102,19 @@ impl Values for Inquiry {
             "username" => self.identity.username().map(Cow::Borrowed),
             "clientid" => text(&self.client_id),
             "peerhost" => address(who.address),
-            "cert_common_name" => Some(Cow::Owned(who.certificate?.to_owned())),
             "listener" => Some(Cow::Owned(who.listener.to_owned())),
             "proto_name" => text(who.protocol),
             "topic" => text(&self.topic),
             "action" => text(action),
             "qos" => Some(Cow::Owned((qos as u8).to_string())),
             "retain" => text(if retain { "true" } else { "false" }),
-            _ => Some(Cow::Owned(who.attributes?.find(name.strip_prefix("client_attrs.")?)?.to_owned())),
+            other => {
+                let value = match other.strip_prefix("client_attrs.") {
+                    Some(name) => who.attributes?.find(name),
+                    None => CertificateField::parse(other)?.of(who.certificate?),
+                };
+                Some(Cow::Owned(value?.to_owned()))
+            }
         }
     }
 }
@@ -95,20 +123,27 @@ impl Values for Inquiry {
 mod tests {
     use std::sync::Arc;
 
-    use thingway_contract::Qos;
+    use thingway_contract::{Certificate, NameKind, Qos};
 
     use super::*;
     use crate::access::{Grant, Identity};
 
     fn attempt() -> Attempt {
         Attempt {
-            client_id: None,
             username: Some("bob".into()),
-            password: None,
-            certificate: None,
+            certificate: Some(Arc::new(Certificate {
+                common_name: Some("device".into()),
+                subject: Some("CN=device".into()),
+                alternative_names: [(NameKind::Dns, "d.example".into())].into(),
+                ..Certificate::default()
+            })),
             remote: Some("[::ffff:10.0.0.1]:7".parse().expect("an address")),
             listener: "tcp.default".into(),
             protocol: "mqtt",
+            user_properties: [("region".into(), "eu".into())].into(),
+            attributes: [("tier", "gold")].into_iter().collect(),
+            client_id: None,
+            password: None,
         }
     }
 
@@ -116,7 +151,21 @@ mod tests {
     fn every_name_that_may_be_used_is_looked_for() {
         let attempt = attempt();
         let known: Vec<_> = OF_ATTEMPTS.iter().filter_map(|name| attempt.value(name)).collect();
-        assert_eq!(known, ["bob", "", "10.0.0.1", "7", "[::ffff:10.0.0.1]:7", "tcp.default", "mqtt"]);
+        assert_eq!(
+            known,
+            [
+                "bob",
+                "",
+                "10.0.0.1",
+                "7",
+                "[::ffff:10.0.0.1]:7",
+                "device",
+                "CN=device",
+                "d.example",
+                "tcp.default",
+                "mqtt"
+            ]
+        );
         let grant = Grant { attributes: [("site", "north")].into_iter().collect(), ..Grant::default() };
         let inquiry = Inquiry {
             identity: Arc::new(Identity::new(&attempt, grant)),
@@ -125,9 +174,29 @@ mod tests {
             topic: "a/b".into(),
         };
         let known: Vec<_> = OF_INQUIRIES.iter().filter_map(|name| inquiry.value(name)).collect();
-        assert_eq!(known, ["bob", "c", "10.0.0.1", "tcp.default", "mqtt", "a/b", "publish", "1", "true"]);
+        assert_eq!(
+            known,
+            [
+                "bob",
+                "c",
+                "10.0.0.1",
+                "device",
+                "CN=device",
+                "d.example",
+                "tcp.default",
+                "mqtt",
+                "a/b",
+                "publish",
+                "1",
+                "true"
+            ]
+        );
         assert_eq!(inquiry.value("client_attrs.site").as_deref(), Some("north"));
         assert_eq!(inquiry.value("client_attrs.other"), None);
+        assert_eq!(attempt.value("client_attrs.tier").as_deref(), Some("gold"));
+        assert_eq!(attempt.value("user_property.region").as_deref(), Some("eu"));
+        assert_eq!(attempt.value("user_property.none"), None);
+        assert!(is_of_attempts("user_property.x") && !is_of_attempts("user_property."));
         assert!(is_of_inquiries("client_attrs.site") && !is_of_inquiries("client_attrs.") && !is_of_attempts("topic"));
     }
 }

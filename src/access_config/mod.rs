@@ -4,17 +4,19 @@
 mod databases;
 mod http;
 mod jwt;
+mod names;
 
 use std::{cell::OnceCell, fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
-        Authenticator, Authority, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction,
-        FlappingSettings, Policy, Settings, Source,
+        Attempt, Authenticator, Authority, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain,
+        DenyAction, FlappingSettings, Policy, Settings, Source, find_attributes,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
+        psk::{KeyFileError, KeyMap, PSK_PREFIX, key_from_hex, parse_keys},
         rules::{
-            ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, Rules, Syntax,
-            TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
+            ActionCondition, CertificateField, Condition, Permission, Place, RULE_PREFIX, Reach, Rule, RuleCause,
+            RuleDatabase, RuleError, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
         scram::{Scram, ScramPlace},
         users::{
@@ -48,6 +50,14 @@ pub enum AccessError {
         /// What is wrong.
         error: ImportError,
     },
+    /// A file with pre-shared keys.
+    #[error("{path}: {error}")]
+    Keys {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        error: KeyFileError,
+    },
     /// How the passwords in it were hashed.
     #[error("access.users.file_hashing: {0}")]
     Hashing(#[from] UnknownHashing),
@@ -67,6 +77,24 @@ pub enum AccessError {
         /// As it was written.
         text: String,
     },
+    /// One of a list of settings.
+    #[error("{key}:{number}: {why}")]
+    Setting {
+        /// The list.
+        key: &'static str,
+        /// Its number in the list, from 1.
+        number: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// Where the clients of a listener are mounted.
+    #[error("listeners.{listener}.mountpoint: {why}")]
+    Mount {
+        /// The listener, as `tcp.default`.
+        listener: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A row of the store.
     #[error("the store's setting {name:?}: {why}")]
     Row {
@@ -81,14 +109,6 @@ pub enum AccessError {
     /// An authenticator that is not there.
     #[error("access.authenticators: there is no {0}")]
     Unknown(String),
-    /// What is said of a service.
-    #[error("{key}: {why}")]
-    Service {
-        /// The setting.
-        key: String,
-        /// What is wrong.
-        why: String,
-    },
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
@@ -109,12 +129,14 @@ impl AccessError {
     /// The setting that is to blame, if it is one.
     pub fn key(&self) -> Option<String> {
         let key = match self {
-            Self::Service { key, .. } => key,
             Self::Rule(error) if &*error.place.source == RULES => "access.rules",
             Self::Rule(_) => "access.rule_files",
             Self::File { .. } | Self::Users { .. } => "access",
+            Self::Keys { .. } => "access.psk_file",
             Self::Hashing(_) => "access.users.file_hashing",
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
+            Self::Setting { key, .. } => key,
+            Self::Mount { .. } => "listeners",
             Self::Row { .. } => "gateway.data_dir",
             Self::Service { key, .. } => key,
             Self::Unknown(_) => "access.authenticators",
@@ -128,17 +150,17 @@ impl AccessError {
 /// How rules of the configuration name their place.
 const RULES: &str = "access.rules";
 
-/// What rules say.
+/// What rules say, here and elsewhere.
 ///
 /// # Errors
 /// The first rule that is wrong.
-pub fn policy(config: &Config) -> Result<Policy, AccessError> {
+pub fn policy(config: &Config, database: &Arc<RuleDatabase>) -> Result<Policy, AccessError> {
     let access = &config.access;
     let hardened = config.gateway.security == Security::Hardened;
     let mut sources = Vec::new();
     for name in &access.sources {
         match name.as_str() {
-            "rules" => sources.extend(own_rules(config)?.into_iter().map(Source::Rules)),
+            "rules" => sources.extend(own_rules(config, database)?.into_iter().map(Source::Rules)),
             other => sources.push(Source::Authority(authority(config, other)?)),
         }
     }
@@ -154,14 +176,17 @@ pub fn policy(config: &Config) -> Result<Policy, AccessError> {
     })
 }
 
-/// The rules of the configuration, and those of the files that it names.
-fn own_rules(config: &Config) -> Result<Vec<Rules>, AccessError> {
+/// The rules of the configuration, of the store, and of the files that the configuration names.
+fn own_rules(config: &Config, database: &Arc<RuleDatabase>) -> Result<Vec<Rules>, AccessError> {
     let access = &config.access;
     let hardened = config.gateway.security == Security::Hardened;
     let mut sources = Vec::new();
     if !access.rules.is_empty() {
         let rules = (1..).zip(&access.rules).map(|(number, rule)| own_rule(number, rule));
         sources.push(Rules::InOrder(rules.collect::<Result<_, _>>()?));
+    }
+    if !database.is_empty() {
+        sources.push(Rules::Database(database.clone()));
     }
     for file in &access.rule_files {
         let text = read(&file.path)?;
@@ -189,14 +214,17 @@ fn own_rule(number: u32, rule: &AccessRule) -> Result<Rule, RuleError> {
 fn compile(rule: &AccessRule, place: Place) -> Result<Rule, RuleCause> {
     let mut all = Vec::new();
     let is = |text: &str| TextCondition::Is(text.into());
-    type Make = fn(TextCondition) -> Condition;
-    let pairs: [(&str, bool, Make); 6] = [
-        (&rule.username, false, Condition::Username),
-        (&rule.username_pattern, true, Condition::Username),
-        (&rule.client_id, false, Condition::ClientId),
-        (&rule.client_id_pattern, true, Condition::ClientId),
-        (&rule.certificate, false, Condition::Certificate),
-        (&rule.listener, false, Condition::Listener),
+    let certificate = |field| move |text| Condition::Certificate(field, text);
+    type Make<'a> = &'a dyn Fn(TextCondition) -> Condition;
+    let pairs: [(&str, bool, Make<'_>); 8] = [
+        (&rule.username, false, &Condition::Username),
+        (&rule.username_pattern, true, &Condition::Username),
+        (&rule.client_id, false, &Condition::ClientId),
+        (&rule.client_id_pattern, true, &Condition::ClientId),
+        (&rule.certificate, false, &certificate(CertificateField::CommonName)),
+        (&rule.certificate_subject, false, &certificate(CertificateField::Subject)),
+        (&rule.certificate_san, false, &certificate(CertificateField::AlternativeName)),
+        (&rule.listener, false, &Condition::Listener),
     ];
     for (text, is_pattern, condition) in pairs {
         if !text.is_empty() {
@@ -309,11 +337,28 @@ pub fn file_users(config: &Config) -> Result<Users, AccessError> {
     users.into_iter().map(one).collect()
 }
 
-/// What the store has of users and bans.
+/// The pre-shared keys of the file that the configuration names.
+///
+/// # Errors
+/// When it cannot be read, or something is wrong in it.
+pub fn file_keys(config: &Config) -> Result<KeyMap, AccessError> {
+    let file = &config.access.psk_file;
+    if file.as_os_str().is_empty() {
+        return Ok(KeyMap::default());
+    }
+    let text = zeroize::Zeroizing::new(read(file)?);
+    parse_keys(&text).map_err(|error| AccessError::Keys { path: file.display().to_string(), error })
+}
+
+/// What the store has of users, rules, bans and pre-shared keys.
 #[derive(Debug, Default)]
 pub struct Kept {
     /// Users.
     pub users: Users,
+    /// Rules.
+    pub rules: RuleDatabase,
+    /// Pre-shared keys.
+    pub keys: KeyMap,
     /// Bans.
     pub bans: Vec<Ban>,
 }
@@ -328,6 +373,11 @@ impl Kept {
         if let Some(user) = name_of_key(name) {
             let row = User::from_row(value).map_err(|error: RowError| wrong(error.to_string()))?;
             self.users.insert(user.into(), Arc::new(row));
+        } else if name.starts_with(RULE_PREFIX) {
+            self.rules.add(name, value).map_err(|error| wrong(error.to_string()))?;
+        } else if let Some(identity) = name.strip_prefix(PSK_PREFIX) {
+            let key = key_from_hex(value).map_err(|error| wrong(error.to_string()))?;
+            self.keys.insert(identity.into(), key);
         } else if name.starts_with(crate::access::BAN_PREFIX) {
             self.bans.push(Ban::from_row(name, value).map_err(|error| wrong(error.to_string()))?);
         }
@@ -436,12 +486,24 @@ fn user_database(config: &Config, hashers: Arc<Hashers>) -> Result<UserDatabase,
     Ok(UserDatabase::new(by, hashers)?)
 }
 
+/// Gives somebody the attributes that the configuration makes.
+///
+/// # Errors
+/// An expression that is wrong.
+pub fn add_attributes(config: &Config, attempt: &mut Attempt) -> Result<(), AccessError> {
+    find_attributes(&names::attributes(config)?, attempt);
+    Ok(())
+}
+
 /// Who may come in.
-pub fn settings(config: &Config, chain: Chain) -> Settings {
+///
+/// # Errors
+/// An attribute, or something that happens to topics, that is wrong.
+pub fn settings(config: &Config, chain: Chain) -> Result<Settings, AccessError> {
     let access = &config.access;
     let (backoff, flapping) = (&access.backoff, &access.flapping);
     let trusting = config.listeners.iter().filter(|(_, _, listener)| !listener.authenticate);
-    Settings {
+    Ok(Settings {
         chain,
         scram: None,
         trusting_listeners: trusting.map(|(kind, name, _)| format!("{kind}.{name}").into()).collect(),
@@ -463,7 +525,10 @@ pub fn settings(config: &Config, chain: Chain) -> Settings {
             entries_max: flapping.entries_max as usize,
         }),
         bans_max: access.bans_max as usize,
-    }
+        attributes: names::attributes(config)?,
+        names: names::names(config)?,
+        quotas: names::quotas(config),
+    })
 }
 
 fn read(path: &Path) -> Result<String, AccessError> {
@@ -504,7 +569,7 @@ mod tests {
                 { permission = "allow", topics = ["eq #", "open/#"], listener = "tcp.default", attribute = "site=north" },
             ]
             "#,
-        ))
+        ), &Arc::default())
         .expect("good");
         let qos1 = Action::Publish { qos: Qos::AtLeastOnce, retain: false };
         let qos0 = Action::Publish { qos: Qos::AtMostOnce, retain: false };
@@ -531,7 +596,7 @@ mod tests {
             ("access.rules = [{ topics = [\"a/#/b\"] }]", "access.rules:1: \"a/#/b\""),
             ("access.rules = [{ attribute = \"site\" }]", "access.rules:1: found site, expected an attribute"),
         ] {
-            let error = policy(&config(text)).expect_err(text);
+            let error = policy(&config(text), &Arc::default()).expect_err(text);
             assert!(error.to_string().starts_with(expected), "{error}");
             assert_eq!(error.key().as_deref(), Some("access.rules"));
         }
@@ -562,7 +627,7 @@ mod tests {
             path("users.csv")
         );
         let config = config(&text);
-        let policy = policy(&config).expect("good");
+        let policy = policy(&config, &Arc::default()).expect("good");
         let publish = Action::Publish { qos: Qos::AtMostOnce, retain: false };
         let who = |username| Who { username: Some(username), ..Who::nobody() };
         assert!(may(&policy, &who("bob"), publish, "b") && may(&policy, &who("eve"), publish, "e"));
@@ -570,7 +635,7 @@ mod tests {
         let users = file_users(&config).expect("good");
         assert!(users["bob"].superuser);
         fs::write(path("acl.conf"), "{allow, all}\n").expect("written");
-        let error = super::policy(&config).expect_err("no dot").to_string();
+        let error = super::policy(&config, &Arc::default()).expect_err("no dot").to_string();
         assert!(error.contains("acl.conf:2: found the end of the file, expected a dot"), "{error}");
         fs::write(path("users.csv"), "user_id,password\nbob\n").expect("written");
         let error = file_users(&config).expect_err("a column is missing").to_string();
@@ -582,8 +647,21 @@ mod tests {
         let mut kept = Kept::default();
         kept.add("user/bob", "{\"superuser\":true}").expect("good");
         kept.add("ban/client_id/x", "{}").expect("good");
+        kept.add("psk/device", "00112233445566778899aabbccddeeff").expect("good");
+        assert_eq!(kept.keys["device"][1], 0x11);
+        let rule = r#"[{"permission":"allow","action":"publish","topic":"db"}]"#;
+        kept.add("rule/username/bob", rule).expect("good");
         kept.add("other/thing", "whatever").expect("not ours");
         assert!(kept.users["bob"].superuser && kept.bans.len() == 1);
+        let publish = Action::Publish { qos: Qos::AtMostOnce, retain: false };
+        let rules = "access.rules = [{ permission = \"deny\", topics = [\"db\"], client_id = \"c\" }]";
+        let policy = super::policy(&config(rules), &Arc::new(kept.rules)).expect("good");
+        let bob = Who { username: Some("bob"), ..Who::nobody() };
+        assert!(may(&policy, &bob, publish, "db") && !may(&policy, &Who::nobody(), publish, "db"));
+        assert!(!may(&policy, &Who { client_id: "c", ..bob }, publish, "db"), "the configuration is asked first");
+        let mut kept = Kept::default();
+        assert!(kept.add("rule/x", "[]").is_err() && kept.add("rule/all", "[{}]").is_err());
+        assert!(kept.add("psk/x", "hello").is_err());
         assert!(kept.add("user/eve", "{").is_err() && kept.add("ban/x/y", "{}").is_err());
     }
 }

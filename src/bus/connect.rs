@@ -46,6 +46,9 @@ pub struct SessionRequest {
     pub core: u16,
     /// The client id was assigned by the gateway.
     pub assigned: bool,
+    /// What all its topics begin with. A session with a subscription to anything else, or a will there that would be gone on with, is another client's, whatever
+    /// its name, and is discarded.
+    pub prefix: Option<Arc<str>>,
 }
 
 /// The answer to a [`SessionRequest`].
@@ -120,7 +123,8 @@ impl Bus {
                     return ConnectOutcome::Refused(Refusal::NoSession);
                 }
             }
-            if state.started && request.clean_start {
+            let is_foreign = request.prefix.as_deref().is_some_and(|prefix| !state.is_below(prefix, request.keep_will));
+            if state.started && (request.clean_start || is_foreign) {
                 let rest = self.end(&session, &mut state);
                 drop(state);
                 lane.count(Counter::SessionDiscarded, 1);
@@ -439,6 +443,7 @@ mod tests {
             waker: Waker::noop().clone(),
             core: NO_CORE,
             assigned: false,
+            prefix: None,
         }
     }
 

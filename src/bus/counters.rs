@@ -89,6 +89,8 @@ counters! {
     ClientRefused => "client.refused",
     /// Connections refused because of a ban.
     ClientBanned => "client.banned",
+    /// Connections refused because their user or namespace had as many as it may.
+    ClientQuota => "client.quota_exceeded",
     /// Connections refused because of what they showed, or did not show.
     AuthenticationFailure => "authentication.failure",
     /// Connections refused because wrong credentials had come too often.

@@ -308,6 +308,7 @@ impl Bus {
             ids => Some(Arc::new(Rare {
                 further_subscription_ids: ids.into(),
                 share: rare.as_ref().and_then(|rare| rare.share.clone()),
+                ..Rare::default()
             })),
         };
         let qos = if self.config.upgrade_qos { grant.qos } else { message.head().qos.min(grant.qos) };

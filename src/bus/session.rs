@@ -140,6 +140,12 @@ impl State {
         self.rare.get_or_insert_default()
     }
 
+    /// All of its subscriptions, and its will if that counts, are on topics that begin with this.
+    pub fn is_below(&self, prefix: &str, with_will: bool) -> bool {
+        let is_below = |will: &Will| will.message.topic().starts_with(prefix);
+        self.subscriptions.are_below(prefix) && self.will.as_deref().is_none_or(|will| !with_will || is_below(will))
+    }
+
     pub fn take_parked(&mut self) -> Option<Box<Parked>> {
         let parked = self.rare.as_mut()?.parked.take();
         self.tidy();

@@ -22,6 +22,11 @@ impl Subscriptions {
         self.list.iter()
     }
 
+    /// All filters begin with this.
+    pub fn are_below(&self, prefix: &str) -> bool {
+        self.list.iter().all(|(filter, _)| filter.filter().starts_with(prefix))
+    }
+
     pub fn contains(&self, filter: &TopicFilter) -> bool {
         self.position(filter).is_some()
     }

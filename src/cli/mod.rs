@@ -18,7 +18,7 @@ pub use check::check;
 pub use client::{PublishArguments, SubscribeArguments};
 pub use explain::{ExplainArguments, explain};
 pub use store::StoreCommand;
-pub use users::{BansCommand, UsersCommand};
+pub use users::{BansCommand, PskCommand, RulesCommand, UsersCommand};
 
 /// Thingway, a multi-protocol IoT gateway. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -70,6 +70,12 @@ pub enum Command {
     /// Manage the users that a stopped gateway keeps
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Manage the access rules that a stopped gateway keeps
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Manage the pre-shared keys that a stopped gateway keeps
+    #[command(subcommand)]
+    Psk(PskCommand),
     /// Manage the bans that a stopped gateway keeps
     #[command(subcommand)]
     Bans(BansCommand),
@@ -101,6 +107,8 @@ pub fn run(arguments: &Arguments) -> Option<ExitCode> {
         Command::Bench(command) => bench::run(command),
         Command::Store(command) => store::run(configuration, command),
         Command::Users(command) => users::run(configuration, command),
+        Command::Rules(command) => users::run_rules(configuration, command),
+        Command::Psk(command) => users::run_psk(configuration, command),
         Command::Bans(command) => users::run_bans(configuration, command),
         Command::Version => print(&format!("thingway {}\n", env!("CARGO_PKG_VERSION"))),
     })

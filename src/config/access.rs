@@ -4,8 +4,9 @@ use super::{
     AccessLdap, AccessMongodb, AccessRedis, AccessSql,
     access_http::AccessHttp,
     access_jwt::AccessJwt,
+    listener::ClientRate,
     schema::{settings, words},
-    value::Period,
+    value::{OrInfinity, Period},
 };
 use crate::network::Network;
 
@@ -76,8 +77,8 @@ words! {
 settings! {
     /// Who may connect, and what they may do. SIGHUP reads rules, bans and the files named here again.
     pub struct Access {
-        /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name (see
-        /// `tls.identity_as_username`), "users" is the built-in database, "scram" is the same for MQTT 5 clients that prove a password without showing it (`thingway users add --scram`), "http.NAME" a web server and "jwt.NAME" tokens, as sections below say. The first that knows the client decides; one that none knows is refused. With an
+        /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name or the
+        /// client id (see `tls.identity_as_username`), "users" is the built-in database, "scram" is the same for MQTT 5 clients that prove a password without showing it (`thingway users add --scram`), "http.NAME" a web server and "jwt.NAME" tokens, as sections below say. The first that knows the client decides; one that none knows is refused. With an
         /// empty list everyone may connect.
         authenticators: Vec<String> = Vec::new();
         /// Let in who shows no user name and no password, without anybody being asked.
@@ -86,7 +87,7 @@ settings! {
         timeout: Period = Period::from_secs(10);
         /// Clients about whom it is being found out at a time. Further ones are told that the server is busy.
         pending_max: u32 = 10_000, within 1..=1_000_000;
-        /// Where it is decided what a client may do, in this order: "rules" are those of the next two settings, "http.NAME" is a web server. The first that decides counts; no_match is for
+        /// Where it is decided what a client may do, in this order: "rules" are those of the next setting, of the store and of files, "http.NAME" is a web server. The first that decides counts; no_match is for
         /// what none decides.
         sources: Vec<String> = vec!["rules".into()];
         /// Rules in the order in which they are asked, before those of the files, such as { permission = "allow", username = "bob", action = "subscribe",
@@ -94,6 +95,9 @@ settings! {
         rules: Vec<AccessRule> = Vec::new();
         /// Files with further rules, in their order, such as { format = "emqx", path = "/etc/thingway/acl.conf" }.
         rule_files: Vec<RuleFile> = Vec::new();
+        /// A file with pre-shared keys beside those in the store, which count before them: `identity:key` on each line, the key in hexadecimal digits, as
+        /// Mosquitto's psk_file has it. For DTLS, which is not there yet.
+        psk_file: PathBuf = PathBuf::new();
         /// What holds when there are rules, and none is about it: "allow" or "deny".
         no_match: RulePermission = RulePermission::Deny;
         /// What becomes of who tries what is denied: "ignore" refuses it in the protocol's words, "disconnect" ends the connection.
@@ -104,6 +108,19 @@ settings! {
         bans: Vec<AccessBan> = Vec::new();
         /// Most bans, with those that flapping brings. Beyond, a client that flaps is not banned, and that is logged.
         bans_max: u32 = 100_000, within 1..=10_000_000;
+        /// Whether rules are asked about topics as they are on the bus, with the mount point of the client in front.
+        include_mountpoint: bool = false;
+        /// Attributes of clients, made in this order of what they show, such as { name = "site", value = "nth(1, tokens(clientid, '-'))" }. At most 32. One that
+        /// an authenticator gives counts before these.
+        attributes: Vec<AccessAttribute> = Vec::new();
+        /// Topics that become others, such as { source = "old/#", pattern = "^old/(.+)$", destination = "new/$1" }. Of those whose source matches the last
+        /// counts. At most 1000.
+        rewrite: Vec<TopicRewrite> = Vec::new();
+        /// What clients are subscribed to when they connect, without asking, as far as the rules allow it, such as { topic = "commands/${clientid}", qos = 1 }.
+        /// At most 100. Not for CoAP, whose clients observe.
+        auto_subscribe: Vec<AutoSubscribe> = Vec::new();
+        /// What many clients may have together.
+        quota: AccessQuota = AccessQuota::default();
         /// The built-in user database.
         users: AccessUsers = AccessUsers::default();
         /// Waits for those who show wrong credentials.
@@ -195,8 +212,12 @@ settings! {
         client_id: String = String::new();
         /// A regular expression that is found in the client id.
         client_id_pattern: String = String::new();
-        /// The identity in the client's certificate.
+        /// The common name in the client's certificate.
         certificate: String = String::new();
+        /// The whole subject in the client's certificate, as "CN=device 1, O=Example".
+        certificate_subject: String = String::new();
+        /// One of the alternative names in the client's certificate: DNS name, URI, mail address or address.
+        certificate_san: String = String::new();
         /// An attribute of the client and its value, as "site=north".
         attribute: String = String::new();
         /// Ranges of addresses, of which the client's is in one.
@@ -214,6 +235,64 @@ settings! {
         /// Filters with placeholders such as "devices/${clientid}/#"; one that begins with "eq " is taken literally. An empty list for all topics, even those
         /// that begin with "$".
         topics: Vec<String> = Vec::new();
+    }
+}
+
+settings! {
+    /// What many clients may have together. A client that comes again while its last connection is not gone yet counts once.
+    pub struct AccessQuota {
+        /// Clients that are connected at a time under one user name. Further ones are told that a quota is exceeded.
+        connections_per_user: OrInfinity<u32> = OrInfinity::Infinity;
+        /// The attribute whose value is a client's namespace, as "tenant"; "" for none. Clients without it are in no namespace, and bound by nothing here.
+        namespace: String = String::new();
+        /// Clients that are connected at a time in one namespace.
+        connections_per_namespace: OrInfinity<u32> = OrInfinity::Infinity;
+        /// What the clients of one namespace together may send, as `client_rate` of listeners.
+        namespace_rate: ClientRate = ClientRate::default();
+        /// Namespaces whose rates are remembered. Beyond, those that were quiet are forgotten, and if none was the client is told that a quota is exceeded.
+        namespaces_max: u32 = 10_000, within 1..=10_000_000;
+    }
+}
+
+settings! {
+    /// An attribute of clients.
+    pub struct AccessAttribute {
+        /// Its name.
+        name: String = String::new();
+        /// What it is: an expression over `username`, `clientid`, `peerhost`, `listener`, `proto_name`, `cert_common_name`, `cert_subject`, `cert_san`,
+        /// `user_property.NAME` and `client_attrs.NAME` with texts in quotes and the functions nth, tokens, split, regex_extract, regex_groups, substr, concat,
+        /// coalesce, lower, upper and trim. Without a value there is no attribute.
+        value: String = String::new();
+    }
+}
+
+settings! {
+    /// A rule by which topics become others.
+    pub struct TopicRewrite {
+        /// "publish", "subscribe" or "all".
+        action: RuleAction = RuleAction::All;
+        /// Filter of the topics that it is about.
+        source: String = String::new();
+        /// A regular expression. Where it is not found the topic stays what it is.
+        pattern: String = ".*".into();
+        /// What the topic becomes, with $1 to $9 for the groups of the pattern, ${clientid} and ${username}.
+        destination: String = String::new();
+    }
+}
+
+settings! {
+    /// A subscription that clients have without asking.
+    pub struct AutoSubscribe {
+        /// The filter, with placeholders such as "commands/${clientid}/#".
+        topic: String = String::new();
+        /// Highest quality of service.
+        qos: u8 = 0, within 0..=2;
+        /// Not the client's own publications.
+        no_local: bool = false;
+        /// Keep the publisher's retain flag.
+        retain_as_published: bool = false;
+        /// Retained messages: 0 always, 1 only if the subscription is new, 2 never.
+        retain_handling: u8 = 0, within 0..=2;
     }
 }
 

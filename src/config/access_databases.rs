@@ -6,7 +6,7 @@ use super::{
     Access,
     problem::Cause,
     schema::{settings, words},
-    value::{SecretText, Period},
+    value::{Period, SecretText},
 };
 
 words! {

@@ -52,8 +52,8 @@ words! {
 }
 
 words! {
-    /// What of a client's certificate becomes its user name.
-    pub enum IdentityAsUsername {
+    /// What of a client's certificate becomes its name.
+    pub enum TlsIdentity {
         /// Nothing.
         None = "none",
         /// The common name of its subject.
@@ -62,6 +62,16 @@ words! {
         Dn = "dn",
         /// Its first alternative name (DNS, URI, e-mail or address).
         San = "san",
+    }
+}
+
+words! {
+    /// What becomes of clients whose certificates' revocation list has run out.
+    pub enum CrlExpired {
+        /// They are turned away.
+        Refuse = "refuse",
+        /// The old list holds.
+        Accept = "accept",
     }
 }
 
@@ -136,11 +146,16 @@ settings! {
         udp: Udp = Udp::default();
         /// Unix socket details; only for unix.
         unix: Unix = Unix::default();
+        /// What is put in front of all topics of its clients, and taken away again on what they get: "tenants/${client_attrs.tenant}/". Placeholders are those of
+        /// rules; a client for which one has no value, or one with "/", "+" or "#" in it, is refused. An attribute `mountpoint` of the client counts before this.
+        mountpoint: String = String::new();
         /// Whether authenticators are asked about its clients. Otherwise all may connect, under whatever name they give: for networks that are trusted.
         authenticate: bool = true;
         /// What one client may send. One that sends faster is read from more slowly, and nothing is lost; over udp, publications beyond it are refused and
         /// datagrams dropped.
         client_rate: ClientRate = ClientRate::default();
+        /// What all its clients together may send, in the same way.
+        total_rate: ClientRate = ClientRate::default();
         /// Instead of the values in the section `mqtt`, for this listener only. Not for udp.
         mqtt: ListenerMqtt = ListenerMqtt::default();
     }
@@ -174,7 +189,13 @@ settings! {
         /// PEM file with the roots that clients' certificates must come from.
         client_ca: PathBuf = PathBuf::new();
         /// What of a client's certificate becomes its user name: "none", "cn" (common name), "dn" (subject) or "san" (first alternative name).
-        identity_as_username: IdentityAsUsername = IdentityAsUsername::None;
+        identity_as_username: TlsIdentity = TlsIdentity::None;
+        /// What of a client's certificate becomes its client id, whatever it gives itself. One whose certificate has no such name is refused.
+        identity_as_client_id: TlsIdentity = TlsIdentity::None;
+        /// Files with revocation lists (CRL), PEM or DER: clients whose certificates they name are refused. They are looked at as often as the certificates.
+        crl_files: Vec<PathBuf> = Vec::new();
+        /// What becomes of clients whose certificates' list has run out: "refuse" turns them away, "accept" goes by the old list until there is a new one.
+        crl_expired: CrlExpired = CrlExpired::Refuse;
         /// Versions that are spoken: "1.2", "1.3" or both. QUIC is always 1.3.
         versions: Vec<TlsVersion> = vec![TlsVersion::V1_2, TlsVersion::V1_3];
         /// How often the files are looked at; `0s` for never. Changed ones are used for new connections; bad ones are reported and the old ones kept.

@@ -31,14 +31,14 @@ mod validate;
 mod value;
 
 pub use access::{
-    Access, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, DenyAction, RuleAction, RuleFile,
-    RuleFormat, RulePermission, RuleRetain, UsersBy,
+    Access, AccessAttribute, AccessBackoff, AccessBan, AccessFlapping, AccessQuota, AccessRule, AccessUsers,
+    AutoSubscribe, DenyAction, RuleAction, RuleFile, RuleFormat, RulePermission, RuleRetain, TopicRewrite, UsersBy,
 };
-pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
-pub use access_jwt::{AccessJwt, JwtFrom};
 pub use access_databases::{
     AccessLdap, AccessMongodb, AccessRedis, AccessSql, DatabaseDown, DatabaseLimits, DatabaseTls, LdapMethod, address,
 };
+pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
+pub use access_jwt::{AccessJwt, JwtFrom};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use dashboard::Dashboard;
 pub use delayed::Delayed;
@@ -46,8 +46,8 @@ pub use document::document;
 pub use explain::{explain, similar_key};
 pub use gateway::{Gateway, Security};
 pub use listener::{
-    CertificatePair, ClientAuth, ClientRate, IdentityAsUsername, Listener, ListenerKind, ListenerProtocol, Listeners,
-    Quic, Tcp, Tls, TlsVersion, Udp, Unix, WebSocket,
+    CertificatePair, ClientAuth, ClientRate, CrlExpired, Listener, ListenerKind, ListenerProtocol, Listeners, Quic,
+    Tcp, Tls, TlsIdentity, TlsVersion, Udp, Unix, WebSocket,
 };
 pub use load::{Loaded, Sources, USUAL_FILES};
 pub use log::{Log, LogFormat};

@@ -98,8 +98,23 @@ impl Checker<'_> {
                 self.bad(format!("access.{kind}.{name}.{key}"), period.to_string(), "a time longer than \"0s\"");
             }
         }
+        let quota = &access.quota;
+        let has_rate =
+            quota.namespace_rate.messages.finite().is_some() || quota.namespace_rate.bytes.finite().is_some();
+        for (key, is_set) in [
+            ("connections_per_namespace", quota.connections_per_namespace.finite().is_some()),
+            ("namespace_rate", has_rate),
+        ] {
+            if is_set && quota.namespace.is_empty() {
+                let other = "access.quota.namespace".into();
+                self.tell(format!("access.quota.{key}"), Cause::Needs { other, expected: "the name of an attribute" });
+            }
+        }
         if is_set(&access.users.file) {
             self.file("access.users.file".into(), &access.users.file);
+        }
+        if is_set(&access.psk_file) {
+            self.file("access.psk_file".into(), &access.psk_file);
         }
         for file in &access.rule_files {
             self.file("access.rule_files".into(), &file.path);
@@ -317,9 +332,21 @@ impl Checker<'_> {
             let cause = Cause::Needs { other: client_ca, expected: "a file with the roots that clients may come from" };
             self.tell(format!("{at}.client_auth"), cause);
         }
-        if tls.identity_as_username != super::IdentityAsUsername::None && tls.client_auth == ClientAuth::None {
-            let cause = Cause::Needs { other: format!("{at}.client_auth"), expected: "\"optional\" or \"required\"" };
-            self.tell(format!("{at}.identity_as_username"), cause);
+        for (key, is_set) in [
+            ("identity_as_username", tls.identity_as_username != super::TlsIdentity::None),
+            ("identity_as_client_id", tls.identity_as_client_id != super::TlsIdentity::None),
+            ("crl_files", !tls.crl_files.is_empty()),
+        ] {
+            if is_set && tls.client_auth == ClientAuth::None {
+                let other = format!("{at}.client_auth");
+                let cause = Cause::Needs { other, expected: "\"optional\" or \"required\"" };
+                self.tell(format!("{at}.{key}"), cause);
+            }
+        }
+        if listener.enable {
+            for path in &tls.crl_files {
+                self.file(format!("{at}.crl_files"), path);
+            }
         }
         let spoken: Vec<_> = tls.versions.iter().map(|version| version.as_str()).collect();
         if spoken.is_empty() {

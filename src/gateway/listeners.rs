@@ -2,7 +2,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use super::{ListenerInfo, StartError};
 use crate::{
-    config::{self, ClientAuth, Config, IdentityAsUsername, ListenerKind},
+    config::{self, ClientAuth, Config, CrlExpired, ListenerKind, TlsIdentity},
     net::{
         Cores,
         certificates::{self, CertificateError},
@@ -10,7 +10,9 @@ use crate::{
         limit::{Limits, ListenerShared, Rate},
         listener::{Address, Bind, Keepalive, ListenerHandle, ListenerOptions, SocketOptions},
         quic::QuicOptions,
-        tls::{CertificateFiles, CertificateIdentity, ClientCertificates, TlsOptions, TlsVersion},
+        tls::{
+            CertificateFiles, CertificateIdentity, ClientCertificates, IdentityUse, Revocation, TlsOptions, TlsVersion,
+        },
         unix::UnixOptions,
         ws::WsOptions,
     },
@@ -203,6 +205,15 @@ pub(super) fn limits(listener: &config::Listener) -> Limits {
     }
 }
 
+const fn identity(setting: TlsIdentity) -> Option<CertificateIdentity> {
+    match setting {
+        TlsIdentity::None => None,
+        TlsIdentity::Cn => Some(CertificateIdentity::CommonName),
+        TlsIdentity::Dn => Some(CertificateIdentity::DistinguishedName),
+        TlsIdentity::San => Some(CertificateIdentity::AlternativeName),
+    }
+}
+
 fn tls(listener: &config::Listener, data_dir: &Path) -> Result<TlsOptions, CertificateError> {
     let settings = &listener.tls;
     let first = if settings.certificate.as_os_str().is_empty() {
@@ -215,18 +226,18 @@ fn tls(listener: &config::Listener, data_dir: &Path) -> Result<TlsOptions, Certi
         .iter()
         .map(|pair| CertificateFiles { certificate: pair.certificate.clone(), key: pair.key.clone() });
     let authorities = settings.client_ca.clone();
+    let revocation =
+        Revocation { lists: settings.crl_files.clone(), refuse_expired: settings.crl_expired == CrlExpired::Refuse };
     Ok(TlsOptions {
         certificates: std::iter::once(first).chain(further).collect(),
         client_certificates: match settings.client_auth {
             ClientAuth::None => ClientCertificates::None,
-            ClientAuth::Optional => ClientCertificates::Optional { authorities, revoked: None },
-            ClientAuth::Required => ClientCertificates::Required { authorities, revoked: None },
+            ClientAuth::Optional => ClientCertificates::Optional { authorities, revocation },
+            ClientAuth::Required => ClientCertificates::Required { authorities, revocation },
         },
-        identity: match settings.identity_as_username {
-            IdentityAsUsername::None => None,
-            IdentityAsUsername::Cn => Some(CertificateIdentity::CommonName),
-            IdentityAsUsername::Dn => Some(CertificateIdentity::DistinguishedName),
-            IdentityAsUsername::San => Some(CertificateIdentity::AlternativeName),
+        identity: IdentityUse {
+            username: identity(settings.identity_as_username),
+            client_id: identity(settings.identity_as_client_id),
         },
         versions: settings
             .versions

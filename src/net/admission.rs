@@ -12,6 +12,8 @@ use crate::{
 /// What a conversation wants, until it is decided whether it may have it.
 pub(super) struct Checking {
     pub connect: Connect,
+    /// The client id was chosen for it.
+    pub is_assigned: bool,
     pub asking: Asking,
 }
 
@@ -30,6 +32,7 @@ pub(super) fn count(admitted: &Result<Admission, Refusal>, lane: &Lane) {
         Err(Refusal::ConnectionRateExceeded) => Counter::AuthenticationBackoff,
         Err(Refusal::Busy) => Counter::AuthenticationBusy,
         Err(Refusal::Unavailable) => Counter::AuthenticationUnavailable,
+        Err(Refusal::QuotaExceeded) => Counter::ClientQuota,
         Err(Refusal::NoSession) => return,
         Err(_) => Counter::AuthenticationFailure,
     };

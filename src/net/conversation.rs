@@ -13,9 +13,11 @@ use thingway_contract::{
 };
 
 use self::{asking::Asked, enhanced::Ongoing};
-use super::{admission::Checking, core::CoreLocal, faults::RemoteName, permit::Permits, service::Service};
+use super::{
+    admission::Checking, core::CoreLocal, faults::RemoteName, naming::Naming, permit::Permits, service::Service,
+};
 use crate::{
-    access::{Exchange, Guard},
+    access::{Exchange, Guard, names::Mount, quota::Rates},
     bus::{Counter, DepartCause, Lane, Reserved, Session, SessionRequest},
     store::{Settled, Ticket},
 };
@@ -97,7 +99,26 @@ impl Stage {
     }
 
     pub(super) fn is_guarded(&self) -> bool {
-        matches!(self, Self::Open(Open { guard: Some(_), .. }))
+        self.guarded().is_some()
+    }
+
+    fn guarded(&self) -> Option<&Guard> {
+        match self {
+            Self::Open(open) => open.guard.as_deref(),
+            Self::Opening(_) => None,
+        }
+    }
+
+    /// Where the client is mounted.
+    #[inline]
+    pub(super) fn mount(&self) -> Option<&Arc<Mount>> {
+        self.guarded()?.mount()
+    }
+
+    /// What the client and others may send together.
+    #[inline]
+    fn rates(&self) -> Option<&Arc<Rates>> {
+        self.guarded()?.rates()
     }
 
     /// The guard, which is made if there is none.
@@ -215,17 +236,23 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
+    /// What its client and others may send together.
+    pub fn rates(&self) -> Option<&Arc<Rates>> {
+        self.stage.as_deref().and_then(Stage::rates)
+    }
+
     /// The session that was granted.
     pub fn session(&self) -> Option<&Arc<Session>> {
         self.session.as_ref()
     }
 
-    /// Does what the protocol asked for and tells it the results. `charge` is asked for every publication and says whether the peer may send it.
+    /// Does what the protocol asked for and tells it the results. `charge` is asked for every publication, with the rates that the client shares,
+    /// and says whether the peer may send it.
     pub fn answer(
         &mut self,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
-        mut charge: impl FnMut(&Lane) -> bool,
+        mut charge: impl FnMut(&Lane, Option<&Arc<Rates>>) -> bool,
     ) -> Step<P> {
         while core.outbox.requests_len() > 0 {
             let mut requests = std::mem::take(&mut core.requests);
@@ -251,7 +278,7 @@ impl<P: Protocol> Conversation<P> {
         request: Request,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
-        charge: &mut impl FnMut(&Lane) -> bool,
+        charge: &mut impl FnMut(&Lane, Option<&Arc<Rates>>) -> bool,
     ) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if !matches!(request, Request::Publish { .. }) {
@@ -268,18 +295,26 @@ impl<P: Protocol> Conversation<P> {
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let _ = core.lane.take_ticket();
         let mut exchange = 0;
+        let naming = Naming::of_session(service.access.names(), session, self.stage.as_deref());
+        let rates = self.stage.as_deref().and_then(Stage::rates).cloned();
         let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane, now };
         let reply = match request {
             Request::Publish { token, packet_id, message } => {
                 exchange = packet_id;
-                let outcome = if !charge(&core.lane) {
+                let outcome = if !charge(&core.lane, rates.as_ref()) {
                     PublishOutcome::QuotaExceeded
-                } else if permits.publish(&message).map_err(Stop::Gateway)? {
+                } else if let Some(message) = naming.rewritten(message) {
+                    let is_allowed = permits.publish(&message).map_err(Stop::Gateway)?;
                     count_received(&message, &core.lane);
-                    service.bus.publish_exchange(message, session, packet_id, now, &mut core.lane)
+                    match is_allowed.then(|| naming.inward(message)) {
+                        Some(Some(message)) => {
+                            service.bus.publish_exchange(message, session, packet_id, now, &mut core.lane)
+                        }
+                        Some(None) => PublishOutcome::TopicInvalid,
+                        None => PublishOutcome::NotAuthorized,
+                    }
                 } else {
-                    count_received(&message, &core.lane);
-                    PublishOutcome::NotAuthorized
+                    PublishOutcome::TopicInvalid
                 };
                 if token == Token::NONE {
                     return Ok(());
@@ -287,12 +322,22 @@ impl<P: Protocol> Conversation<P> {
                 Reply::Published { token, outcome }
             }
             Request::Subscribe { token, subscriptions } => {
+                if token == Token::NONE {
+                    // Nobody has asked for them: they are not rewritten, and nobody is disconnected or told for what is not allowed of them.
+                    let allowed = subscriptions.into_iter().flatten();
+                    let allowed = allowed.filter(|wanted| permits.subscribe(wanted).unwrap_or(false));
+                    let subscriptions = naming.inward_subscriptions(allowed.map(Ok).collect());
+                    service.bus.subscribe(session, subscriptions, now, &mut core.lane);
+                    return Ok(());
+                }
+                let subscriptions = naming.rewritten_subscriptions(subscriptions);
                 let subscriptions = permits.subscribe_all(subscriptions).map_err(Stop::Gateway)?;
+                let subscriptions = naming.inward_subscriptions(subscriptions);
                 let results = service.bus.subscribe(session, subscriptions, now, &mut core.lane);
                 Reply::Subscribed { token, results }
             }
             Request::Unsubscribe { token, filters } => {
-                let results = service.bus.unsubscribe(session, filters, now, &mut core.lane);
+                let results = service.bus.unsubscribe(session, naming.unsubscribed(filters), now, &mut core.lane);
                 Reply::Unsubscribed { token, results }
             }
             Request::Released { token, packet_id } => {
@@ -315,17 +360,25 @@ impl<P: Protocol> Conversation<P> {
                 return Ok(());
             }
             Request::SetWill { will } => {
+                // There is no answer by which a client could be told of a topic that is none.
+                let refused = || Stop::Gateway(CloseReason::NotAuthorized);
+                let will = will.map(|will| naming.rewritten_will(will).ok_or_else(refused)).transpose()?;
                 will.as_ref().map_or(Ok(()), |will| permits.will(will)).map_err(Stop::Gateway)?;
+                let will = will.map(|will| naming.inward_will(will).ok_or_else(refused)).transpose()?;
                 service.bus.set_will(session, self.epoch, will);
                 return Ok(());
             }
             Request::ReadRetained { token, filter, count_max } => {
-                let messages = if permits.read(&filter, Qos::AtMostOnce).map_err(Stop::Gateway)? {
-                    Ok(service.bus.read_retained(&filter, count_max as usize, now))
-                } else {
-                    Err(SubscribeRefusal::NotAuthorized)
-                };
-                Reply::Retained { token, messages }
+                let mut wanted = naming.rewritten_filter(filter).ok_or(SubscribeRefusal::FilterInvalid);
+                if let Ok(filter) = &wanted
+                    && !permits.read(filter, Qos::AtMostOnce).map_err(Stop::Gateway)?
+                {
+                    wanted = Err(SubscribeRefusal::NotAuthorized);
+                }
+                let wanted =
+                    wanted.and_then(|filter| naming.inward_filter(filter).ok_or(SubscribeRefusal::FilterInvalid));
+                let read = |filter| naming.outward(service.bus.read_retained(&filter, count_max as usize, now));
+                Reply::Retained { token, messages: wanted.map(read) }
             }
             Request::Authenticate { method, data } => self.authenticate_again(&method, data.as_ref(), turn, core)?,
             Request::Connect(_) => return Err(Stop::Gone),
@@ -417,10 +470,21 @@ impl<P: Protocol> Conversation<P> {
         let sifts = self.sifts();
         let mut sent = Sent::default();
         let mut deliveries = batch.drain(..);
-        while let Some(delivery) = deliveries.next() {
+        let mount = self.stage.as_deref().and_then(Stage::mount).cloned();
+        while let Some(mut delivery) = deliveries.next() {
             let (qos, packet_id) = (delivery.qos, delivery.packet_id);
             if sifts && !session.is_subscribed_to(&delivery.message) {
                 core.lane.count(Counter::DeliveryRevoked, 1);
+                if packet_id != 0 {
+                    turn.service.bus.acknowledged(session, packet_id);
+                }
+                continue;
+            }
+            if let Some(mount) = &mount
+                && !mount.hide(&mut delivery)
+            {
+                // Of a subscription that is none any more.
+                core.lane.count(Counter::DeliveryTopicUnknown, 1);
                 if packet_id != 0 {
                     turn.service.bus.acknowledged(session, packet_id);
                 }
@@ -434,8 +498,11 @@ impl<P: Protocol> Conversation<P> {
                         turn.service.bus.acknowledged(session, packet_id);
                     }
                 }
-                Delivered::Later(delivery) => {
+                Delivered::Later(mut delivery) => {
                     self.blocked = true;
+                    if let Some(mount) = &mount {
+                        mount.show(&mut delivery);
+                    }
                     session.give_back(std::iter::once(delivery).chain(deliveries));
                     break;
                 }

@@ -9,6 +9,7 @@ pub mod faults;
 pub mod limit;
 pub mod listener;
 pub mod memory;
+mod naming;
 mod pending;
 mod permit;
 pub mod proxy;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use thingway_contract::{
-    CloseReason, Instant, Message, Protocol, Qos, Request, SubscribeRefusal, Subscription, TopicFilter, Will,
+    CloseReason, Instant, Message, Protocol, Qos, Request, SubscribeRefusal, Subscription, Token, TopicFilter, Will,
 };
 
-use super::{conversation::Stage, service::Service};
+use super::{conversation::Stage, naming::Naming, service::Service};
 use crate::{
     access::{
         DenyAction, Guard, May, Question, is_system,
@@ -87,34 +87,54 @@ impl<P: Protocol> Permits<'_, P> {
         if self.is_free() {
             return May::Decided(Permission::Allow);
         }
+        let access = &self.service.access;
+        let mount = self.stage.as_deref().filter(|_| access.names().rules_see_mounts).and_then(Stage::mount);
+        let mounted = mount.map(|mount| mount.topic(topic));
+        let topic = mounted.as_deref().unwrap_or(topic);
         let topic = if publishes { target(topic) } else { topic };
-        let guard = guard(self.stage, self.session);
-        guard.may(&self.service.access, self.session.id(), action, topic, self.now)
+        guard(self.stage, self.session).may(access, self.session.id(), action, topic, self.now)
     }
 
     /// What has to be asked before a request can be decided on.
-    pub fn questions(&mut self, request: &Request) -> Vec<Question> {
+    pub fn questions(&mut self, request: &Request, naming: &Naming<'_>) -> Vec<Question> {
         let mut questions = Vec::new();
         match request {
-            Request::Publish { message, .. } => questions.extend(self.question_of(message)),
-            Request::SetWill { will: Some(will) } => questions.extend(self.question_of(&will.message)),
-            Request::Subscribe { subscriptions, .. } => {
+            Request::Publish { message, .. } => questions.extend(self.question_of(message, naming)),
+            Request::SetWill { will: Some(will) } => questions.extend(self.question_of(&will.message, naming)),
+            Request::Subscribe { token, subscriptions } => {
                 for subscription in subscriptions.iter().flatten() {
                     let action = Action::Subscribe { qos: subscription.options.qos };
-                    questions.extend(self.question(action, subscription.filter.filter()));
+                    // What nobody has asked for is not rewritten.
+                    let is_rewritten = *token != Token::NONE;
+                    questions.extend(self.question_about(action, &subscription.filter, naming, is_rewritten));
                 }
             }
             Request::ReadRetained { filter, .. } => {
-                questions.extend(self.question(Action::Subscribe { qos: Qos::AtMostOnce }, filter.filter()));
+                let action = Action::Subscribe { qos: Qos::AtMostOnce };
+                questions.extend(self.question_about(action, filter, naming, true));
             }
             _ => {}
         }
         questions
     }
 
-    fn question_of(&mut self, message: &Message) -> Option<Question> {
+    fn question_of(&mut self, message: &Message, naming: &Naming<'_>) -> Option<Question> {
+        let message = naming.rewritten(message.clone())?;
         let head = message.head();
         self.question(Action::Publish { qos: head.qos, retain: head.retain }, message.topic())
+    }
+
+    fn question_about(
+        &mut self,
+        action: Action,
+        filter: &TopicFilter,
+        naming: &Naming<'_>,
+        is_rewritten: bool,
+    ) -> Option<Question> {
+        match is_rewritten {
+            true => self.question(action, naming.rewritten_filter(filter.clone())?.filter()),
+            false => self.question(action, filter.filter()),
+        }
     }
 
     fn question(&mut self, action: Action, topic: &str) -> Option<Question> {
@@ -127,8 +147,14 @@ impl<P: Protocol> Permits<'_, P> {
     /// The client's subscriptions that it may not have, and what has to be asked before all of them can be decided on.
     pub fn examine(&mut self) -> (Vec<TopicFilter>, Vec<Question>) {
         let (mut denied, mut questions) = (Vec::new(), Vec::new());
+        let mount = self.stage.as_deref().and_then(Stage::mount).cloned();
         for (filter, options) in self.session.subscriptions() {
-            match self.look(Action::Subscribe { qos: options.qos }, filter.filter()) {
+            // Rules are about the names that the client uses.
+            let own = match &mount {
+                Some(mount) => filter.filter().strip_prefix(&**mount.prefix()).unwrap_or(""),
+                None => filter.filter(),
+            };
+            match self.look(Action::Subscribe { qos: options.qos }, own) {
                 May::Decided(Permission::Allow) => {}
                 May::Decided(Permission::Deny) => denied.push(filter),
                 May::Ask(question) => questions.push(question),

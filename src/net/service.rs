@@ -9,7 +9,7 @@ use super::{
     limit::{Rate, TokenBucket},
 };
 use crate::{
-    access::Access,
+    access::{Access, quota::Rates},
     bus::{Bus, Origin},
 };
 
@@ -31,6 +31,8 @@ pub struct Service<P: Protocol> {
     pub faults: Faults,
     /// What each peer may send.
     pub rates: PeerRates,
+    /// What all peers of the listener together may send; `None` for anything.
+    pub shared_rates: Option<Arc<Rates>>,
 }
 
 /// How fast a peer may send. One that sends faster is read from more slowly.

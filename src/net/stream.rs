@@ -303,9 +303,12 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     /// Does what the protocol asked for and tells it the results.
     fn answer(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Step<P> {
         let Self { conversation, service, allowance, pause, .. } = self;
-        conversation.answer(Turn { service, waker: cx.waker(), now }, core, |lane| {
+        conversation.answer(Turn { service, waker: cx.waker(), now }, core, |lane, rates| {
             let bucket = allowance.as_mut().and_then(|allowance| allowance.messages.as_mut());
             rest(pause, bucket.map_or(Duration::ZERO, |bucket| bucket.charge(1, now)), lane);
+            for rates in service.shared_rates.iter().chain(rates) {
+                rest(pause, rates.charge_message(now), lane);
+            }
             true
         })?;
         if core.lane.take_congested() && self.pause.is_none() {
@@ -319,6 +322,9 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         let bucket = self.allowance.as_mut().and_then(|allowance| allowance.bytes.as_mut());
         let debt = bucket.map_or(Duration::ZERO, |bucket| bucket.charge(count as u64, now));
         rest(&mut self.pause, debt, lane);
+        for rates in self.service.shared_rates.iter().chain(self.conversation.rates()) {
+            rest(&mut self.pause, rates.charge_bytes(count, now), lane);
+        }
     }
 
     /// Asks again for a session that another connection had. True when there was an answer.

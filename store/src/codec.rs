@@ -228,7 +228,7 @@ fn take_target(take: &mut Take<'_>) -> Option<Target> {
             further_subscription_ids.push(take.int()?);
         }
         let share = if take.byte()? != 0 { Some(take_share(take)?) } else { None };
-        Some(Arc::new(Rare { further_subscription_ids, share }))
+        Some(Arc::new(Rare { further_subscription_ids, share, ..Rare::default() }))
     } else {
         None
     };

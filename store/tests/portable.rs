@@ -194,7 +194,7 @@ fn message(payload: u8, qos: u8) -> Message {
 }
 
 fn target(session: Number, value: u8) -> Target {
-    let rare = Rare { further_subscription_ids: SmallVec::from_slice(&[77, 78]), share: None };
+    let rare = Rare { further_subscription_ids: SmallVec::from_slice(&[77, 78]), ..Rare::default() };
     Target {
         session,
         qos: Qos::from_u8(value % 3).expect("valid"),

@@ -1,4 +1,4 @@
-//! `thingway users` and `thingway bans`, and what a gateway makes of what they have left.
+//! `thingway users`, `rules`, `psk` and `bans`, and what a gateway makes of what they have left.
 
 use std::{
     fs,
@@ -153,6 +153,75 @@ fn users_are_part_of_what_is_kept() {
     assert!(told.ends_with("1 settings\n"), "{told}");
     assert_eq!(good(other.path(), &["users", "list"], ""), "bob  argon2id\n");
     bad(other.path(), &["store", "import", &export], "", "it is not empty");
+}
+
+#[tokio::test]
+async fn rules_that_were_added_are_asked() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let told = good(folder, &["rules", "add", "--username", "bob", "allow", "subscribe", "by/${username}/#"], "");
+    assert_eq!(told, "user \"bob\" has 1 rules\n");
+    good(
+        folder,
+        &["rules", "add", "--username", "bob", "allow", "publish", "up", "--qos", "1", "--retain", "false"],
+        "",
+    );
+    good(folder, &["rules", "add", "--client-id", "c", "deny", "all", "by/bob/secret"], "");
+    good(folder, &["rules", "add", "--all", "allow", "subscribe", "news", "--address", "127.0.0.0/8"], "");
+    bad(folder, &["rules", "add", "--all", "allow", "all", "a/#/b"], "", "rule 2: \"a/#/b\"");
+    bad(folder, &["rules", "add", "allow", "all", "a"], "", "--username");
+    bad(folder, &["rules", "remove", "--all", "2"], "", "all has no such rule");
+    bad(folder, &["rules", "remove", "--username", "eve"], "", "user \"eve\" has no such rule");
+    let listed = good(folder, &["rules", "list"], "");
+    let expected = "client id \"c\" 1  {\"permission\":\"deny\",\"action\":\"all\",\"topic\":\"by/bob/secret\"}\n";
+    assert!(listed.starts_with(expected) && listed.lines().count() == 4, "{listed}");
+
+    let server = Server::start(folder, &[]);
+    let bob = Connect { username: Some("bob".into()), ..Connect::new(Version::V5, "b") };
+    let (mut client, _) = Client::connect(server.address, &bob).await;
+    let codes = client.subscribe_all(&[("by/bob/secret", 0), ("news", 0), ("other", 0)], &[]).await;
+    assert_eq!(codes, [0, 0, 0x87]);
+    let (mut client, _) = Client::connect(server.address, &Connect { client_id: "c".into(), ..bob }).await;
+    assert_eq!(client.subscribe_all(&[("by/bob/secret", 0), ("by/bob/x", 0)], &[]).await, [0x87, 0]);
+    drop(server);
+
+    assert_eq!(good(folder, &["rules", "export", &path("out.json")], ""), "4 rules\n");
+    bad(folder, &["rules", "import", &path("out.json")], "", "has rules already: see --replace");
+    let other = TempDir::new().expect("a folder");
+    assert_eq!(good(other.path(), &["rules", "import", &path("out.json")], ""), "4 rules\n");
+    assert_eq!(good(other.path(), &["rules", "list"], ""), listed);
+    let emqx = r#"[{"username":"eve","rules":[{"permission":"allow","action":"publish","topic":"t","qos":[0,1,2],"retain":"all"}]}]"#;
+    fs::write(path("emqx.json"), emqx).expect("written");
+    assert_eq!(good(other.path(), &["rules", "import", &path("emqx.json")], ""), "1 rules\n");
+    fs::write(path("wrong.json"), emqx.replace("publish", "sing")).expect("written");
+    bad(other.path(), &["rules", "import", &path("wrong.json"), "--replace"], "", "wrong.json: unknown variant");
+    assert_eq!(good(other.path(), &["rules", "remove", "--username", "bob", "1"], ""), "user \"bob\" has 1 rules\n");
+    assert_eq!(good(other.path(), &["rules", "remove", "--username", "bob"], ""), "user \"bob\" has 0 rules\n");
+    bad(other.path(), &["rules", "remove", "--username", "bob"], "", "no such rule");
+}
+
+#[test]
+fn pre_shared_keys_are_kept() {
+    let folder = TempDir::new().expect("a folder");
+    let folder = folder.path();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let key = "00112233445566778899aabbccddeeff";
+    assert_eq!(good(folder, &["psk", "add", "device"], &format!("{key}\n")), "\"device\" has a key\n");
+    for (key, expected) in [("secret\n", "pairs of hexadecimal digits"), ("1234\n", "a key has 16 to 256 bytes")] {
+        bad(folder, &["psk", "add", "device"], key, expected);
+    }
+    bad(folder, &["psk", "add", "a:b"], &format!("{key}\n"), "an identity has");
+    fs::write(path("init.psk"), format!("one:{key}\ntwo:{key}{key}\n")).expect("written");
+    assert_eq!(good(folder, &["psk", "import", &path("init.psk")], ""), "2 keys\n");
+    bad(folder, &["psk", "import", &path("init.psk")], "", "has a key already: see --replace");
+    assert_eq!(good(folder, &["psk", "list"], ""), "device  16 bytes\none  16 bytes\ntwo  32 bytes\n");
+    assert_eq!(good(folder, &["psk", "remove", "device"], ""), "1 removed\n");
+    bad(folder, &["psk", "remove", "device"], "", "\"device\" has no key");
+    assert_eq!(good(folder, &["psk", "export", &path("out.psk")], ""), "2 keys\n");
+    assert_eq!(fs::read(path("out.psk")).expect("written"), fs::read(path("init.psk")).expect("written"));
+    fs::write(path("bad.psk"), "one:x\n").expect("written");
+    bad(folder, &["psk", "import", &path("bad.psk"), "--replace"], "", "bad.psk: line 1:");
 }
 
 #[test]

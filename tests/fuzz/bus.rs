@@ -101,6 +101,7 @@ impl World {
             waker: Waker::noop().clone(),
             core: NO_CORE,
             assigned: false,
+            prefix: None,
         };
         let mut outcome = self.bus.connect(&mut request, self.now, &mut self.lane);
         if let ConnectOutcome::Occupied = outcome {

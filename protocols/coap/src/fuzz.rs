@@ -438,7 +438,7 @@ fn peer() -> Peer {
         transport: Transport::Udp,
         node: Box::default(),
         listener: "coap".into(),
-        certificate_identity: None,
+        certificate: None,
     }
 }
 

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::{ClientId, Message, Parked, PublisherKey};
+use crate::{ClientId, Message, Parked, Password, PublisherKey};
 
 /// What a peer shows to prove who it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -8,11 +8,13 @@ pub struct Credentials {
     /// User name.
     pub username: Option<Box<str>>,
     /// Password, any bytes.
-    pub password: Option<Bytes>,
+    pub password: Option<Password>,
     /// Method of enhanced authentication (MQTT 5.0, section 4.12).
     pub method: Option<Box<str>>,
     /// First data of enhanced authentication.
     pub data: Option<Bytes>,
+    /// What it says of itself beside that, in names and values (MQTT 5.0, section 3.1.2.11.8).
+    pub user_properties: Box<[(Box<str>, Box<str>)]>,
 }
 
 /// A message that the gateway publishes when the peer is gone (MQTT 5.0, section 3.1.2.5).

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::{Message, Qos};
+use crate::{Message, Qos, Topic};
 
 /// A shared subscription's name: its group and the filter that the group shares.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub struct Rare {
     pub further_subscription_ids: SmallVec<[u32; 4]>,
     /// The shared subscription that the message was drawn from: it goes to another member if this one leaves without acknowledging.
     pub share: Option<ShareName>,
+    /// Bytes at the beginning of the topic that the peer is not shown: its mount point.
+    pub hidden_bytes: u16,
 }
 
 /// A message on its way to one subscriber.
@@ -38,6 +40,28 @@ pub struct Delivery {
     /// The packet identifier to send it under, chosen by the gateway because it keeps the exchange through its own restart: the protocol says how the
     /// exchange goes on by [`crate::Request::Received`] and [`crate::Request::Acknowledged`]. 0 leaves the choice, and the exchange, to the protocol.
     pub packet_id: u16,
+}
+
+impl Delivery {
+    /// The topic as the peer knows it.
+    pub fn topic(&self) -> &str {
+        self.message.topic().get(self.hidden_bytes()..).unwrap_or_default()
+    }
+
+    /// The topic as the peer knows it, which was checked when the message was made.
+    pub fn name(&self) -> Topic<'_> {
+        Topic::trusted(self.topic())
+    }
+
+    /// The topic's bytes as the peer knows it.
+    pub fn topic_bytes(&self) -> &[u8] {
+        let topic = self.message.topic_bytes();
+        topic.get(self.hidden_bytes()..).unwrap_or_default()
+    }
+
+    fn hidden_bytes(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| usize::from(rare.hidden_bytes))
+    }
 }
 
 /// What a protocol did with a delivery.

@@ -9,6 +9,7 @@
 //! * [`Protocol`], [`Outbox`], [`Input`], [`Peer`]: the contract between a protocol and a driver; [`DatagramProtocol`] is what datagrams add.
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod client;
 mod connect;
 mod datagram;
@@ -17,6 +18,7 @@ mod fault;
 mod message;
 mod outbox;
 mod parked;
+mod password;
 mod properties;
 mod protocol;
 mod qos;
@@ -24,6 +26,7 @@ mod request;
 mod time;
 mod topic;
 
+pub use certificate::{Certificate, ClientIdSource, NameKind};
 pub use client::{ClientId, ClientIdError};
 pub use connect::{Connect, Connected, Credentials, Refusal, Will};
 pub use datagram::{Beacon, DatagramProtocol, Standing};
@@ -32,6 +35,7 @@ pub use fault::{CloseReason, Culprit, Fault, FaultKind};
 pub use message::{Message, MessageBuilder, MessageHead, PublisherKey};
 pub use outbox::{Outbox, PACKET_KINDS, Splice, pieces};
 pub use parked::{Departure, Observation, Parked, Resumption, TopicId, Unacknowledged, WillFate};
+pub use password::Password;
 pub use properties::{Properties, PropertiesBuilder, Property, PropertyError};
 pub use protocol::{Input, Peer, Protocol, Transport};
 pub use qos::Qos;

@@ -1,6 +1,6 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use crate::{CloseReason, Delivered, Delivery, Departure, Fault, Instant, Outbox, Reply};
+use crate::{Certificate, CloseReason, Delivered, Delivery, Departure, Fault, Instant, Outbox, Reply};
 
 /// What carries the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +56,8 @@ pub struct Peer {
     pub node: Box<[u8]>,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The identity in the peer's certificate, when the listener takes it as user name.
-    pub certificate_identity: Option<Box<str>>,
+    /// What the peer's certificate says of it, if it has shown one that was verified.
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl fmt::Display for Peer {

@@ -130,6 +130,25 @@ impl TopicFilter {
         Ok(Self { filter: Arc::from(filter), kind })
     }
 
+    /// The same kind of subscription below a prefix, such as `tenant/a/`.
+    ///
+    /// # Errors
+    /// When it is too long, or the prefix has a wildcard in it.
+    pub fn below(&self, prefix: &str) -> Result<Self, TopicError> {
+        self.with_filter(&[prefix, &self.filter].concat())
+    }
+
+    /// The same kind of subscription to something else.
+    ///
+    /// # Errors
+    /// When that is no filter.
+    pub fn with_filter(&self, filter: &str) -> Result<Self, TopicError> {
+        let limits = TopicLimits { levels_max: usize::MAX, ..TopicLimits::default() };
+        check_common(filter, limits)?;
+        check_filter(filter, limits)?;
+        Ok(Self { filter: Arc::from(filter), kind: self.kind.clone() })
+    }
+
     /// The part that topics are matched against, without `$share/{group}/` and the like.
     pub fn filter(&self) -> &str {
         &self.filter
@@ -318,6 +337,16 @@ mod tests {
             assert_eq!(parsed.filter(), inner);
             assert_eq!(parsed.to_string(), text);
         }
+    }
+
+    #[test]
+    fn filters_below_a_prefix() {
+        for (text, expected) in [("a/#", "t/a/#"), ("$share/g/+", "$share/g/t/+"), ("$exclusive/a", "$exclusive/t/a")] {
+            assert_eq!(filter(text).expect("valid").below("t/").expect("valid").to_string(), expected);
+        }
+        let long = "x".repeat(65_535);
+        assert_eq!(filter(&long).expect("valid").below("t/"), Err(TopicError::TooLong));
+        assert_eq!(filter("a").expect("valid").below("+"), Err(TopicError::MisplacedWildcard));
     }
 
     #[test]

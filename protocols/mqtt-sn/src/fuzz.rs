@@ -485,7 +485,7 @@ fn peer(node: &[u8]) -> Peer {
         transport: Transport::Memory,
         node: node.into(),
         listener: Arc::from("fuzz"),
-        certificate_identity: None,
+        certificate: None,
     }
 }
 

@@ -491,6 +491,6 @@ fn peer() -> Peer {
         transport: Transport::Memory,
         node: Box::default(),
         listener: Arc::from("fuzz"),
-        certificate_identity: None,
+        certificate: None,
     }
 }

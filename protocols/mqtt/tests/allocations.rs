@@ -60,7 +60,7 @@ impl Session {
             transport: Transport::Memory,
             node: Box::default(),
             listener: Arc::from("test"),
-            certificate_identity: None,
+            certificate: None,
         };
         let machine = Connection::open(&Arc::new(Config::default()), &peer, NOW);
         let mut session = Self { machine, out: Outbox::default(), requests: Vec::new() };

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use regex::{Regex, RegexBuilder};
+use thingway_contract::Certificate;
 
 use super::{Placeholder, RuleCause};
 use crate::{access::attempt::Attributes, network::Network};
@@ -15,8 +16,8 @@ pub struct Who<'a> {
     pub client_id: &'a str,
     /// The user name.
     pub username: Option<&'a str>,
-    /// The identity in the certificate.
-    pub certificate: Option<&'a str>,
+    /// What its certificate says.
+    pub certificate: Option<&'a Certificate>,
     /// The address.
     pub address: Option<IpAddr>,
     /// The address as text.
@@ -48,7 +49,7 @@ impl<'a> Who<'a> {
         match placeholder {
             Placeholder::ClientId => Some(self.client_id),
             Placeholder::Username => self.username,
-            Placeholder::Certificate => self.certificate,
+            Placeholder::Certificate(field) => field.of(self.certificate?),
             Placeholder::Address => self.address_text,
             Placeholder::Listener => Some(self.listener),
             Placeholder::Attribute(name) => self.attributes?.find(name),
@@ -67,8 +68,8 @@ pub enum Condition {
     Username(TextCondition),
     /// Those with such a client id.
     ClientId(TextCondition),
-    /// Those with such an identity in their certificate.
-    Certificate(TextCondition),
+    /// Those with such a name in their certificate; of alternative names, any.
+    Certificate(CertificateField, TextCondition),
     /// Those from one of these networks.
     Address(Box<[Network]>),
     /// Those with such an attribute.
@@ -81,6 +82,38 @@ pub enum Condition {
     And(Box<[Self]>),
     /// Those for whom one of these holds.
     Or(Box<[Self]>),
+}
+
+/// A name in a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateField {
+    /// The common name of the subject.
+    CommonName,
+    /// The whole subject.
+    Subject,
+    /// The first alternative name.
+    AlternativeName,
+}
+
+impl CertificateField {
+    /// The name.
+    pub fn of(self, certificate: &Certificate) -> Option<&str> {
+        match self {
+            Self::CommonName => certificate.common_name.as_deref(),
+            Self::Subject => certificate.subject.as_deref(),
+            Self::AlternativeName => certificate.alternative_name(None),
+        }
+    }
+
+    /// The one that a placeholder names.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "cert_common_name" | "cn" | "certificate" => Self::CommonName,
+            "cert_subject" | "dn" => Self::Subject,
+            "cert_san" | "san" => Self::AlternativeName,
+            _ => return None,
+        })
+    }
 }
 
 /// What is said of a text.
@@ -137,7 +170,10 @@ impl Condition {
             Self::Nobody => false,
             Self::Username(condition) => known(condition, who.username),
             Self::ClientId(condition) => condition.holds(who.client_id),
-            Self::Certificate(condition) => known(condition, who.certificate),
+            Self::Certificate(CertificateField::AlternativeName, condition) => who
+                .certificate
+                .is_some_and(|shown| shown.alternative_names.iter().any(|(_, name)| condition.holds(name))),
+            Self::Certificate(field, condition) => known(condition, who.certificate.and_then(|shown| field.of(shown))),
             Self::Address(networks) => {
                 who.address.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
             }
@@ -152,12 +188,20 @@ impl Condition {
 
 #[cfg(test)]
 mod tests {
+    use thingway_contract::NameKind;
+
     use super::*;
 
     #[test]
     fn conditions() {
         let attributes: Attributes = [("site", "north")].into_iter().collect();
+        let certificate = Certificate {
+            common_name: Some("device 1".into()),
+            alternative_names: ["a.example", "b.example"].map(|name| (NameKind::Dns, name.into())).into(),
+            ..Certificate::default()
+        };
         let who = Who {
+            certificate: Some(&certificate),
             client_id: "c1",
             username: Some("bob"),
             address: "10.1.2.3".parse().ok(),
@@ -176,7 +220,10 @@ mod tests {
             (Condition::Username(is("bo")), false),
             (Condition::Username(regex("^b")), true),
             (Condition::ClientId(regex("^c[0-9]$")), true),
-            (Condition::Certificate(regex("")), false),
+            (Condition::Certificate(CertificateField::CommonName, is("device 1")), true),
+            (Condition::Certificate(CertificateField::Subject, regex("")), false),
+            (Condition::Certificate(CertificateField::AlternativeName, is("b.example")), true),
+            (Condition::Certificate(CertificateField::AlternativeName, is("device 1")), false),
             (network("10.0.0.0/8"), true),
             (network("127.0.0.1"), false),
             (Condition::Attribute("site".into(), is("north")), true),

@@ -2,6 +2,7 @@
 
 mod claims;
 mod conditions;
+mod database;
 mod emqx;
 mod erlang;
 mod mosquitto;
@@ -13,10 +14,14 @@ use thingway_contract::Qos;
 
 pub use self::{
     claims::parse as parse_claim,
-    conditions::{Condition, TextCondition, Who},
+    conditions::{CertificateField, Condition, TextCondition, Who},
+    database::{
+        Holder, RULE_PREFIX, RULES_MAX, RetainWord, RowRuleError, RuleDatabase, WrittenAction, WrittenPermission,
+        WrittenRetain, WrittenRule, compile_rules, row_of_rules, written_rules,
+    },
     emqx::parse as parse_emqx,
     mosquitto::{ByUser, parse as parse_mosquitto},
-    topic::{Level, Part, PatternError, Placeholder, Syntax, TopicPattern},
+    topic::{Level, Part, PatternError, Placeholder, Syntax, TopicPattern, parts_of},
 };
 
 /// Yes or no.
@@ -151,6 +156,8 @@ pub enum Rules {
     InOrder(Box<[Rule]>),
     /// Found by the user name, and then by Mosquitto's order.
     ByUser(Box<ByUser>),
+    /// Found by client id and user name: those of the store.
+    Database(Arc<RuleDatabase>),
 }
 
 impl Rules {
@@ -158,6 +165,7 @@ impl Rules {
         match self {
             Self::InOrder(rules) => rules.iter().find(|rule| rule.holds(who, action, topic)),
             Self::ByUser(rules) => rules.find(who, action, topic),
+            Self::Database(rules) => rules.find(who, action, topic),
         }
     }
 
@@ -166,6 +174,7 @@ impl Rules {
         match self {
             Self::InOrder(rules) => rules.len(),
             Self::ByUser(rules) => rules.len(),
+            Self::Database(rules) => rules.len(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use thingway_contract::levels;
 
-use super::Who;
+use super::{CertificateField, Who};
 
 /// Which topics a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum Placeholder {
     ClientId,
     /// Its user name.
     Username,
-    /// The identity in its certificate.
-    Certificate,
+    /// A name in its certificate.
+    Certificate(CertificateField),
     /// Its address.
     Address,
     /// The listener's name.
@@ -93,7 +93,7 @@ impl TopicPattern {
             ("%c", Syntax::Percent) => Ok(Level::Template([Part::Placeholder(Placeholder::ClientId)].into())),
             ("%u", Syntax::Percent) => Ok(Level::Template([Part::Placeholder(Placeholder::Username)].into())),
             (text, _) if text.contains(['+', '#']) => Err(PatternError::Wildcard),
-            (text, Syntax::Braces) if text.contains("${") => template(text),
+            (text, Syntax::Braces) if text.contains("${") => Ok(Level::Template(parts_of(text)?.into())),
             (text, _) => Ok(Level::Text(text.into())),
         };
         texts.iter().enumerate().map(level).collect::<Result<_, _>>().map(Self::Filter)
@@ -199,7 +199,8 @@ impl Level {
 }
 
 impl Part {
-    fn value<'a>(&'a self, who: &'a Who<'_>) -> Option<&'a str> {
+    /// What it stands for; `None` for what has no value, or one that would be more than a part of a level.
+    pub fn value<'a>(&'a self, who: &'a Who<'_>) -> Option<&'a str> {
         match self {
             Self::Text(text) => Some(text),
             // What would make another pattern of this one stands for nothing.
@@ -215,10 +216,12 @@ impl Placeholder {
         Some(match name {
             "clientid" | "client_id" => Self::ClientId,
             "username" => Self::Username,
-            "cn" | "cert_common_name" | "cert_subject" | "certificate" => Self::Certificate,
             "peerhost" | "address" => Self::Address,
             "listener" => Self::Listener,
-            other => Self::Attribute(other.strip_prefix("client_attrs.").filter(|name| !name.is_empty())?.into()),
+            other => match CertificateField::parse(other) {
+                Some(field) => Self::Certificate(field),
+                None => Self::Attribute(other.strip_prefix("client_attrs.").filter(|name| !name.is_empty())?.into()),
+            },
         })
     }
 }
@@ -227,7 +230,11 @@ fn check(text: &str) -> Result<(), PatternError> {
     if text.is_empty() || text.contains('\0') { Err(PatternError::Empty) } else { Ok(()) }
 }
 
-fn template(text: &str) -> Result<Level, PatternError> {
+/// The parts of a text with placeholders.
+///
+/// # Errors
+/// When there is no such placeholder.
+pub fn parts_of(text: &str) -> Result<Vec<Part>, PatternError> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -243,12 +250,12 @@ fn template(text: &str) -> Result<Level, PatternError> {
     if !rest.is_empty() {
         parts.push(Part::Text(rest.into()));
     }
-    Ok(Level::Template(parts.into()))
+    Ok(parts)
 }
 
 #[cfg(test)]
 mod tests {
-    use thingway_contract::{Topic, TopicFilter, TopicLimits};
+    use thingway_contract::{Certificate, NameKind, Topic, TopicFilter, TopicLimits};
 
     use super::*;
     use crate::access::attempt::Attributes;
@@ -339,6 +346,15 @@ mod tests {
         let who = Who { attributes: Some(&attributes), ..Who::nobody() };
         assert!(pattern("${client_attrs.site}/#").covers("north/x", &who));
         assert!(!pattern("${client_attrs.none}/#").covers("/x", &who));
+        let certificate = Certificate {
+            common_name: Some("device".into()),
+            subject: Some("CN=device/O=x".into()),
+            alternative_names: [(NameKind::Uri, "urn:d".into())].into(),
+            ..Certificate::default()
+        };
+        let who = Who { certificate: Some(&certificate), ..who };
+        assert!(pattern("${cert_common_name}/${cert_san}").covers("device/urn:d", &who));
+        assert!(!pattern("${cert_subject}").covers("CN=device/O=x", &who), "it would be two levels");
     }
 
     #[test]

@@ -199,6 +199,7 @@ mod tests {
             remote: None,
             listener: "test".into(),
             protocol: "mqtt",
+            ..Attempt::default()
         })
     }
 

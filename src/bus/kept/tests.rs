@@ -108,6 +108,7 @@ fn request(client_id: &str) -> SessionRequest {
         waker: Waker::noop().clone(),
         core: NO_CORE,
         assigned: false,
+        prefix: None,
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{fmt::Write, ops::ControlFlow, sync::Arc};
 
-use thingway_contract::{ClientId, Qos, TopicFilter, TopicLimits};
+use thingway_contract::{Certificate, ClientId, Qos, TopicFilter, TopicLimits};
 use thingway_store::for_each_setting;
 
 use super::{ConfigurationArguments, ExplainArguments};
@@ -57,7 +57,7 @@ impl World {
         Ok(Self {
             bans: bans.into_iter().chain(std::mem::take(&mut kept.bans)).collect(),
             file: access_config::file_users(&config).map_err(error)?,
-            policy: access_config::policy(&config).map_err(error)?,
+            policy: access_config::policy(&config, &Arc::new(std::mem::take(&mut kept.rules))).map_err(error)?,
             config,
             kept,
             notes,
@@ -82,7 +82,7 @@ fn attempt(arguments: &ExplainArguments) -> Result<Attempt, String> {
         client_id: ClientId::new(&arguments.client_id, usize::MAX).ok(),
         username: arguments.certificate.as_deref().or(arguments.username.as_deref()).map(Into::into),
         password,
-        certificate: arguments.certificate.as_deref().map(Into::into),
+        certificate: arguments.certificate.as_deref().map(|name| Arc::new(Certificate::of_common_name(name.into()))),
         remote: arguments.address.map(|address| (address, 0).into()),
         listener: arguments.listener.as_str().into(),
         protocol: match arguments.protocol.as_str() {
@@ -91,13 +91,16 @@ fn attempt(arguments: &ExplainArguments) -> Result<Attempt, String> {
             "coap" => "coap",
             other => return Err(format!("{other:?}: expected mqtt, mqtt-sn or coap")),
         },
+        ..Attempt::default()
     })
 }
 
 /// `thingway explain connect`
 pub fn connect(configuration: &ConfigurationArguments, arguments: &ExplainArguments) -> Told {
     let mut world = World::new(configuration)?;
-    let attempt = Arc::new(attempt(arguments)?);
+    let mut attempt = attempt(arguments)?;
+    access_config::add_attributes(&world.config, &mut attempt).map_err(|error| error.to_string())?;
+    let attempt = Arc::new(attempt);
     let notes = std::mem::take(&mut world.notes);
     let (yes, why) = who_says(world, &attempt)?;
     let word = if yes { "allowed" } else { "refused" };
@@ -115,7 +118,7 @@ fn who_says(world: World, attempt: &Arc<Attempt>) -> Result<(bool, String), Stri
         database.set_file(world.file);
     }
     let names = chain.names().collect::<Vec<_>>().join(", ");
-    let settings = access_config::settings(&world.config, chain);
+    let settings = access_config::settings(&world.config, chain).map_err(|error| error.to_string())?;
     if settings.trusting_listeners.contains(&*attempt.listener) {
         let key = format!("listeners.{}.authenticate", attempt.listener);
         return Ok((true, format!("nobody is asked about who comes by this listener ({key} = false)")));
@@ -170,7 +173,8 @@ pub fn decide(
     publishes: bool,
 ) -> Told {
     let world = World::new(configuration)?;
-    let attempt = attempt(arguments)?;
+    let mut attempt = attempt(arguments)?;
+    access_config::add_attributes(&world.config, &mut attempt).map_err(|error| error.to_string())?;
     let qos = Qos::from_u8(arguments.qos).unwrap_or_default();
     let filter;
     let (action, topic) = if publishes {
@@ -188,7 +192,9 @@ pub fn decide(
         attributes: user.attributes.clone(),
         ..Grant::default()
     });
-    let identity = Identity::new(&attempt, grant.unwrap_or_default());
+    let grant = grant.unwrap_or_default();
+    let attributes = grant.attributes.over(&attempt.attributes);
+    let identity = Identity::new(&attempt, Grant { attributes, ..grant });
     let runtime = runtime()?;
     let timeout = world.config.access.timeout.duration();
     let (policy, identity) = (Arc::new(world.policy), Arc::new(identity));

@@ -23,7 +23,7 @@ pub struct ExplainArguments {
     /// Whose: the user name
     #[arg(long)]
     pub username: Option<String>,
-    /// The identity in the client's certificate
+    /// The common name in the client's certificate, which counts as the user name
     #[arg(long)]
     pub certificate: Option<String>,
     /// From where

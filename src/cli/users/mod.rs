@@ -1,7 +1,9 @@
-//! `thingway users` and `thingway bans`: what the store of a stopped gateway has of both.
+//! `thingway users`, `rules`, `psk` and `bans`: what the store of a stopped gateway has of them.
 
 mod bans;
 mod password;
+mod psk;
+mod rules;
 mod transfer;
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, sync::Arc};
@@ -24,7 +26,11 @@ use crate::{
     store::Embedded,
 };
 
-pub use self::bans::{BansCommand, run_bans};
+pub use self::{
+    bans::{BansCommand, run_bans},
+    psk::{PskCommand, run_psk},
+    rules::{RulesCommand, run_rules},
+};
 
 /// A password from standard input.
 pub(super) fn read_password() -> Result<crate::access::passwords::Secret, Failure> {

@@ -8,7 +8,7 @@ use super::{Conversation, Open, Stage, Turn};
 use crate::{
     access::{Access, Inquiring, Question},
     bus::Counter,
-    net::{core::CoreLocal, permit::Permits},
+    net::{core::CoreLocal, naming::Naming, permit::Permits},
 };
 
 /// Authorities are being asked.
@@ -61,8 +61,9 @@ impl<P: Protocol> Conversation<P> {
         }
         let Some(session) = &self.session else { return Some(request) };
         let (service, lane, now) = (turn.service, &core.lane, turn.now);
+        let naming = Naming::of_session(service.access.names(), session, self.stage.as_deref());
         let mut permits = Permits { stage: &mut self.stage, service, session, lane, now };
-        let questions = permits.questions(&request);
+        let questions = permits.questions(&request, &naming);
         if questions.is_empty() || !self.ask(questions, turn) {
             return Some(request);
         }

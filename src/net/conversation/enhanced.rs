@@ -13,15 +13,22 @@ use crate::{
 /// A client wants to connect, and an exchange with it goes on.
 pub(in crate::net) struct Ongoing {
     connect: Connect,
+    is_assigned: bool,
     exchange: Box<Exchange>,
 }
 
 impl<P: Protocol> Conversation<P> {
     /// A client wants to connect by an exchange.
-    pub(super) fn begin_exchange(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+    pub(super) fn begin_exchange(
+        &mut self,
+        connect: Connect,
+        is_assigned: bool,
+        turn: Turn<'_, P>,
+        core: &mut CoreLocal,
+    ) -> Step<P> {
         let Some(Opening { peer, .. }) = self.opening() else { return Err(Stop::Gone) };
         let exchanged = turn.service.access.begin_exchange(&connect, peer, P::NAME, turn.now, turn.waker);
-        self.exchanged(connect, exchanged, turn, core)
+        self.exchanged(connect, is_assigned, exchanged, turn, core)
     }
 
     /// A client that wants to connect goes on with it.
@@ -29,15 +36,16 @@ impl<P: Protocol> Conversation<P> {
         let ongoing = self.opening_mut().and_then(|opening| opening.exchange.take());
         // Only a protocol that is wrong goes on with what was not begun.
         let Some(ongoing) = ongoing else { return Err(Stop::Gone) };
-        let Ongoing { connect, exchange } = *ongoing;
+        let Ongoing { connect, is_assigned, exchange } = *ongoing;
         let data = data.map(|data| &data[..]);
         let exchanged = turn.service.access.go_on(*exchange, data, &connect, turn.now, turn.waker);
-        self.exchanged(connect, exchanged, turn, core)
+        self.exchanged(connect, is_assigned, exchanged, turn, core)
     }
 
     fn exchanged(
         &mut self,
         connect: Connect,
+        is_assigned: bool,
         exchanged: Exchanged,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
@@ -45,15 +53,15 @@ impl<P: Protocol> Conversation<P> {
         let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
         match exchanged {
             Exchanged::Challenge(data, exchange) => {
-                opening.exchange = Some(Box::new(Ongoing { connect, exchange }));
+                opening.exchange = Some(Box::new(Ongoing { connect, is_assigned, exchange }));
                 self.machine.reply(Reply::Challenge { data }, turn.now, &mut core.outbox).map_err(Stop::Fault)
             }
             Exchanged::Over(data, admit) => {
                 opening.last_data = data;
                 match admit {
-                    Admit::Done(admitted) => self.admitted(connect, admitted, turn, core),
+                    Admit::Done(admitted) => self.admitted(connect, is_assigned, admitted, turn, core),
                     Admit::Later(asking) => {
-                        opening.checking = Some(Box::new(Checking { connect, asking }));
+                        opening.checking = Some(Box::new(Checking { connect, is_assigned, asking }));
                         Ok(())
                     }
                 }
@@ -87,12 +95,13 @@ impl<P: Protocol> Conversation<P> {
                 Ok(Reply::Challenge { data })
             }
             ExchangedAgain::Proven(data, mut guard) => {
-                if let Some(guard) = &mut guard {
-                    guard.watch(access, session, self.epoch);
-                }
+                guard.watch(access, session, self.epoch);
                 let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Open(Open::default())));
                 let Stage::Open(open) = &mut **stage else { return Err(Stop::Gone) };
-                open.guard = guard;
+                if let Some(before) = open.guard.take() {
+                    guard.goes_on_for(*before);
+                }
+                open.guard = Some(guard);
                 Ok(Reply::Reauthenticated { data: Some(data) })
             }
             ExchangedAgain::Refused(refusal) => {

@@ -1,38 +1,42 @@
 //! From CONNECT to a session: whether there may be one, and what it waits for.
 
-use bytes::Bytes;
-use thingway_contract::{Connect, Peer, Protocol, Refusal, Reply};
+use thingway_contract::{ClientId, ClientIdSource, Connect, Connected, Peer, Protocol, Refusal, Reply, Request, Token};
 
 use super::{Conversation, Opening, Stage, Step, Stop, Turn};
 use crate::{
-    access::{Admission, Admit},
+    access::{Admission, Admit, Guard},
     bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, SessionRequest},
     net::{
         admission::{self, Checking},
         core::CoreLocal,
-        service::Service,
+        naming::Naming,
     },
 };
 
 impl<P: Protocol> Conversation<P> {
-    pub(super) fn begin_connect(&mut self, connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+    pub(super) fn begin_connect(&mut self, mut connect: Connect, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         let Turn { service, now, .. } = turn;
         if let Some(info) = self.session.as_ref().and_then(|session| session.connection()) {
             self.depart(DepartCause::Normal, turn.service, now, &mut core.lane);
             self.stage = Stage::opening(peer_again(&info));
         }
         let Some(Opening { peer, .. }) = self.opening() else { return Err(Stop::Gone) };
+        let named = take_client_id(&mut connect, peer);
         if self.shed {
             return self.refuse_session(Refusal::Busy, turn, core);
         }
+        let is_assigned = match named {
+            Ok(is_assigned) => is_assigned,
+            Err(refusal) => return self.refuse_session(refusal, turn, core),
+        };
         if connect.credentials.method.is_some() {
-            return self.begin_exchange(connect, turn, core);
+            return self.begin_exchange(connect, is_assigned, turn, core);
         }
         match service.access.begin(&connect, peer, P::NAME, now, turn.waker) {
-            Admit::Done(admitted) => self.admitted(connect, admitted, turn, core),
+            Admit::Done(admitted) => self.admitted(connect, is_assigned, admitted, turn, core),
             Admit::Later(asking) => {
                 let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
-                opening.checking = Some(Box::new(Checking { connect, asking }));
+                opening.checking = Some(Box::new(Checking { connect, is_assigned, asking }));
                 Ok(())
             }
         }
@@ -42,6 +46,7 @@ impl<P: Protocol> Conversation<P> {
     pub(super) fn admitted(
         &mut self,
         connect: Connect,
+        is_assigned: bool,
         admitted: Result<Admission, Refusal>,
         turn: Turn<'_, P>,
         core: &mut CoreLocal,
@@ -51,6 +56,18 @@ impl<P: Protocol> Conversation<P> {
         let admission = match admitted {
             Ok(admission) => admission,
             Err(refusal) => return self.refuse_session(refusal, turn, core),
+        };
+        let mount = admission.guard.as_ref().and_then(|guard| guard.mount()).cloned();
+        let will = {
+            let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+            let names = service.access.names();
+            let naming = Naming::of_client(names, client_id, admission.username.as_deref(), mount.as_ref());
+            connect.will.map(|will| naming.rewritten_will(will).and_then(|will| naming.inward_will(will)))
+        };
+        let will = match will {
+            Some(None) => return self.refuse_session(Refusal::NotAuthorized, turn, core),
+            Some(will) => will,
+            None => None,
         };
         let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
         opening.guard = admission.guard;
@@ -62,7 +79,7 @@ impl<P: Protocol> Conversation<P> {
             resume_key: connect.resume_key,
             keep_will: connect.keep_will,
             session_expiry_secs: connect.session_expiry_secs,
-            will: connect.will,
+            will,
             info: ConnectionInfo {
                 origin: service.origin.clone(),
                 version: connect.version,
@@ -74,7 +91,8 @@ impl<P: Protocol> Conversation<P> {
             },
             waker: turn.waker.clone(),
             core: core.lane.core(),
-            assigned: false,
+            assigned: is_assigned,
+            prefix: mount.map(|mount| mount.prefix().clone()),
         };
         self.connect(Box::new(request), turn, core)
     }
@@ -82,12 +100,10 @@ impl<P: Protocol> Conversation<P> {
     fn connect(&mut self, mut request: Box<SessionRequest>, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         match turn.service.bus.connect(&mut request, turn.now, &mut core.lane) {
             ConnectOutcome::Granted(granted) => {
-                let Granted { session, epoch, mut connected } = *granted;
+                let Granted { session, epoch, connected } = *granted;
                 self.session = Some(session);
                 self.epoch = epoch;
-                connected.authentication_data = self.opened(turn.service);
-                let reply = Reply::Connected(Box::new(connected));
-                self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)
+                self.opened(connected, turn, core)
             }
             ConnectOutcome::Occupied => {
                 let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
@@ -106,9 +122,10 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
-    /// The session is there: what it is guarded by stays, and what its client is told at the end of an exchange is given back.
-    fn opened(&mut self, service: &Service<P>) -> Option<Bytes> {
-        let last_data = self.opening_mut().and_then(|opening| opening.last_data.take());
+    /// The session is there: what it is guarded by stays, and the client is told.
+    fn opened(&mut self, mut connected: Connected, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
+        let service = turn.service;
+        connected.authentication_data = self.opening_mut().and_then(|opening| opening.last_data.take());
         let mut guard = self.opening_mut().and_then(|opening| opening.guard.take());
         if let (Some(guard), Some(session)) = (&mut guard, &self.session) {
             guard.watch(&service.access, session, self.epoch);
@@ -117,7 +134,36 @@ impl<P: Protocol> Conversation<P> {
             }
         }
         self.stage = Stage::at_rest(guard);
-        last_data
+        if let (Some(mount), Some(parked)) = (self.stage.as_deref().and_then(Stage::mount), &mut connected.parked) {
+            for delivery in parked.outbound.iter_mut().filter_map(|left| left.delivery.as_mut()) {
+                // What is not for its eyes is none of this session's, which was discarded then.
+                let _ = mount.hide(delivery);
+            }
+            if let Some(will) = &mut parked.will
+                && let Some(message) = mount.outward(&will.message)
+            {
+                will.message = message;
+            }
+        }
+        let reply = Reply::Connected(Box::new(connected));
+        self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
+        self.subscribe_unasked(turn, core);
+        Ok(())
+    }
+
+    /// Subscribes the client to what all are subscribed to without asking, as far as the rules allow that.
+    fn subscribe_unasked(&self, turn: Turn<'_, P>, core: &mut CoreLocal) {
+        let names = turn.service.access.names();
+        let Some(session) = self.session.as_ref().filter(|_| !names.auto_subscriptions.is_empty()) else { return };
+        let wanted = match (self.stage.as_deref().and_then(Stage::guarded), session.connection()) {
+            (Some(guard), _) => names.auto_subscriptions(&guard.identity().who(session.id())),
+            (None, Some(info)) => names.auto_subscriptions(&Guard::of_connection(&info).identity().who(session.id())),
+            (None, None) => return,
+        };
+        let subscriptions: Vec<_> = wanted.into_iter().map(Ok).collect();
+        if !subscriptions.is_empty() {
+            core.outbox.request(Request::Subscribe { token: Token::NONE, subscriptions });
+        }
     }
 
     fn refuse_session(&mut self, refusal: Refusal, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
@@ -139,7 +185,8 @@ impl<P: Protocol> Conversation<P> {
                 opening.checking = Some(checking);
                 return Ok(false);
             };
-            self.admitted(checking.connect, admitted, turn, core)?;
+            let Checking { connect, is_assigned, .. } = *checking;
+            self.admitted(connect, is_assigned, admitted, turn, core)?;
             return Ok(!self.is_pending());
         }
         let Some(request) = opening.pending.take() else { return Ok(false) };
@@ -150,10 +197,7 @@ impl<P: Protocol> Conversation<P> {
         match turn.service.bus.granted(reserved, &request, turn.now, &mut core.lane) {
             None => opening.pending = Some(request),
             Some(Ok(granted)) => {
-                let mut connected = granted.connected;
-                connected.authentication_data = self.opened(turn.service);
-                let reply = Reply::Connected(Box::new(connected));
-                self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
+                self.opened(granted.connected, turn, core)?;
             }
             Some(Err(refusal)) => {
                 opening.reserved = None;
@@ -164,6 +208,17 @@ impl<P: Protocol> Conversation<P> {
     }
 }
 
+/// Gives the peer the client id that its certificate says, where the listener wants that. True when it had none of its own.
+fn take_client_id(connect: &mut Connect, peer: &Peer) -> Result<bool, Refusal> {
+    let id = match peer.certificate.as_deref().map(|certificate| &certificate.client_id) {
+        None | Some(ClientIdSource::Peer) => return Ok(false),
+        Some(ClientIdSource::Missing) => return Err(Refusal::ClientIdRejected),
+        Some(ClientIdSource::Certificate(id)) => id,
+    };
+    let id = ClientId::new(id, usize::from(u16::MAX)).map_err(|_| Refusal::ClientIdRejected)?;
+    Ok(connect.client_id.replace(id).is_none())
+}
+
 /// The peer of a conversation whose session it was forgotten for.
 fn peer_again(info: &ConnectionInfo) -> Peer {
     Peer {
@@ -172,6 +227,6 @@ fn peer_again(info: &ConnectionInfo) -> Peer {
         transport: info.origin.transport,
         node: Box::default(),
         listener: info.origin.listener.clone(),
-        certificate_identity: None,
+        certificate: None,
     }
 }

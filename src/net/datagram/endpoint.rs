@@ -200,7 +200,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             transport: Transport::Udp,
             node: place.node().into(),
             listener: self.shared.name.clone(),
-            certificate_identity: None,
+            certificate: None,
         };
         let shed = self.shared.shed.load(Ordering::Relaxed);
         let counters = &self.shared.counters;

@@ -87,7 +87,7 @@ impl<P: DatagramProtocol> Talk<P> {
             fresh = true;
         }
         if let Some(datagram) = datagram {
-            if self.conversation.is_full() || !may_send(allowance.as_deref_mut(), datagram.len(), now) {
+            if self.conversation.is_full() || !self.may_send(allowance.as_deref_mut(), datagram.len(), turn) {
                 // The peer sends it again.
                 *refused += 1;
             } else {
@@ -131,10 +131,18 @@ impl<P: DatagramProtocol> Talk<P> {
         }
     }
 
+    /// Whether a datagram may be taken.
+    fn may_send(&self, allowance: Option<&mut Allowance>, bytes: usize, turn: Turn<'_, P>) -> bool {
+        let mut shared = turn.service.shared_rates.iter().chain(self.conversation.rates());
+        may_send(allowance, bytes, turn.now) && shared.all(|rates| rates.take_bytes(bytes, turn.now))
+    }
+
     fn answer(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal, mut allowance: Option<&mut Allowance>) -> Step<P> {
-        let outcome = self.conversation.answer(turn, core, |lane| {
+        let outcome = self.conversation.answer(turn, core, |lane, rates| {
             let bucket = allowance.as_mut().and_then(|allowance| allowance.messages.as_mut());
-            let may = bucket.is_none_or(|bucket| bucket.take(turn.now).is_ok());
+            let mut shared = turn.service.shared_rates.iter().chain(rates);
+            let may = bucket.is_none_or(|bucket| bucket.take(turn.now).is_ok())
+                && shared.all(|rates| rates.take_message(turn.now));
             lane.count(Counter::RateLimited, u64::from(!may));
             may
         });

@@ -192,6 +192,7 @@ impl Site {
             clock: cores.clock(),
             faults: Faults::new(Arc::default()),
             rates,
+            shared_rates: None,
         };
         let address = Address::One((Ipv4Addr::LOCALHOST, 0).into());
         let mut options = ListenerOptions::new("udp.test", Bind::Udp(address, udp));

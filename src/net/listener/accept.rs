@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use thingway_contract::Peer;
+use thingway_contract::{Certificate, Peer};
 use tracing::{debug, warn};
 
 use super::{
@@ -99,7 +99,7 @@ impl<S: StreamSink> Context<S> {
             transport: self.options.transport(),
             node: Box::default(),
             listener: self.shared.name.clone(),
-            certificate_identity: None,
+            certificate: None,
         }
     }
 
@@ -133,7 +133,7 @@ impl<S: StreamSink> Context<S> {
                 let header = proxy::read(&mut stream).await?;
                 peer.remote = header.source.map(canonical).or(remote);
                 peer.local = header.destination.map(canonical).or(peer.local);
-                peer.certificate_identity = header.common_name;
+                peer.certificate = header.common_name.map(|name| Arc::new(Certificate::of_common_name(name)));
             }
             establish(stream, self, peer, opened).await
         })

@@ -5,6 +5,7 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixListener,
     },
+    sync::Arc,
     task::{Context as TaskContext, Poll, ready},
 };
 
@@ -62,8 +63,8 @@ pub(super) async fn establish<S: StreamSink>(
         None => upgrade(socket, context, peer, opened).await,
         Some(server) => {
             let tls = tls::accept(socket, server.config()).await?;
-            let identity = server.options().identity.and_then(|kind| tls.identity(kind));
-            peer.certificate_identity = identity.or(peer.certificate_identity);
+            let shown = tls.peer_certificate().and_then(|certificate| server.options().identity.read(certificate));
+            peer.certificate = shown.map(Arc::new).or(peer.certificate);
             upgrade(tls, context, peer, opened).await
         }
     }

@@ -63,7 +63,7 @@ impl MemoryListener {
             transport: Transport::Memory,
             node: Box::default(),
             listener: self.shared.name.clone(),
-            certificate_identity: None,
+            certificate: None,
         };
         let core = self.cores.place(self.next.fetch_add(1, Ordering::Relaxed) % self.cores.len());
         let accept = self.accept.clone();

@@ -177,10 +177,9 @@ async fn shake<S: StreamSink>(
     let (send, receive) = connection.accept_bi().await?;
     let port = context.local.map_or(0, |local| local.port());
     let mut peer = context.peer(Some(remote), local_ip.map(|ip| canonical(SocketAddr::new(ip, port))));
-    let kind = context.tls.as_ref().and_then(|tls| tls.options().identity);
-    let certificates = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    if let (Some(kind), Some(certificates)) = (kind, certificates) {
-        peer.certificate_identity = certificates.first().and_then(|certificate| kind.of(certificate));
+    let shown = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    if let (Some(tls), Some(certificate)) = (&context.tls, shown.as_ref().and_then(|chain| chain.first())) {
+        peer.certificate = tls.options().identity.read(certificate).map(Arc::new);
     }
     context.sink.accept(peer, QuicStream::new(connection, send, receive, options), opened.establish());
     Ok(())

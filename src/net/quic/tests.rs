@@ -7,7 +7,7 @@ use crate::net::{
         Address, Bind, ListenError, ListenerHandle, ListenerOptions, start,
         tests::{Echo, cores, eventually},
     },
-    tls::{CertificateIdentity, ClientCertificates, TlsOptions, tests::Authority},
+    tls::{CertificateIdentity, ClientCertificates, Revocation, TlsOptions, tests::Authority},
     ws::WsOptions,
 };
 
@@ -72,18 +72,35 @@ async fn identity_and_application_protocol() {
     let authority = Authority::new();
     let mut listener = options(&authority, QuicOptions { retry: Retry::Always, ..QuicOptions::default() });
     let tls = listener.tls.as_mut().unwrap();
-    tls.identity = Some(CertificateIdentity::CommonName);
+    tls.identity.username = Some(CertificateIdentity::CommonName);
     let authorities = authority.path().join("ca.pem");
-    tls.client_certificates = ClientCertificates::Required { authorities, revoked: None };
+    let list = authority.path().join("list.pem");
+    authority.revoke(&list, &[], false);
+    tls.client_certificates = ClientCertificates::Required {
+        authorities,
+        revocation: Revocation { lists: vec![list.clone()], refuse_expired: true },
+    };
     let (echo, mut peers) = Echo::new();
     let handle = start(listener, &cores(2), echo).unwrap();
     let endpoint = client(&authority, b"mqtt", true);
     let connection = connect(&endpoint, &handle).await.unwrap();
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     send.write_all(b"x").await.unwrap();
-    assert_eq!(peers.recv().await.unwrap().0.certificate_identity.as_deref(), Some("device 9"));
+    assert_eq!(peers.recv().await.unwrap().0.certificate.unwrap().username.as_deref(), Some("device 9"));
     let other = client(&authority, b"h3", true);
     connect(&other, &handle).await.unwrap_err();
+    eventually(|| handle.shared().counters.tls_failures.load(Ordering::Relaxed) == 1).await;
+    // Revoked: it learns of that when it waits for something.
+    authority.revoke(&list, &["client"], false);
+    let mut listener = options(&authority, QuicOptions::default());
+    let revocation = Revocation { lists: vec![list], refuse_expired: true };
+    listener.tls.as_mut().unwrap().client_certificates =
+        ClientCertificates::Required { authorities: authority.path().join("ca.pem"), revocation };
+    let handle = start(listener, &cores(2), Echo::new().0).unwrap();
+    if let Ok(connection) = connect(&endpoint, &handle).await {
+        let quinn::ConnectionError::ConnectionClosed(close) = connection.closed().await else { panic!("not told") };
+        assert!(String::from_utf8_lossy(&close.reason).contains("Revoked"), "{close:?}");
+    }
     eventually(|| handle.shared().counters.tls_failures.load(Ordering::Relaxed) == 1).await;
 }
 

@@ -13,7 +13,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{CertificateIdentity, TlsError, provider, resolver::Resolver};
+use super::{IdentityUse, TlsError, provider, resolver::Resolver};
 
 /// TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct TlsOptions {
     pub certificates: Vec<CertificateFiles>,
     /// Whether clients show certificates.
     pub client_certificates: ClientCertificates,
-    /// What of a client's certificate is its identity; `None` leaves it unused.
-    pub identity: Option<CertificateIdentity>,
+    /// What of a client's certificate is its name.
+    pub identity: IdentityUse,
     /// Versions that are spoken; at least one.
     pub versions: Vec<TlsVersion>,
     /// Application protocols that are offered (ALPN); empty for none.
@@ -52,16 +52,25 @@ pub enum ClientCertificates {
     Optional {
         /// Certificates of the authorities, in PEM form.
         authorities: PathBuf,
-        /// Revocation lists in PEM form.
-        revoked: Option<PathBuf>,
+        /// Which certificates count no longer.
+        revocation: Revocation,
     },
     /// Needed.
     Required {
         /// Certificates of the authorities, in PEM form.
         authorities: PathBuf,
-        /// Revocation lists in PEM form.
-        revoked: Option<PathBuf>,
+        /// Which certificates count no longer.
+        revocation: Revocation,
     },
+}
+
+/// Which certificates count no longer, though their authority has signed them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// Revocation lists (CRL), in PEM or DER form. A certificate whose authority has no list here counts.
+    pub lists: Vec<PathBuf>,
+    /// When a list has run out, nobody whom it is about is let in. Otherwise it holds until there is a new one.
+    pub refuse_expired: bool,
 }
 
 /// A version of TLS.
@@ -88,7 +97,7 @@ impl TlsOptions {
         Self {
             certificates: vec![certificate],
             client_certificates: ClientCertificates::None,
-            identity: None,
+            identity: IdentityUse::default(),
             versions: vec![TlsVersion::V1_2, TlsVersion::V1_3],
             alpn: Vec::new(),
             reload_interval: Some(Duration::from_secs(10)),
@@ -103,10 +112,10 @@ impl TlsOptions {
             .map(|files| Ok((read(&files.certificate)?, read(&files.key)?)))
             .collect::<Result<_, TlsError>>()?;
         let (authorities, revoked) = match &self.client_certificates {
-            ClientCertificates::None => (None, None),
-            ClientCertificates::Optional { authorities, revoked }
-            | ClientCertificates::Required { authorities, revoked } => {
-                (Some(read(authorities)?), revoked.as_deref().map(read).transpose()?)
+            ClientCertificates::None => (None, Vec::new()),
+            ClientCertificates::Optional { authorities, revocation }
+            | ClientCertificates::Required { authorities, revocation } => {
+                (Some(read(authorities)?), revocation.lists.iter().map(read).collect::<Result<_, _>>()?)
             }
         };
         Ok(Material { certificates, authorities, revoked })
@@ -145,22 +154,22 @@ impl TlsOptions {
         material: &Material,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-        let (path, revoked_path, optional) = match &self.client_certificates {
+        let (path, revocation, optional) = match &self.client_certificates {
             ClientCertificates::None => return Ok(None),
-            ClientCertificates::Optional { authorities, revoked } => (authorities, revoked, true),
-            ClientCertificates::Required { authorities, revoked } => (authorities, revoked, false),
+            ClientCertificates::Optional { authorities, revocation } => (authorities, revocation, true),
+            ClientCertificates::Required { authorities, revocation } => (authorities, revocation, false),
         };
         let roots = roots(path, material.authorities.as_deref().unwrap_or_default())?;
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        if let (Some(path), Some(bytes)) = (revoked_path, &material.revoked) {
-            let missing = || TlsError::NoRevocationList(path.as_path().into());
-            let lists = CertificateRevocationListDer::pem_slice_iter(bytes)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|_| missing())?;
-            if lists.is_empty() {
-                return Err(missing());
+        let mut lists = Vec::new();
+        for (path, bytes) in revocation.lists.iter().zip(&material.revoked) {
+            lists.extend(revocation_lists(path, bytes)?);
+        }
+        if !lists.is_empty() {
+            builder = builder.with_crls(lists).allow_unknown_revocation_status();
+            if revocation.refuse_expired {
+                builder = builder.enforce_revocation_expiration();
             }
-            builder = builder.with_crls(lists).only_check_end_entity_revocation().allow_unknown_revocation_status();
         }
         if optional {
             builder = builder.allow_unauthenticated();
@@ -174,7 +183,7 @@ impl TlsOptions {
 pub(super) struct Material {
     certificates: Vec<(Vec<u8>, Vec<u8>)>,
     authorities: Option<Vec<u8>>,
-    revoked: Option<Vec<u8>>,
+    revoked: Vec<Vec<u8>>,
 }
 
 impl Material {
@@ -212,6 +221,21 @@ pub(super) fn chain(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateDer<'sta
     let missing = || TlsError::NoCertificate(path.into());
     let chain = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>().map_err(|_| missing())?;
     if chain.is_empty() { Err(missing()) } else { Ok(chain) }
+}
+
+/// The lists in a file: several in PEM form, or one in DER form.
+fn revocation_lists(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let missing = || TlsError::NoRevocationList(path.into());
+    let is_text = bytes.windows(5).any(|window| window == b"-----");
+    let lists = if is_text {
+        let lists = CertificateRevocationListDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>();
+        lists.map_err(|_| missing())?
+    } else {
+        vec![CertificateRevocationListDer::from(bytes.to_vec())]
+    };
+    // The verifier would not say which of the files it was.
+    let all_good = lists.iter().all(|list| x509_parser::parse_x509_crl(list).is_ok());
+    if all_good && !lists.is_empty() { Ok(lists) } else { Err(missing()) }
 }
 
 pub(super) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, TlsError> {

@@ -20,8 +20,8 @@ pub enum TlsError {
     /// A file has no private key in PEM form.
     #[error("{0} holds no private key in PEM form")]
     NoKey(Arc<Path>),
-    /// A file has no revocation list in PEM form.
-    #[error("{0} holds no revocation list in PEM form")]
+    /// A file has no revocation list, or one that is damaged.
+    #[error("{0} holds no revocation list in PEM or DER form")]
     NoRevocationList(Arc<Path>),
     /// Certificate and key do not fit together, or cannot be used.
     #[error("{path} cannot be used with its key: {cause}")]

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use client::{ClientTls, ServerTrust};
-pub use config::{CertificateFiles, ClientCertificates, TlsOptions, TlsVersion};
+pub use config::{CertificateFiles, ClientCertificates, Revocation, TlsOptions, TlsVersion};
 pub use error::{TlsError, TlsFault};
-pub use identity::CertificateIdentity;
+pub use identity::{CertificateIdentity, IdentityUse};
 pub use server::{Reload, TlsServer};
 pub use stream::{Tls, accept};
 

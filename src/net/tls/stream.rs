@@ -9,6 +9,7 @@ use std::{
 
 use rustls::{
     ServerConfig,
+    pki_types::CertificateDer,
     server::{ServerConnectionData, UnbufferedServerConnection},
     unbuffered::{
         ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
@@ -18,7 +19,7 @@ use rustls::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    CertificateIdentity, TlsFault,
+    TlsFault,
     scratch::{self, RECORD_BYTES_MAX, WRITE_BYTES_MAX, ensure},
 };
 use crate::net::listener::ByteStream;
@@ -81,9 +82,9 @@ pub async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl<T> Tls<T> {
-    /// The identity in the client's certificate.
-    pub fn identity(&self, kind: CertificateIdentity) -> Option<Box<str>> {
-        kind.of(self.connection.peer_certificates()?.first()?)
+    /// The client's certificate.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.connection.peer_certificates()?.first()
     }
 
     /// The transport below.

@@ -1,10 +1,13 @@
 use std::{
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tempfile::TempDir;
 use thingway_contract::Transport;
@@ -31,9 +34,14 @@ pub(in crate::net) struct Authority {
 
 impl Authority {
     pub(in crate::net) fn new() -> Self {
+        Self::named("test authority")
+    }
+
+    fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
@@ -50,6 +58,7 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
         let key = KeyPair::generate().unwrap();
+        params.serial_number = Some(serial(file));
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let files = CertificateFiles {
             certificate: self.path().join(format!("{file}.pem")),
@@ -60,9 +69,37 @@ impl Authority {
         files
     }
 
+    /// Writes a revocation list with the certificates that were issued into these files. It is good for an hour, or has run out an hour ago.
+    pub(in crate::net) fn revoke(&self, path: &Path, files: &[&str], has_run_out: bool) {
+        let hour = Duration::from_secs(3600);
+        let now = SystemTime::now();
+        let revoked = |file: &&str| RevokedCertParams {
+            serial_number: serial(file),
+            revocation_time: (now - 2 * hour).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: (now - 2 * hour).into(),
+            next_update: if has_run_out { now - hour } else { now + hour }.into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: files.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).unwrap();
+        let is_text = path.extension().is_some_and(|extension| extension == "pem");
+        std::fs::write(path, if is_text { list.pem().unwrap().into_bytes() } else { list.der().to_vec() }).unwrap();
+    }
+
     pub(in crate::net) fn client(&self, certificate: Option<CertificateFiles>) -> ClientTls {
         ClientTls { trust: ServerTrust::Authorities(self.path().join("ca.pem")), certificate, alpn: Vec::new() }
     }
+}
+
+/// Each file has a serial number of its own.
+fn serial(file: &str) -> SerialNumber {
+    SerialNumber::from_slice(file.as_bytes())
 }
 
 fn listen(tls: TlsOptions) -> (ListenerHandle, tokio::sync::mpsc::Receiver<(thingway_contract::Peer, bool)>) {
@@ -224,13 +261,14 @@ async fn client_certificates_and_identity() {
     let authority = Authority::new();
     let other = Authority::new();
     let mut options = TlsOptions::new(authority.issue("leaf", "server", &["localhost"]));
-    options.identity = Some(CertificateIdentity::CommonName);
+    options.identity.username = Some(CertificateIdentity::CommonName);
     let authorities = authority.path().join("ca.pem");
-    options.client_certificates = ClientCertificates::Required { authorities: authorities.clone(), revoked: None };
+    options.client_certificates =
+        ClientCertificates::Required { authorities: authorities.clone(), revocation: Revocation::default() };
     let (handle, mut peers) = listen(options.clone());
     let known = authority.client(Some(authority.issue("client", "device 7", &[]))).build().unwrap();
     echoes(&mut connect(&handle, known.clone(), "localhost").await.unwrap(), b"a").await.unwrap();
-    assert_eq!(peers.recv().await.unwrap().0.certificate_identity.as_deref(), Some("device 7"));
+    assert_eq!(peers.recv().await.unwrap().0.certificate.unwrap().username.as_deref(), Some("device 7"));
     // With TLS 1.3 a client learns of the refusal when it reads.
     let unknown = authority.client(Some(other.issue("client", "device 7", &[]))).build().unwrap();
     for refused in [unknown, authority.client(None).build().unwrap()] {
@@ -239,13 +277,89 @@ async fn client_certificates_and_identity() {
     }
     let counters = &handle.shared().counters;
     eventually(|| counters.tls_failures.load(Ordering::Relaxed) == 2).await;
-    options.client_certificates = ClientCertificates::Optional { authorities, revoked: None };
+    options.client_certificates = ClientCertificates::Optional { authorities, revocation: Revocation::default() };
     let (handle, mut peers) = listen(options);
     let anonymous = authority.client(None).build().unwrap();
     echoes(&mut connect(&handle, anonymous, "localhost").await.unwrap(), b"a").await.unwrap();
-    assert_eq!(peers.recv().await.unwrap().0.certificate_identity, None);
+    assert_eq!(peers.recv().await.unwrap().0.certificate, None);
     echoes(&mut connect(&handle, known, "localhost").await.unwrap(), b"a").await.unwrap();
-    assert_eq!(peers.recv().await.unwrap().0.certificate_identity.as_deref(), Some("device 7"));
+    assert_eq!(peers.recv().await.unwrap().0.certificate.unwrap().username.as_deref(), Some("device 7"));
+}
+
+/// Clients of a listener with revocation lists: whether the certificate in `good` and the one in `stolen` are taken.
+async fn who_is_let_in(authority: &Authority, handle: &ListenerHandle) -> [bool; 2] {
+    let mut taken = [false; 2];
+    for (taken, file) in taken.iter_mut().zip(["good", "stolen"]) {
+        let client = authority.client(Some(authority.issue(file, file, &[]))).build().unwrap();
+        // With TLS 1.3 a client learns of the refusal when it reads.
+        let connected = async { echoes(&mut connect(handle, client, "localhost").await?, b"a").await };
+        *taken = connected.await.is_ok();
+    }
+    taken
+}
+
+#[tokio::test]
+async fn revoked_certificates_are_refused() {
+    let authority = Authority::new();
+    let other = Authority::named("other authority");
+    let mut options = TlsOptions::new(authority.issue("leaf", "server", &["localhost"]));
+    options.reload_interval = Some(Duration::from_millis(5));
+    let lists = [authority.path().join("list.pem"), authority.path().join("other.crl")];
+    authority.revoke(&lists[0], &[], false);
+    other.revoke(&lists[1], &["good"], false);
+    let revocation = |refuse_expired| Revocation { lists: lists.to_vec(), refuse_expired };
+    let authorities = authority.path().join("ca.pem");
+    options.client_certificates =
+        ClientCertificates::Required { authorities: authorities.clone(), revocation: revocation(true) };
+    let (handle, _peers) = listen(options.clone());
+    assert_eq!(who_is_let_in(&authority, &handle).await, [true, true], "another authority's list says nothing of it");
+    let reloads = |handle: &ListenerHandle| handle.shared().counters.certificate_reloads.load(Ordering::Relaxed);
+    let before = reloads(&handle);
+    authority.revoke(&lists[0], &["stolen"], false);
+    eventually(|| reloads(&handle) > before).await;
+    assert_eq!(who_is_let_in(&authority, &handle).await, [true, false]);
+    // A list that is damaged changes nothing.
+    let failures = || handle.shared().counters.certificate_reload_failures.load(Ordering::Relaxed);
+    std::fs::write(&lists[1], b"\x30\x03junk").unwrap();
+    eventually(|| failures() > 0).await;
+    assert_eq!(who_is_let_in(&authority, &handle).await, [true, false]);
+    let before = reloads(&handle);
+    other.revoke(&lists[1], &[], false);
+    eventually(|| reloads(&handle) > before).await;
+    let before = reloads(&handle);
+    authority.revoke(&lists[0], &["stolen"], true);
+    eventually(|| reloads(&handle) > before).await;
+    assert_eq!(who_is_let_in(&authority, &handle).await, [false, false], "it has run out");
+    options.client_certificates = ClientCertificates::Required { authorities, revocation: revocation(false) };
+    let (handle, _peers) = listen(options);
+    assert_eq!(who_is_let_in(&authority, &handle).await, [true, false], "it has run out, and holds");
+}
+
+#[tokio::test]
+async fn revoked_certificates_are_refused_by_websocket_too() {
+    let authority = Authority::new();
+    let mut tls = TlsOptions::new(authority.issue("leaf", "server", &["localhost"]));
+    let list = authority.path().join("list.pem");
+    authority.revoke(&list, &["stolen"], false);
+    tls.client_certificates = ClientCertificates::Required {
+        authorities: authority.path().join("ca.pem"),
+        revocation: Revocation { lists: vec![list], refuse_expired: true },
+    };
+    let mut options = ListenerOptions::new("wss", Bind::Tcp(Address::One("127.0.0.1:0".parse().unwrap())));
+    options.tls = Some(tls);
+    options.websocket = Some(WsOptions::default());
+    let (echo, mut peers) = Echo::new();
+    let handle = start(options, &cores(1), echo).unwrap();
+    for (file, expected) in [("stolen", false), ("good", true)] {
+        let client = authority.client(Some(authority.issue(file, file, &[]))).build().unwrap();
+        let connected = async {
+            let stream = connect(&handle, client, "localhost").await.map_err(drop)?;
+            ws::connect(stream, "localhost", "/mqtt", "mqtt").await.map_err(drop).map(drop)
+        };
+        assert_eq!(connected.await.is_ok(), expected, "{file}");
+    }
+    assert_eq!(peers.recv().await.unwrap().0.certificate.unwrap().common_name.as_deref(), Some("good"));
+    assert_eq!(handle.shared().counters.tls_failures.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

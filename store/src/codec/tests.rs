@@ -72,8 +72,9 @@ fn cause() -> impl Strategy<Value = Cause> {
 fn target() -> impl Strategy<Value = Target> {
     let share = ("[a-z]{1,3}", "[a-z/]{1,9}")
         .prop_map(|(group, filter)| ShareName { group: group.as_str().into(), filter: filter.as_str().into() });
-    let rare = (vec(any::<u32>(), 0..6), option::of(share))
-        .prop_map(|(ids, share)| Arc::new(Rare { further_subscription_ids: SmallVec::from_vec(ids), share }));
+    let rare = (vec(any::<u32>(), 0..6), option::of(share)).prop_map(|(ids, share)| {
+        Arc::new(Rare { further_subscription_ids: SmallVec::from_vec(ids), share, ..Rare::default() })
+    });
     (any::<u64>(), qos(), any::<bool>(), any::<u32>(), option::of(rare)).prop_map(
         |(session, qos, retain, subscription_id, rare)| Target { session, qos, retain, subscription_id, rare },
     )

@@ -227,7 +227,8 @@ impl<S> Machine<S> {
                 queue.receive(queue.len() - 1, 0);
             }
         }
-        let rare = || Some(Arc::new(Rare { further_subscription_ids: SmallVec::from_slice(further), share: None }));
+        let rare =
+            || Some(Arc::new(Rare { further_subscription_ids: SmallVec::from_slice(further), ..Rare::default() }));
         let target = || Target { session: number, qos, retain, subscription_id: id, rare: rare() };
         Ok((!further.is_empty()).then(target))
     }

@@ -328,7 +328,7 @@ impl World {
                 qos: if self.chance.one_in(4) { Qos::AtMostOnce } else { qos },
                 retain: self.chance.one_in(4),
                 subscription_id: self.chance.below(3) as u32,
-                rare: rare.then(|| Arc::new(Rare { further_subscription_ids, share })),
+                rare: rare.then(|| Arc::new(Rare { further_subscription_ids, share, ..Rare::default() })),
             });
         }
         targets

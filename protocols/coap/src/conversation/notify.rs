@@ -112,7 +112,7 @@ impl Conversation {
     }
 
     fn targets(&self, delivery: &Delivery) -> SmallVec<[u32; 4]> {
-        let topic = delivery.message.name();
+        let topic = delivery.name();
         self.observations
             .as_ref()
             .map(|observations| observations.targets(&ids_of(delivery), topic))
@@ -135,7 +135,7 @@ impl Conversation {
         let config = TopicConfig::parse(delivery.message.payload()).ok();
         let observations = self.observations.iter().flat_map(|observations| observations.iter());
         let concerned = observations.filter(|one| one.ends_when_empty && ids.contains(&(one.options.id | RECORD)));
-        let topic = delivery.message.name();
+        let topic = delivery.name();
         let concerned = concerned.filter(|one| self.record_of(&one.filter).is_some_and(|record| record.matches(topic)));
         let concerned: SmallVec<[u32; 4]> = concerned.map(|observation| observation.serial).collect();
         for serial in concerned {

@@ -1,5 +1,6 @@
 use thingway_contract::{
-    ClientId, Connect, Connected, Credentials, Instant, Outbox, PublisherKey, Refusal, Request, Resumption, TopicFilter,
+    ClientId, Connect, Connected, Credentials, Instant, Outbox, Password, PublisherKey, Refusal, Request, Resumption,
+    TopicFilter,
 };
 
 use super::{
@@ -36,7 +37,7 @@ enum Who {
 struct Identity {
     client_id: Option<ClientId>,
     username: Option<Box<str>>,
-    password: Option<Box<[u8]>>,
+    password: Option<Password>,
 }
 
 #[derive(Debug)]
@@ -153,7 +154,7 @@ impl Conversation {
         Ok(Who::Guest(Identity {
             client_id: query.client_id.map(client_id).transpose()?,
             username: query.username.map(Into::into),
-            password: query.password.map(Into::into),
+            password: query.password.map(Password::copy_of),
         }))
     }
 
@@ -183,7 +184,7 @@ impl Conversation {
             };
             let credentials = Credentials {
                 username: query.username.map(Into::into),
-                password: query.password.map(bytes::Bytes::copy_from_slice),
+                password: query.password.map(Password::copy_of),
                 ..Credentials::default()
             };
             let connect = Connect {
@@ -220,7 +221,7 @@ impl Conversation {
                 keep_alive_secs: 0,
                 credentials: Credentials {
                     username: identity.username.clone(),
-                    password: identity.password.as_deref().map(bytes::Bytes::copy_from_slice),
+                    password: identity.password.clone(),
                     ..Credentials::default()
                 },
                 ..self.connect_as(identity.client_id.clone())

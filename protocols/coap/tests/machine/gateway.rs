@@ -569,6 +569,6 @@ pub fn peer(port: u16) -> Peer {
         transport: Transport::Udp,
         node: Box::default(),
         listener: "coap".into(),
-        certificate_identity: None,
+        certificate: None,
     }
 }

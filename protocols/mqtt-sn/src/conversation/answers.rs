@@ -69,8 +69,8 @@ impl Conversation {
         }
         let Some(mut outgoing) = self.take_current(puback.message_id, Stage::Publishing) else { return };
         // A second time may be a late copy of the first: it is told again when Tretry has passed, if it is still waited for then.
-        let message = outgoing.delivery.as_ref().map(|delivery| delivery.message.clone());
-        let route = message.filter(|_| outgoing.corrections == 0).map(|message| self.route(message.topic(), true));
+        let delivery = outgoing.delivery.as_ref().filter(|_| outgoing.corrections == 0);
+        let route = delivery.map(|delivery| self.route(delivery.topic(), true));
         match route {
             Some(Ok(route)) => {
                 outgoing.corrections = 1;

@@ -1,7 +1,6 @@
-use bytes::Bytes;
 use thingway_contract::{
     ClientId, ClientIdError, Connect as ConnectRequest, Connected, Credentials, Instant, Message, Outbox, Parked,
-    Refusal, Request, Will, WillFate,
+    Password, Refusal, Request, Will, WillFate,
 };
 
 use super::{
@@ -172,7 +171,7 @@ impl Conversation {
         };
         let Some(dialogue) = self.rare.as_mut().and_then(|rare| rare.dialogue.as_mut()) else { return Ok(()) };
         dialogue.credentials.username = Some(plain.username.into());
-        dialogue.credentials.password = Some(Bytes::copy_from_slice(plain.password));
+        dialogue.credentials.password = Some(Password::copy_of(plain.password));
         if is_due {
             self.go_on(out);
         }

@@ -153,7 +153,7 @@ impl Conversation {
         if !self.fits(&delivery) {
             return Delivered::Dropped(DropCause::TooLarge);
         }
-        let route = match self.route(delivery.message.topic(), false) {
+        let route = match self.route(delivery.topic(), false) {
             Ok(route) => route,
             Err(cause) => return Delivered::Dropped(cause),
         };
@@ -257,7 +257,7 @@ impl Conversation {
             self.send(&Packet::Pubrel(outgoing.message_id), out);
             return;
         };
-        let name = delivery.message.topic();
+        let name = delivery.topic();
         if outgoing.stage == Stage::Registering {
             let register = Register { topic_id: outgoing.topic_id, message_id: outgoing.id, topic: name };
             self.send(&Packet::Register(register), out);
@@ -312,7 +312,7 @@ impl Conversation {
             return;
         }
         let route = match (&outgoing.delivery, outgoing.stage) {
-            (Some(delivery), Stage::Publishing) => self.route(delivery.message.topic(), false).ok(),
+            (Some(delivery), Stage::Publishing) => self.route(delivery.topic(), false).ok(),
             _ => None,
         };
         match route {
@@ -356,7 +356,7 @@ impl Conversation {
                 return;
             };
             // A message that is larger than what is sent here counts as delivered, as in MQTT.
-            let route = if self.fits(&delivery) { self.route(delivery.message.topic(), false).ok() } else { None };
+            let route = if self.fits(&delivery) { self.route(delivery.topic(), false).ok() } else { None };
             if let Some(route) = route {
                 self.begin(delivery, packet_id, true, &route, now, out);
                 return;

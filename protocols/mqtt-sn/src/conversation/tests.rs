@@ -15,7 +15,7 @@ fn peer() -> Peer {
         transport: Transport::Memory,
         node: Box::default(),
         listener: Arc::from("test"),
-        certificate_identity: None,
+        certificate: None,
     }
 }
 

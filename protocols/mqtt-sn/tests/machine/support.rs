@@ -78,7 +78,7 @@ pub fn peer(node: &[u8]) -> Peer {
         transport: Transport::Memory,
         node: node.into(),
         listener: Arc::from("test"),
-        certificate_identity: None,
+        certificate: None,
     }
 }
 

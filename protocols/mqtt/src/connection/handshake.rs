@@ -1,12 +1,12 @@
 use bytes::Bytes;
 use thingway_contract::{
     ClientId, ClientIdError, Connect as ConnectRequest, Connected, Credentials, Instant, Message, MessageHead, Outbox,
-    Properties, Refusal, Request, Topic, Will as WillRequest,
+    Password, Properties, Refusal, Request, Topic, Will as WillRequest,
 };
 
 use super::{Connection, Phase};
 use crate::{
-    MqttFault, PacketError, PropertyId, PropertyWriter, Reason, Value, Version,
+    MqttFault, PacketError, PropertyBlock, PropertyId, PropertyWriter, Reason, Value, Version,
     codec::{Frame, varint},
     fault::{refusal_reason, return_code},
     inflight::Inflight,
@@ -41,6 +41,8 @@ pub(super) enum Reauthentication {
 /// Absent limits of the client: what a fixed header can announce at most, and what section 3.1.2.11.3 says.
 const PACKET_BYTES_UNLIMITED: u32 = varint::MAX + 5;
 const RECEIVE_MAXIMUM_UNLIMITED: u16 = u16::MAX;
+/// User properties of CONNECT that go to the gateway; further ones are left out.
+const USER_PROPERTIES_MAX: usize = 64;
 
 impl Connection {
     pub(super) fn on_connect(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<(), MqttFault> {
@@ -84,9 +86,10 @@ impl Connection {
         });
         let credentials = Credentials {
             username: connect.username.map(Box::from),
-            password: connect.password.map(Bytes::copy_from_slice),
+            password: connect.password.map(Password::copy_of),
             method,
             data: properties.bytes(PropertyId::AuthenticationData).map(Bytes::copy_from_slice),
+            user_properties: user_properties(&properties),
         };
         self.phase = Phase::Connecting;
         out.request(Request::Connect(Box::new(ConnectRequest {
@@ -333,4 +336,9 @@ impl Connection {
         let connack = Connack { session_present: false, code, properties: properties.as_block() };
         self.send(&Packet::Connack(connack), out)
     }
+}
+
+/// What the client says of itself (section 3.1.2.11.8).
+fn user_properties(properties: &PropertyBlock<'_>) -> Box<[(Box<str>, Box<str>)]> {
+    properties.user_properties().take(USER_PROPERTIES_MAX).map(|(name, value)| (name.into(), value.into())).collect()
 }

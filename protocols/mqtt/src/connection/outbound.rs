@@ -176,7 +176,7 @@ impl Downstream {
             return self.publish_v5(delivery, id, duplicate, now, out);
         }
         let message = &delivery.message;
-        let topic = message.topic_bytes();
+        let topic = delivery.topic_bytes();
         let payload_bytes = message.payload().len();
         let id_bytes = if delivery.qos.is_acknowledged() { 2 } else { 0 };
         let body_bytes = 2 + topic.len() + id_bytes + payload_bytes;
@@ -196,7 +196,7 @@ impl Downstream {
         out: &mut Outbox,
     ) -> Result<(), DropCause> {
         let message = &delivery.message;
-        let full_topic = message.topic_bytes();
+        let full_topic = delivery.topic_bytes();
         let payload_bytes = message.payload().len();
         let id_bytes = if delivery.qos.is_acknowledged() { 2 } else { 0 };
         let own = message.properties().as_bytes();

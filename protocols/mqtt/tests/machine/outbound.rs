@@ -229,7 +229,7 @@ fn what_is_larger_than_the_client_takes_is_dropped() {
 /// [MQTT-3.3.4-3], [MQTT-3.3.4-4]
 #[test]
 fn subscription_identifiers_are_sent() {
-    let rare = Rare { further_subscription_ids: [300, 2].into_iter().collect(), share: None };
+    let rare = Rare { further_subscription_ids: [300, 2].into_iter().collect(), ..Rare::default() };
     let mut pair = Pair::connected(Version::V5);
     let with_ids =
         |qos| Delivery { subscription_id: 5, rare: Some(Arc::new(rare.clone())), ..delivery(qos, "t", b"x") };

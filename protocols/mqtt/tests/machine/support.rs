@@ -97,7 +97,7 @@ pub fn peer() -> Peer {
         transport: Transport::Memory,
         node: Box::default(),
         listener: Arc::from("test"),
-        certificate_identity: None,
+        certificate: None,
     }
 }
 

@@ -262,7 +262,7 @@ fn the_host_hears_when_a_connection_falls_behind_and_when_it_has_caught_up() {
 fn deliveries_carry_what_the_target_says() {
     let mut rig = Rig::new();
     let (a, b) = (rig.attach("a"), rig.attach("b"));
-    let rare = Some(Arc::new(Rare { further_subscription_ids: SmallVec::from_slice(&[8, 9]), share: None }));
+    let rare = Some(Arc::new(Rare { further_subscription_ids: SmallVec::from_slice(&[8, 9]), ..Rare::default() }));
     let target_a = Target { subscription_id: 7, retain: true, rare: rare.clone(), ..target(a, 1) };
     rig.publish_with("1", 2, [target(b, 2), target_a]);
     let [to_b, to_a] = &rig.log.deliveries[..] else { panic!("two deliveries") };

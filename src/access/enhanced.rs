@@ -105,8 +105,14 @@ impl Access {
         self.method(Some(method)).map(|scram| Box::new(Exchange { scram, attempt, spoofable }))
     }
 
-    /// Takes the next message of a client that is connected.
-    pub fn go_on_again(&self, exchange: Exchange, data: Option<&[u8]>, now: Instant) -> ExchangedAgain {
+    /// Takes the next message of a client that is connected, and known to be this one.
+    pub fn go_on_again(
+        &self,
+        exchange: Exchange,
+        data: Option<&[u8]>,
+        known: Option<&Identity>,
+        now: Instant,
+    ) -> ExchangedAgain {
         match self.turn(exchange, data, now) {
             Turn::Challenge(data, exchange) => ExchangedAgain::Challenge(data, exchange),
             Turn::Over(attempt, spoofable, Ok((data, grant))) => {
@@ -114,7 +120,9 @@ impl Access {
                     backoff.succeeded(&attempt, spoofable);
                 }
                 let needed = !self.is_open() || !grant.is_plain();
-                let guard = || Box::new(Guard::new(Identity::new(&attempt, grant).into()));
+                let identity =
+                    || known.map_or_else(|| Identity::new(&attempt, grant.clone()), |it| it.with_grant(grant.clone()));
+                let guard = || Box::new(Guard::new(identity().into()));
                 ExchangedAgain::Proven(data, needed.then(guard))
             }
             Turn::Over(attempt, spoofable, Err(refusal)) => {

@@ -15,7 +15,7 @@ use super::{
 use crate::bus::{ConnectionInfo, Session};
 
 /// Who was let in, as rules see them; the client id is the session's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     username: Option<Box<str>>,
     certificate: Option<Box<str>>,
@@ -56,6 +56,11 @@ impl Identity {
     ) -> Self {
         let address_text = address.map_or_else(String::new, |address| address.to_string()).into();
         Self { username, certificate, address, address_text, listener, protocol, grant }
+    }
+
+    /// The same, with another grant.
+    pub(super) fn with_grant(&self, grant: Grant) -> Self {
+        Self { grant, ..self.clone() }
     }
 
     /// The user name.

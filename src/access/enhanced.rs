@@ -107,16 +107,29 @@ impl Access {
         self.method(Some(method)).map(|scram| Box::new(Exchange { scram, attempt, spoofable }))
     }
 
-    /// Takes the next message of a client that is connected.
-    pub fn go_on_again(&self, exchange: Exchange, data: Option<&[u8]>, now: Instant) -> ExchangedAgain {
+    /// Takes the next message of a client that is connected, and known to be this one.
+    pub fn go_on_again(
+        &self,
+        exchange: Exchange,
+        data: Option<&[u8]>,
+        known: Option<&Identity>,
+        now: Instant,
+    ) -> ExchangedAgain {
         match self.turn(exchange, data, now) {
             Turn::Challenge(data, exchange) => ExchangedAgain::Challenge(data, exchange),
             Turn::Over(attempt, spoofable, Ok((data, grant))) => {
                 if let Some(backoff) = &self.backoff {
                     backoff.succeeded(&attempt, spoofable);
                 }
-                let guard = Guard::new(Identity::new(&attempt, grant).into(), None, None);
-                ExchangedAgain::Proven(data, Box::new(guard))
+                let identity = match known {
+                    // What it showed first goes on to hold.
+                    Some(known) => {
+                        let attributes = grant.attributes.over(&known.grant.attributes);
+                        known.with_grant(Grant { attributes, ..grant })
+                    }
+                    None => Identity::new(&attempt, grant),
+                };
+                ExchangedAgain::Proven(data, Box::new(Guard::new(identity.into(), None, None)))
             }
             Turn::Over(attempt, spoofable, Err(refusal)) => {
                 if let (Some(backoff), Refusal::BadCredentials) = (&self.backoff, &refusal) {

@@ -19,7 +19,7 @@ use super::{
 use crate::bus::{ConnectionInfo, Session};
 
 /// Who was let in, as rules see them; the client id is the session's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Identity {
     username: Option<Box<str>>,
     certificate: Option<Arc<Certificate>>,
@@ -62,15 +62,14 @@ impl Identity {
         Self { username, certificate, address, address_text, listener, protocol, grant }
     }
 
+    /// The same, with another grant.
+    pub(super) fn with_grant(&self, grant: Grant) -> Self {
+        Self { grant, ..self.clone() }
+    }
+
     /// The user name.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
-    }
-
-    /// What was known of the client before, where nothing else is said now.
-    fn go_on_for(&mut self, before: &Self) {
-        self.grant.attributes = std::mem::take(&mut self.grant.attributes).over(&before.grant.attributes);
-        self.certificate = before.certificate.clone();
     }
 
     /// Nothing is known of it that would be forgotten without a guard.
@@ -160,12 +159,8 @@ impl Guard {
         self.held = held;
     }
 
-    /// Its client has proven again that it is who it was: where it is mounted and what it holds stays, and so do the attributes that it had from what it
-    /// showed first.
+    /// Its client has proven again that it is who it was: where it is mounted and what it holds stays.
     pub fn goes_on_for(&mut self, before: Self) {
-        if let Some(identity) = Arc::get_mut(&mut self.identity) {
-            identity.go_on_for(&before.identity);
-        }
         self.mount = before.mount;
         self.held = before.held;
         self.revoked = before.revoked;

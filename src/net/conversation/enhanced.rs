@@ -79,15 +79,15 @@ impl<P: Protocol> Conversation<P> {
     ) -> Step<P, Reply> {
         let access = &turn.service.access;
         let Some(session) = &self.session else { return Err(Stop::Gone) };
-        let begun = match self.stage.as_deref_mut() {
-            Some(Stage::Open(open)) => open.again.take(),
-            _ => None,
+        let (begun, identity) = match self.stage.as_deref_mut() {
+            Some(Stage::Open(open)) => (open.again.take(), open.guard.as_ref().map(|guard| guard.identity().clone())),
+            _ => (None, None),
         };
         let begin = || access.begin_again(method, session.id(), &session.connection()?);
         let Some(exchange) = begun.or_else(begin) else {
             return Ok(Reply::Refused(Refusal::BadAuthenticationMethod));
         };
-        match access.go_on_again(*exchange, data.map(|data| &data[..]), turn.now) {
+        match access.go_on_again(*exchange, data.map(|data| &data[..]), identity.as_deref(), turn.now) {
             ExchangedAgain::Challenge(data, exchange) => {
                 let stage = self.stage.get_or_insert_with(|| Box::new(Stage::Open(Open::default())));
                 let Stage::Open(open) = &mut **stage else { return Err(Stop::Gone) };

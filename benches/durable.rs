@@ -79,6 +79,7 @@ fn main() {
 
 async fn gateway(folder: &Path, durability: StoreDurability) -> Gateway {
     let mut config = Config { listeners: Listeners::none(), ..Config::default() };
+    config.dashboard.enable = false;
     config.gateway.data_dir = folder.to_owned();
     config.store.durability = durability;
     // The subscriber is away all the time.

@@ -96,6 +96,7 @@ fn main() {
 /// A gateway as it is by default but for its listeners, of which it needs one.
 async fn gateway() -> Gateway {
     let mut config = Config { listeners: Listeners::none(), ..Config::default() };
+    config.dashboard.enable = false;
     config.gateway.cores = number("CORES", 0);
     config.store.durability = StoreDurability::Memory;
     let bind: Bind = "127.0.0.1:0".parse().expect("an address");

@@ -56,6 +56,8 @@ persistence false
 """
 THINGWAY = """[gateway]
 cores = {cores}
+[dashboard]
+enable = false
 [listeners.tcp.default]
 bind = "127.0.0.1:{port}"
 [listeners.tls.default]

@@ -4,13 +4,14 @@
 //! Modules import downwards only; `tests/layering.rs` reads the sources and holds them to it:
 //!
 //! ```text
-//! main -> gateway -> net -> { bus, access } -> thingway-contract
+//! main -> gateway -> { api, net } -> { bus, access } -> thingway-contract
 //! ```
 //!
 //! `protocols` is the only module that names a concrete protocol crate, except for `cli`, whose `pub` and `sub` are clients.
 
 pub mod access;
 pub mod access_config;
+pub mod api;
 pub mod bus;
 pub mod cli;
 pub mod config;

@@ -58,6 +58,9 @@ async fn serve(loaded: Loaded, arguments: &Arguments) -> Result<(), Box<dyn std:
     for listener in gateway.listeners() {
         info!("listening: {listener}");
     }
+    if let Some(address) = gateway.api_address() {
+        info!("listening: API over HTTP on {address} (dashboard)");
+    }
     let signal = loop {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",

@@ -6,6 +6,7 @@
 
 mod breaker;
 mod failure;
+mod http;
 mod gather;
 mod ldap;
 mod line;
@@ -20,6 +21,7 @@ mod tls;
 pub use self::{
     breaker::{Breaker, BreakerSettings, Entered},
     failure::Failure,
+    http::{HttpAnswer, HttpError, HttpService, Question, QuestionError, QuestionMethod, QuestionText, Unfit},
     ldap::{Directory, LDAP_BOUND, LdapPart, LdapQuestion, LdapSearch, LdapSearchError},
     line::{Line, LineCounts, LineSettings},
     mongodb::{Filter, FilterError, Mongodb, MongodbFind, MongodbQuestion},

@@ -10,7 +10,7 @@ use super::{passwords::Secret, rules::RuleSet};
 use crate::bus::ConnectionInfo;
 
 /// Somebody wants to connect: all that is known of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Attempt {
     /// `None` when the gateway is to assign one.
     pub client_id: Option<ClientId>,

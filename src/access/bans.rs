@@ -299,6 +299,14 @@ impl Bans {
         found.or_else(|| table.others.iter().find(other).map(|compiled| &compiled.ban)).cloned()
     }
 
+    /// Those that are not over.
+    pub fn list(&self, now_unix_ms: u64) -> Vec<Ban> {
+        let table = self.table.read();
+        let named = table.client_ids.values().chain(table.usernames.values()).chain(table.addresses.values());
+        let others = table.others.iter().map(|compiled| &compiled.ban);
+        named.chain(others).filter(|ban| !ban.is_over(now_unix_ms)).cloned().collect()
+    }
+
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }

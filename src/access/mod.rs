@@ -12,6 +12,7 @@ mod bans;
 mod cache;
 mod certificate;
 mod chain;
+mod enhanced;
 mod expiry;
 mod flapping;
 mod guard;
@@ -22,6 +23,7 @@ mod pending;
 mod policy;
 mod recent;
 pub mod rules;
+pub mod scram;
 pub mod users;
 mod values;
 
@@ -59,6 +61,7 @@ pub use self::{
     bans::{BAN_PREFIX, Ban, BanError, BanKind, ban_key},
     certificate::CertificateHolders,
     chain::{Answer, Asked, Authenticator, Begun, Chain, Decision},
+    enhanced::{Exchange, Exchanged, ExchangedAgain},
     flapping::FlappingSettings,
     guard::{Guard, Identity, May},
     inquiry::{Inquiring, Question, decide_now},
@@ -75,6 +78,8 @@ const RESUMABLE_MAX: usize = 100_000;
 pub struct Settings {
     /// Who is asked.
     pub chain: Chain,
+    /// Users who prove their password by an exchange of messages; `None` for no such exchange.
+    pub scram: Option<Arc<scram::Scram>>,
     /// Listeners whose clients nobody is asked about.
     pub trusting_listeners: HashSet<Box<str>>,
     /// Who shows no name and no password is let in without anybody being asked.
@@ -97,6 +102,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             chain: Chain::default(),
+            scram: None,
             trusting_listeners: HashSet::new(),
             allow_anonymous: false,
             refuse_without_chain: false,
@@ -190,7 +196,7 @@ impl Access {
     /// Decides on a connection, or begins to. The waker is woken when [`Access::take`] has an answer.
     pub fn begin(&self, connect: &Connect, peer: &Peer, protocol: &'static str, now: Instant, waker: &Waker) -> Admit {
         if connect.credentials.method.is_some() {
-            // No method of enhanced authentication is configured.
+            // See [`Access::begin_exchange`].
             return Admit::Done(Err(Refusal::BadAuthenticationMethod));
         }
         let attempt = Attempt::new(connect, peer, protocol);
@@ -469,6 +475,11 @@ impl Access {
     /// Decisions that are being made.
     pub fn pending(&self) -> usize {
         self.pending.load(Ordering::Relaxed)
+    }
+
+    /// All bans that are not over, in no order.
+    pub fn bans(&self) -> Vec<Ban> {
+        self.bans.list(unix_ms())
     }
 
     /// How many bans there are.

@@ -17,7 +17,7 @@ use crate::{
         passwords::Hashers,
     },
     config::{
-        AccessLdap, AccessMongodb, AccessRedis, AccessSql, Config, DatabaseDown, DatabaseLimits, DatabaseTls, Hidden,
+        AccessLdap, AccessMongodb, AccessRedis, AccessSql, Config, DatabaseDown, DatabaseLimits, DatabaseTls, SecretText,
         LdapMethod, Period, address,
     },
 };
@@ -318,7 +318,7 @@ fn hashing(name: &str, text: &str) -> Result<crate::access::users::Hashing, Acce
 }
 
 /// A password, or what the file has that is named instead, without the end of its last line.
-fn password(name: &str, password: &Hidden, file: &Path) -> Result<Zeroizing<String>, AccessError> {
+fn password(name: &str, password: &SecretText, file: &Path) -> Result<Zeroizing<String>, AccessError> {
     if file.as_os_str().is_empty() {
         return Ok(Zeroizing::new(password.reveal().to_owned()));
     }
@@ -396,7 +396,7 @@ mod tests {
     fn passwords_may_be_in_files() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         fs::write(file.path(), "hunter2 \r\n").expect("written");
-        let read = |path: &Path| password("x.y", &Hidden::from("own"), path);
+        let read = |path: &Path| password("x.y", &SecretText::from("own"), path);
         assert_eq!(read(file.path()).expect("a password").as_str(), "hunter2 ");
         assert_eq!(read(Path::new("")).expect("a password").as_str(), "own");
         let error = read(Path::new("/nonexistent/password")).expect_err("no file");

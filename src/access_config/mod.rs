@@ -2,18 +2,21 @@
 //! would do.
 
 mod databases;
+mod http;
+mod jwt;
 
 use std::{cell::OnceCell, fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
-        BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction, FlappingSettings, Policy,
-        Settings, Source,
+        Authenticator, Authority, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction,
+        FlappingSettings, Policy, Settings, Source,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
         rules::{
             ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, RuleError, Rules, Syntax,
             TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
+        scram::{Scram, ScramPlace},
         users::{
             Format, Hashing, ImportError, Password, RowError, UnknownHashing, User, UserDatabase, UserKey, Users,
             name_of_key, parse,
@@ -89,6 +92,14 @@ pub enum AccessError {
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
+    /// What is said of a service.
+    #[error("{why}")]
+    Service {
+        /// The setting.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
     /// No salt.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -105,6 +116,7 @@ impl AccessError {
             Self::Hashing(_) => "access.users.file_hashing",
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
             Self::Row { .. } => "gateway.data_dir",
+            Self::Service { key, .. } => key,
             Self::Unknown(_) => "access.authenticators",
             Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,
@@ -127,10 +139,7 @@ pub fn policy(config: &Config) -> Result<Policy, AccessError> {
     for name in &access.sources {
         match name.as_str() {
             "rules" => sources.extend(own_rules(config)?.into_iter().map(Source::Rules)),
-            other => match databases::authority(config, other) {
-                Some(authority) => sources.push(Source::Authority(authority?)),
-                None => return Err(AccessError::UnknownSource(other.into())),
-            },
+            other => sources.push(Source::Authority(authority(config, other)?)),
         }
     }
     Ok(Policy {
@@ -332,23 +341,68 @@ impl Kept {
 /// When the system gives no threads or no random bytes.
 pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), AccessError> {
     let mut database = None;
-    let mut authenticators: Vec<Arc<dyn crate::access::Authenticator>> = Vec::new();
+    let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
     let hashers = SharedHashers::new(config);
     for name in &config.access.authenticators {
         match name.as_str() {
             "certificate" => authenticators.push(Arc::new(CertificateHolders)),
-            "users" => {
-                let made = Arc::new(user_database(config, hashers.start()?)?);
-                database = Some(made.clone());
-                authenticators.push(made);
+            "users" => authenticators.push(shared_database(config, &hashers, &mut database)?),
+            "scram" => {
+                let _ = shared_database(config, &hashers, &mut database)?;
+                authenticators.push(Arc::new(ScramPlace));
             }
-            other => match databases::authenticator(config, other, || hashers.start()) {
-                Some(authenticator) => authenticators.push(authenticator?),
-                None => return Err(AccessError::Unknown(other.into())),
-            },
+            other => authenticators.push(service(config, &hashers, other)?),
         }
     }
     Ok((Chain::new(authenticators), database))
+}
+
+/// The authenticator that a service is.
+fn service(config: &Config, hashers: &SharedHashers<'_>, name: &str) -> Result<Arc<dyn Authenticator>, AccessError> {
+    if let Some(made) = databases::authenticator(config, name, || hashers.start()) {
+        return made;
+    }
+    match name.split_once('.') {
+        Some(("http", name)) => http::authenticator(config, name),
+        Some(("jwt", name)) => jwt::authenticator(config, name),
+        _ => Err(AccessError::Unknown(name.into())),
+    }
+}
+
+/// The authority that a service is.
+fn authority(config: &Config, name: &str) -> Result<Arc<dyn Authority>, AccessError> {
+    if let Some(made) = databases::authority(config, name) {
+        return made;
+    }
+    match name.split_once('.') {
+        Some(("http", name)) => http::authority(config, name),
+        _ => Err(AccessError::UnknownSource(name.into())),
+    }
+}
+
+/// What is wrong with one key of a service.
+fn service_error(kind: &str, name: &str, key: &str, why: &dyn std::fmt::Display) -> AccessError {
+    AccessError::Service { key: format!("access.{kind}.{name}.{key}"), why: why.to_string() }
+}
+
+/// The one database that all share who need users.
+fn shared_database(
+    config: &Config,
+    hashers: &SharedHashers<'_>,
+    database: &mut Option<Arc<UserDatabase>>,
+) -> Result<Arc<UserDatabase>, AccessError> {
+    let made = match database.take() {
+        Some(made) => made,
+        None => Arc::new(user_database(config, hashers.start()?)?),
+    };
+    *database = Some(made.clone());
+    Ok(made)
+}
+
+/// Users of the database who prove their password, if the configuration wants that. `secret` is the gateway's own.
+pub fn scram(config: &Config, database: Option<&Arc<UserDatabase>>, secret: &[u8]) -> Option<Arc<Scram>> {
+    let wanted = config.access.authenticators.iter().any(|name| name == "scram");
+    database.filter(|_| wanted).map(|database| Arc::new(Scram::new(database.clone(), secret)))
 }
 
 /// The threads that try passwords: the same for all authenticators, and none when nobody needs them.
@@ -389,6 +443,7 @@ pub fn settings(config: &Config, chain: Chain) -> Settings {
     let trusting = config.listeners.iter().filter(|(_, _, listener)| !listener.authenticate);
     Settings {
         chain,
+        scram: None,
         trusting_listeners: trusting.map(|(kind, name, _)| format!("{kind}.{name}").into()).collect(),
         allow_anonymous: access.allow_anonymous,
         refuse_without_chain: config.gateway.security == Security::Hardened,

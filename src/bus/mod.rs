@@ -44,7 +44,7 @@ pub use self::{
     inbox::{DropOrder, QueueLimits},
     kept::{Desk, Handle, Reserved},
     lane::{Lane, NO_CORE},
-    session::{ConnectionInfo, Origin, Session, Taken},
+    session::{ConnectionInfo, Origin, Session, SessionInfo, Taken},
 };
 use crate::store::{Journal, Queued};
 

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 use thingway_contract::{
-    ClientId, CloseReason, Delivery, Instant, Message, Parked, PublisherKey, Qos, SubscriptionOptions, TopicFilter,
+    ClientId, CloseReason, Delivery, Instant, Message, Parked, PublisherKey, SubscriptionOptions, TopicFilter,
     Transport, Will,
 };
 
@@ -53,6 +53,25 @@ pub struct ConnectionInfo {
     pub connected_at: Instant,
     /// The peer asked for a clean start.
     pub clean_start: bool,
+}
+
+/// What is told of a session in listings.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// Its client id.
+    pub id: ClientId,
+    /// Its connection, while there is one.
+    pub connection: Option<ConnectionInfo>,
+    /// How long it outlives its connection.
+    pub session_expiry_secs: u32,
+    /// Its subscriptions.
+    pub subscriptions: usize,
+    /// Deliveries that wait for it here; [`super::Bus::queued`] tells what the store holds for it, too.
+    pub queued: usize,
+    /// Their bytes.
+    pub queued_bytes: usize,
+    /// It is kept in the store.
+    pub kept: bool,
 }
 
 /// The state that outlives a connection (MQTT 5.0, section 4.1): subscriptions, queue, what is unacknowledged, the will.
@@ -232,10 +251,24 @@ impl Session {
         self.subscriptions_len.store(len as u32, Ordering::Relaxed);
     }
 
-    /// Its subscriptions' filters and qualities of service, as they are now.
-    pub fn subscriptions(&self) -> Vec<(TopicFilter, Qos)> {
+    /// Its subscriptions, as they are now.
+    pub fn subscriptions(&self) -> Vec<(TopicFilter, SubscriptionOptions)> {
+        self.state.lock().subscriptions.iter().cloned().collect()
+    }
+
+    /// What is told of it in listings.
+    pub fn info(&self) -> SessionInfo {
+        let (queued, queued_bytes) = self.queued();
         let state = self.state.lock();
-        state.subscriptions.iter().map(|(filter, options)| (filter.clone(), options.qos)).collect()
+        SessionInfo {
+            id: self.id.clone(),
+            connection: state.connection.as_deref().cloned(),
+            session_expiry_secs: state.session_expiry_secs,
+            subscriptions: state.subscriptions.len(),
+            queued,
+            queued_bytes,
+            kept: self.is_kept(),
+        }
     }
 
     /// True when one of its subscriptions is about a message.

@@ -2,6 +2,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     AccessLdap, AccessMongodb, AccessRedis, AccessSql,
+    access_http::AccessHttp,
+    access_jwt::AccessJwt,
     schema::{settings, words},
     value::Period,
 };
@@ -75,7 +77,7 @@ settings! {
     /// Who may connect, and what they may do. SIGHUP reads rules, bans and the files named here again.
     pub struct Access {
         /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name (see
-        /// `tls.identity_as_username`), "users" is the built-in database. The first that knows the client decides; one that none knows is refused. With an
+        /// `tls.identity_as_username`), "users" is the built-in database, "scram" is the same for MQTT 5 clients that prove a password without showing it (`thingway users add --scram`), "http.NAME" a web server and "jwt.NAME" tokens, as sections below say. The first that knows the client decides; one that none knows is refused. With an
         /// empty list everyone may connect.
         authenticators: Vec<String> = Vec::new();
         /// Let in who shows no user name and no password, without anybody being asked.
@@ -84,7 +86,7 @@ settings! {
         timeout: Period = Period::from_secs(10);
         /// Clients about whom it is being found out at a time. Further ones are told that the server is busy.
         pending_max: u32 = 10_000, within 1..=1_000_000;
-        /// Where it is decided what a client may do, in this order: "rules" are those of the next two settings. The first that decides counts; no_match is for
+        /// Where it is decided what a client may do, in this order: "rules" are those of the next two settings, "http.NAME" is a web server. The first that decides counts; no_match is for
         /// what none decides.
         sources: Vec<String> = vec!["rules".into()];
         /// Rules in the order in which they are asked, before those of the files, such as { permission = "allow", username = "bob", action = "subscribe",
@@ -108,6 +110,12 @@ settings! {
         backoff: AccessBackoff = AccessBackoff::default();
         /// Clients that connect again and again.
         flapping: AccessFlapping = AccessFlapping::default();
+        /// A web server that is asked who may connect (`access.authenticators = ["http.NAME"]`), or what clients may do (`access.sources = ["http.NAME"]`).
+        http: BTreeMap<String, AccessHttp> = BTreeMap::new();
+        /// Tokens (JWT) that let clients in (`access.authenticators = ["jwt.NAME"]`). One of `secret`, `secret_file`, `public_key_file` and `jwks_url` says what
+        /// verifies them, and that alone which algorithms are taken: HS256, HS384 and HS512 for a secret; RS256 to RS512, PS256 to PS512, ES256, ES384 or EdDSA
+        /// by the kind of a public key.
+        jwt: BTreeMap<String, AccessJwt> = BTreeMap::new();
         /// PostgreSQL databases, which authenticators and sources name as "postgresql.main".
         postgresql: BTreeMap<String, AccessSql> = BTreeMap::new();
         /// MySQL and MariaDB databases, which authenticators and sources name as "mysql.main".
@@ -244,7 +252,9 @@ settings! {
 impl Access {
     /// Everything that `authenticators` may name: what is built in, and each service by its kind and its name.
     pub fn authenticator_names(&self) -> Vec<String> {
-        let mut names = vec!["certificate".into(), "users".into()];
+        let mut names = vec!["certificate".into(), "users".into(), "scram".into()];
+        names.extend(self.http.keys().map(|name| format!("http.{name}")));
+        names.extend(self.jwt.keys().map(|name| format!("jwt.{name}")));
         names.extend(self.database_names());
         names
     }
@@ -252,6 +262,7 @@ impl Access {
     /// Everything that `sources` may name.
     pub fn source_names(&self) -> Vec<String> {
         let mut names = vec!["rules".into()];
+        names.extend(self.http.keys().map(|name| format!("http.{name}")));
         names.extend(self.database_names());
         names
     }

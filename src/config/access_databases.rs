@@ -6,7 +6,7 @@ use super::{
     Access,
     problem::Cause,
     schema::{settings, words},
-    value::{Hidden, Period},
+    value::{SecretText, Period},
 };
 
 words! {
@@ -40,7 +40,7 @@ settings! {
         /// The user.
         username: String = String::new();
         /// The password. Never shown.
-        password: Hidden = Hidden::default();
+        password: SecretText = SecretText::default();
         /// A file with the password, which is read at the start. It stands instead of password.
         password_file: PathBuf = PathBuf::new();
         /// What is asked about who connects, such as "SELECT password_hash, salt, is_superuser FROM mqtt_user WHERE username = ${username} LIMIT 1". The columns
@@ -79,7 +79,7 @@ settings! {
         /// The user; "" for the default one.
         username: String = String::new();
         /// The password. Never shown.
-        password: Hidden = Hidden::default();
+        password: SecretText = SecretText::default();
         /// A file with the password, which is read at the start. It stands instead of password.
         password_file: PathBuf = PathBuf::new();
         /// What is asked about who connects, with HGET, HMGET or HGETALL, such as "HMGET mqtt_user:${username} password_hash salt is_superuser". Fields and
@@ -113,7 +113,7 @@ settings! {
         /// As whom it is searched; "" for nobody.
         username: String = String::new();
         /// The password. Never shown.
-        password: Hidden = Hidden::default();
+        password: SecretText = SecretText::default();
         /// A file with the password, which is read at the start. It stands instead of password.
         password_file: PathBuf = PathBuf::new();
         /// Where clients are searched for, such as "uid=${username},ou=devices,dc=example,dc=org".
@@ -162,7 +162,7 @@ settings! {
         /// The user, who shows the password by SCRAM-SHA-256; "" for nobody.
         username: String = String::new();
         /// The password. Never shown.
-        password: Hidden = Hidden::default();
+        password: SecretText = SecretText::default();
         /// A file with the password, which is read at the start. It stands instead of password.
         password_file: PathBuf = PathBuf::new();
         /// The database that knows the user.
@@ -232,7 +232,7 @@ settings! {
 struct Common<'a> {
     at: String,
     server: &'a str,
-    password: &'a Hidden,
+    password: &'a SecretText,
     password_file: &'a PathBuf,
     limits: &'a DatabaseLimits,
     rules_time: Period,

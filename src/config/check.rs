@@ -5,7 +5,6 @@ use super::{
     layers::{Dict, Value},
     problem::{Cause, Origin, Problem},
     schema::{Key, Shape},
-    value::SHOWN,
 };
 
 /// Keeps of `values` what fits `keys` and tells what does not.
@@ -30,8 +29,7 @@ pub fn check(
                 if fits(&value) && in_range(key, &value) {
                     kept.insert(name, value);
                 } else {
-                    let found = if key.is_hidden() { SHOWN.into() } else { spell(&value) };
-                    tell(Cause::BadValue { found, expected: key.expected() });
+                    tell(Cause::BadValue { found: key.show(&value), expected: key.expected() });
                 }
             }
             (Shape::Section(keys) | Shape::Overrides(_, keys), Value::Dict(_, values)) => {
@@ -96,6 +94,7 @@ pub fn spell(value: &Value) -> String {
             whole.unwrap_or_else(|| format!("{:?}", number.to_f64().unwrap_or(f64::NAN)))
         }
         Value::Empty(..) => "nothing".into(),
+        Value::Dict(_, dict) if dict.is_empty() => "{}".into(),
         Value::Dict(_, dict) => {
             let entries: Vec<_> = dict.iter().map(|(name, value)| format!("{name} = {}", spell(value))).collect();
             format!("{{ {} }}", entries.join(", "))

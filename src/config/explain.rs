@@ -33,7 +33,7 @@ pub fn explain(loaded: &Loaded, key: &str) -> Option<String> {
 
 fn leaf(loaded: &Loaded, key: &str, described: &Key) -> Option<String> {
     let value = loaded.value(key)?;
-    let mut text = format!("{key} = {}\n", spell(&value));
+    let mut text = format!("{key} = {}\n", described.show(&value));
     let origin = loaded.origin(key);
     text += &format!("  set by    {origin}\n");
     if let Some(general) = inherited_from(key).filter(|_| loaded.is_inherited(key)) {
@@ -57,7 +57,7 @@ fn table(loaded: &Loaded, key: &str, described: &Key, inner: &[Key]) -> String {
         let path = format!("{key}.{}", member.name);
         match &member.shape {
             Shape::Leaf { .. } => {
-                let value = loaded.value(&path).map_or_else(String::new, |value| spell(&value));
+                let value = loaded.value(&path).map_or_else(String::new, |value| member.show(&value));
                 let origin = match loaded.origin(&path) {
                     Origin::Default => String::new(),
                     origin => format!("  # {origin}"),
@@ -124,6 +124,19 @@ mod tests {
         let assignments = assignments.iter().map(|text| (*text).to_owned()).collect();
         let loaded = Config::load(&Sources { assignments, ..Sources::default() }).expect("good");
         explain(&loaded, key)
+    }
+
+    #[test]
+    fn what_is_nobody_elses_business_is_not_told() {
+        let set = ["access.jwt.a.secret=hidden", "access.http.a.headers={ a = \"hidden\" }"];
+        for key in ["access.jwt.a", "access.jwt.a.secret", "access.http.a", "access.http.a.headers"] {
+            let text = explained(&set, key).expect("a key");
+            assert!(text.contains("***") && !text.contains("hidden"), "{text}");
+        }
+        let wrong =
+            Sources { assignments: vec!["access.http.a.headers={ a = [\"hidden\"] }".into()], ..Sources::default() };
+        let problems = Config::load(&wrong).expect_err("it is wrong").to_string();
+        assert!(problems.contains("access.http.a.headers") && !problems.contains("hidden"), "{problems}");
     }
 
     #[test]

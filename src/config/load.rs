@@ -175,6 +175,9 @@ fn load(
 
 /// Listeners that were not told where to listen do so on the loopback address.
 fn keep_near(config: &mut Config, layers: &Layers) {
+    if let (Bind::Any(port), Origin::Default) = (&config.dashboard.bind, layers.origin("dashboard.bind")) {
+        config.dashboard.bind = Bind::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
+    }
     for kind in ListenerKind::ALL {
         for (name, listener) in config.listeners.of_mut(*kind) {
             if let (Bind::Any(port), Origin::Default) =
@@ -222,7 +225,7 @@ fn inherit(layers: Layers) -> Layers {
 /// An assignment as it may be shown.
 fn shown(keys: &[Key], assignment: &str) -> String {
     match assignment.split_once('=') {
-        Some((key, _)) if schema::find(keys, key.trim()).is_some_and(Key::is_hidden) => format!("{key}={SHOWN}"),
+        Some((key, _)) if schema::find(keys, key.trim()).is_some_and(Key::is_secret) => format!("{key}={SHOWN}"),
         // One that is not found may have been meant to be one.
         Some((key, _)) if schema::find(keys, key.trim()).is_none() => format!("{key}=..."),
         _ => assignment.into(),

@@ -3,8 +3,11 @@
 
 mod access;
 mod access_databases;
+mod access_http;
+mod access_jwt;
 mod check;
 mod coap;
+mod dashboard;
 mod delayed;
 mod document;
 mod explain;
@@ -31,10 +34,13 @@ pub use access::{
     Access, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, DenyAction, RuleAction, RuleFile,
     RuleFormat, RulePermission, RuleRetain, UsersBy,
 };
+pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
+pub use access_jwt::{AccessJwt, JwtFrom};
 pub use access_databases::{
     AccessLdap, AccessMongodb, AccessRedis, AccessSql, DatabaseDown, DatabaseLimits, DatabaseTls, LdapMethod, address,
 };
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
+pub use dashboard::Dashboard;
 pub use delayed::Delayed;
 pub use document::document;
 pub use explain::{explain, similar_key};
@@ -54,7 +60,7 @@ pub use retained::Retained;
 pub use shared::{Shared, Strategy};
 pub use store::{Store, StoreDurability};
 pub use sys_topics::{SysEvents, SysTopics};
-pub use value::{BadValue, Bind, ByteRate, Hidden, OrInfinity, Period, Rate, Size};
+pub use value::{BadValue, Bind, ByteRate, OrInfinity, Period, Rate, SecretText, Size, Texts};
 
 use schema::settings;
 
@@ -65,6 +71,8 @@ settings! {
         gateway: Gateway = Gateway::default();
         /// Where the gateway listens.
         listeners: Listeners = Listeners::default();
+        /// The management interface: the API below /api/v5, and metrics.
+        dashboard: Dashboard = Dashboard::default();
         /// Who may connect, and what they may do.
         access: Access = Access::default();
         /// What MQTT clients may do.

@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    check::spell,
     layers::{self, Value},
-    value::{Bind, ByteRate, Hidden, OrInfinity, Period, Rate, Size},
+    value::{Bind, ByteRate, OrInfinity, Period, Rate, SHOWN, SecretText, Size, Texts},
 };
 use crate::network::Network;
 
@@ -27,6 +28,8 @@ pub enum Shape {
         expected: String,
         /// True when a value can be read as this type.
         fits: fn(&Value) -> bool,
+        /// Values are not to be shown.
+        is_secret: bool,
     },
     /// A table of fixed keys.
     Section(Vec<Key>),
@@ -35,9 +38,6 @@ pub enum Shape {
     /// A table like the section of this name, whose values count where this one is silent.
     Overrides(&'static str, Vec<Key>),
 }
-
-/// What operators may write for a value that is not shown.
-const HIDDEN: &str = "a secret in quotation marks";
 
 /// One key of a section.
 #[derive(Clone, Debug)]
@@ -53,9 +53,19 @@ pub struct Key {
 }
 
 impl Key {
-    /// Its value is never shown.
-    pub fn is_hidden(&self) -> bool {
-        matches!(&self.shape, Shape::Leaf { expected, .. } if expected == HIDDEN)
+    /// A value of this key, as it may be shown.
+    pub fn show(&self, value: &Value) -> String {
+        let is_empty = match value {
+            Value::String(_, text) => text.is_empty(),
+            Value::Dict(_, values) => values.is_empty(),
+            _ => false,
+        };
+        if self.is_secret() && !is_empty { SHOWN.into() } else { spell(value) }
+    }
+
+    /// Its values are not to be shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.shape, Shape::Leaf { is_secret: true, .. })
     }
 
     /// What operators may write, bounds included.
@@ -179,7 +189,27 @@ pub(crate) use {range, settings, words};
 
 /// The shape of a type that serde can read.
 pub fn leaf<T: DeserializeOwned>(expected: impl Into<String>) -> Shape {
-    Shape::Leaf { expected: expected.into(), fits: layers::fits::<T> }
+    Shape::Leaf { expected: expected.into(), fits: layers::fits::<T>, is_secret: false }
+}
+
+/// A shape whose values are not to be shown.
+fn secret(shape: Shape) -> Shape {
+    match shape {
+        Shape::Leaf { expected, fits, .. } => Shape::Leaf { expected, fits, is_secret: true },
+        other => other,
+    }
+}
+
+impl Setting for SecretText {
+    fn shape() -> Shape {
+        secret(leaf::<Self>("a text in quotation marks"))
+    }
+}
+
+impl Setting for Texts {
+    fn shape() -> Shape {
+        secret(leaf::<Self>("a table of texts such as { name = \"value\" }"))
+    }
 }
 
 /// "one of a, b, c" with quotation marks.
@@ -211,7 +241,6 @@ leaves! {
     f64: "a number";
     String: "a text in quotation marks";
     PathBuf: "a path in quotation marks";
-    Hidden: HIDDEN;
     Period: "a time such as \"500ms\", \"15s\", \"1m\" or \"2h\"";
     Size: "a number of bytes such as \"64KiB\" or \"1MiB\"";
     Rate: "a rate such as \"100/s\" or \"6000/m\"";

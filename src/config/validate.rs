@@ -25,6 +25,7 @@ pub fn validate(config: &Config, layers: &Layers, origin: &dyn Fn(&str) -> Origi
         checker.listener(kind, &format!("listeners.{kind}.{name}"), listener);
     }
     checker.collisions(config);
+    checker.dashboard(config);
 }
 
 struct Checker<'a> {
@@ -83,6 +84,18 @@ impl Checker<'_> {
         ] {
             if period.is_zero() {
                 self.bad(format!("access.{key}"), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
+        let of_http = access
+            .http
+            .iter()
+            .flat_map(|(name, it)| [("timeout", it.timeout), ("rest", it.rest)].map(|pair| ("http", name, pair)));
+        let of_jwt = access.jwt.iter().flat_map(|(name, it)| {
+            [("jwks_timeout", it.jwks_timeout), ("jwks_refresh", it.jwks_refresh)].map(|pair| ("jwt", name, pair))
+        });
+        for (kind, name, (key, period)) in of_http.chain(of_jwt) {
+            if period.is_zero() {
+                self.bad(format!("access.{kind}.{name}.{key}"), period.to_string(), "a time longer than \"0s\"");
             }
         }
         if is_set(&access.users.file) {
@@ -359,6 +372,26 @@ impl Checker<'_> {
         }
     }
 
+    fn dashboard(&mut self, config: &Config) {
+        let dashboard = &config.dashboard;
+        if !dashboard.enable {
+            return;
+        }
+        if let super::Bind::Path(_) = &dashboard.bind {
+            self.bad("dashboard.bind".into(), dashboard.bind.to_string(), "an address or a port");
+        }
+        if is_set(&dashboard.first_password_file) {
+            self.file("dashboard.first_password_file".into(), &dashboard.first_password_file);
+        }
+        let mut others = config.listeners.iter().filter(|(kind, _, other)| other.enable && !kind.is_udp());
+        if let Some((kind, name, _)) = others.find(|(_, _, other)| other.bind.collides(&dashboard.bind)) {
+            let other = format!("listeners.{kind}.{name}.bind");
+            let other_origin = (self.origin)(&other);
+            let bind = dashboard.bind.to_string();
+            self.tell("dashboard.bind".into(), Cause::Collision { other, other_origin, bind });
+        }
+    }
+
     /// True when an operator wrote something in this table: the defaults are there in any case.
     fn is_written(&self, table: &str) -> bool {
         match self.layers.value(table) {
@@ -485,6 +518,10 @@ mod tests {
             "coap.ack_timeout = \"0s\"",
             "coap.pubsub_path = \"ps\"",
             "access.timeout = \"0s\"",
+            "access.http.a.timeout = \"0s\"",
+            "access.jwt.a.jwks_refresh = \"0s\"",
+            "access.http.a.headers = { a = 7 }",
+            "access.authenticators = [\"http.a\"]",
             "access.users.file = \"/nonexistent/users\"",
             "access.rule_files = [{ path = \"/nonexistent/acl.conf\" }]",
             "access.rules = [{ permission = \"allow\", qos = [3] }]",

@@ -25,7 +25,7 @@ pub(super) struct Door {
 
 impl Door {
     /// As the configuration and the store have it.
-    pub fn new(config: &Config, settings: &[(String, String)]) -> Result<Self, AccessError> {
+    pub fn new(config: &Config, settings: &[(String, String)], secret: &[u8]) -> Result<Self, AccessError> {
         let mut kept = Kept::default();
         for (name, value) in settings {
             kept.add(name, value)?;
@@ -34,7 +34,9 @@ impl Door {
         let names: Vec<_> = chain.names().collect();
         let policy = access_config::policy(config)?;
         tell(config, &names, policy.rules_len(), policy.is_open());
-        let access = Access::new(access_config::settings(config, chain), policy, Some(Handle::current()));
+        let mut entrance = access_config::settings(config, chain);
+        entrance.scram = access_config::scram(config, database.as_ref(), secret);
+        let access = Access::new(entrance, policy, Some(Handle::current()));
         let configured_bans = access_config::bans(config)?;
         let kept_bans = kept.bans.iter().map(|ban| (ban.kind, ban.value.clone())).collect();
         for ban in kept.bans.into_iter().chain(configured_bans.iter().cloned()) {

@@ -34,6 +34,15 @@ impl Running {
         &self.name
     }
 
+    pub fn kind(&self) -> ListenerKind {
+        self.kind
+    }
+
+    /// What its peers speak.
+    pub fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+
     pub fn address(&self) -> Option<SocketAddr> {
         self.handle.local_address()
     }

@@ -1,6 +1,7 @@
 //! The composition root: the only place that knows everything.
 
 mod access;
+mod api;
 mod backup;
 mod housekeeping;
 mod keeping;
@@ -16,6 +17,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use self::{access::Door, backup::Backups, listeners::Running};
 use crate::{
     access_config::AccessError,
+    api::Server,
     bus::{Bus, Handle},
     config::{self, Config},
     logging::PeerLog,
@@ -36,6 +38,7 @@ pub struct Gateway {
     stop: watch::Sender<bool>,
     housekeeping: JoinHandle<()>,
     store: Store,
+    api: Option<Server>,
 }
 
 /// The thread that keeps things. It ends with this.
@@ -94,6 +97,14 @@ pub enum StartError {
     /// The secret that it signs with cannot be had.
     #[error("the gateway's secret: {0}")]
     Secret(io::Error),
+    /// The management interface cannot be served.
+    #[error("cannot serve the dashboard on {address}: {error}")]
+    Api {
+        /// Where.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
     /// Access cannot be as it was configured.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -117,6 +128,7 @@ impl StartError {
             Self::Listen(ListenError::Tls { listener, .. }) => Some(format!("listeners.{listener}.tls")),
             Self::Listen(ListenError::Combination(listener)) => Some(format!("listeners.{listener}")),
             Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
+            Self::Api { .. } => Some("dashboard".into()),
             Self::Access(error) => error.key(),
             Self::Store(_) | Self::Secret(_) => Some("gateway.data_dir".into()),
             _ => None,
@@ -134,7 +146,7 @@ impl Gateway {
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
         let store = keeping::open(&config, &bus_config, clock.now())?;
-        let door = Door::new(&config, &store.settings)?;
+        let door = Door::new(&config, &store.settings, &secret)?;
         let mut bus = Bus::new(bus_config, &format!("auto-{:x}-", unix_millis()));
         let journal = Journal::default();
         bus.keep(journal.clone());
@@ -144,6 +156,7 @@ impl Gateway {
             count => count,
         };
         let cores = Cores::start(count, &bus, clock).map_err(StartError::Cores)?;
+        let settings = store.settings.clone();
         let committer = store.start(&journal, &bus, &cores, clock.now())?;
         let store = Store { journal, committer: Some(committer), backups: Backups::new(&config) };
         let rate = config.log.peer_rate;
@@ -179,7 +192,15 @@ impl Gateway {
             stopped,
         ));
         let infos = running.iter().map(Running::info).collect();
-        Ok(Self { bus, common, cores, door, running, infos, stop, housekeeping, store })
+        let mut gateway = Self { bus, common, cores, door, running, infos, stop, housekeeping, store, api: None };
+        match api::start(&config, &gateway, settings) {
+            Ok(api) => gateway.api = api,
+            Err(error) => {
+                gateway.drain(Duration::ZERO).await;
+                return Err(error);
+            }
+        }
+        Ok(gateway)
     }
 
     /// The listeners, in the order of the configuration.
@@ -190,6 +211,11 @@ impl Gateway {
     /// The address of a listener, as `tcp.default`; with the real port when port 0 was asked for.
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
         self.running.iter().find(|running| running.name() == name)?.address()
+    }
+
+    /// The address of the management interface.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(Server::address)
     }
 
     /// The bus.
@@ -232,6 +258,9 @@ impl Gateway {
     pub async fn drain(self, deadline: Duration) {
         /// How long connections may take that never came as far as a session.
         const STRANGERS: Duration = Duration::from_secs(1);
+        if let Some(api) = self.api {
+            api.stop().await;
+        }
         for running in &self.running {
             running.stop().await;
         }

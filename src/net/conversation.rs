@@ -1,19 +1,21 @@
 //! One peer's conversation, whatever carries its bytes: the protocol's machine, the session it was granted, and what it asks of the bus.
 
 mod asking;
+mod enhanced;
 mod opening;
 
 use std::{collections::VecDeque, io, sync::Arc, task::Waker};
 
+use bytes::Bytes;
 use thingway_contract::{
     CloseReason, Delivered, Delivery, DropCause, Fault, FaultKind, Instant, Message, Peer, Protocol, PublishOutcome,
-    Qos, Refusal, Reply, Request, SubscribeRefusal, Token,
+    Qos, Reply, Request, SubscribeRefusal, Token,
 };
 
-use self::asking::Asked;
+use self::{asking::Asked, enhanced::Ongoing};
 use super::{admission::Checking, core::CoreLocal, faults::RemoteName, permit::Permits, service::Service};
 use crate::{
-    access::Guard,
+    access::{Exchange, Guard},
     bus::{Counter, DepartCause, Lane, Reserved, Session, SessionRequest},
     store::{Settled, Ticket},
 };
@@ -55,6 +57,8 @@ pub(super) struct Open {
     guard: Option<Box<Guard>>,
     /// Somebody has to be asked what it may do. Everything that it asks for waits.
     asked: Option<Box<Asked>>,
+    /// It proves again who it is.
+    again: Option<Box<Exchange>>,
 }
 
 /// A conversation that has no session yet.
@@ -64,6 +68,10 @@ pub(super) struct Opening {
     checking: Option<Box<Checking>>,
     /// What it may do once it has one.
     guard: Option<Box<Guard>>,
+    /// It proves by an exchange of messages who it is.
+    exchange: Option<Box<Ongoing>>,
+    /// What it is told at the end of that.
+    last_data: Option<Bytes>,
     /// For a session that another connection holds, or that is granted when that is recorded: to be asked again.
     pending: Option<Box<SessionRequest>>,
     reserved: Option<Box<Reserved>>,
@@ -79,7 +87,8 @@ pub(super) struct Later {
 
 impl Stage {
     fn opening(peer: Peer) -> Option<Box<Self>> {
-        Some(Box::new(Self::Opening(Opening { peer, checking: None, guard: None, pending: None, reserved: None })))
+        let (checking, guard, exchange, last_data, pending, reserved) = (None, None, None, None, None, None);
+        Some(Box::new(Self::Opening(Opening { peer, checking, guard, exchange, last_data, pending, reserved })))
     }
 
     /// Nothing is waited for.
@@ -251,6 +260,9 @@ impl<P: Protocol> Conversation<P> {
         if let Request::Connect(connect) = request {
             return self.begin_connect(*connect, turn, core);
         }
+        if let (None, Request::Authenticate { data, .. }) = (&self.session, &request) {
+            return self.go_on(data.as_ref(), turn, core);
+        }
         let Some(request) = self.ask_about(request, turn, core) else { return Ok(()) };
         // Only a protocol that is wrong asks before it has a session.
         let Some(session) = &self.session else { return Err(Stop::Gone) };
@@ -315,7 +327,7 @@ impl<P: Protocol> Conversation<P> {
                 };
                 Reply::Retained { token, messages }
             }
-            Request::Authenticate { .. } => Reply::Refused(Refusal::BadAuthenticationMethod),
+            Request::Authenticate { method, data } => self.authenticate_again(&method, data.as_ref(), turn, core)?,
             Request::Connect(_) => return Err(Stop::Gone),
         };
         if service.access.asks() {
@@ -338,9 +350,9 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the replies that need wait no longer. True when there were any, which may have left requests in the outbox.
     fn settle(&mut self, service: &Service<P>, core: &mut CoreLocal, now: Instant) -> Step<P, bool> {
         let mut any = false;
-        while let Some(Stage::Open(Open { replies, guard, asked })) = self.stage.as_deref_mut() {
+        while let Some(Stage::Open(Open { replies, guard, asked, again })) = self.stage.as_deref_mut() {
             let Some(next) = replies.front() else {
-                if guard.is_none() && asked.is_none() {
+                if guard.is_none() && asked.is_none() && again.is_none() {
                     self.stage = None;
                 }
                 break;

@@ -127,8 +127,8 @@ impl<P: Protocol> Permits<'_, P> {
     /// The client's subscriptions that it may not have, and what has to be asked before all of them can be decided on.
     pub fn examine(&mut self) -> (Vec<TopicFilter>, Vec<Question>) {
         let (mut denied, mut questions) = (Vec::new(), Vec::new());
-        for (filter, qos) in self.session.subscriptions() {
-            match self.look(Action::Subscribe { qos }, filter.filter()) {
+        for (filter, options) in self.session.subscriptions() {
+            match self.look(Action::Subscribe { qos: options.qos }, filter.filter()) {
                 May::Decided(Permission::Allow) => {}
                 May::Decided(Permission::Deny) => denied.push(filter),
                 May::Ask(question) => questions.push(question),

@@ -32,7 +32,12 @@ impl Server {
     pub fn start(folder: &Path, settings: &[&str]) -> Self {
         let off = ["tls.default", "ws.default", "wss.default", "quic.default", "udp.mqttsn", "udp.coap"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_thingway"));
-        command.arg("--data-dir").arg(folder).args(["--set", "listeners.tcp.default.bind=127.0.0.1:0"]);
+        command.arg("--data-dir").arg(folder).args([
+            "--set",
+            "listeners.tcp.default.bind=127.0.0.1:0",
+            "--set",
+            "dashboard.enable=false",
+        ]);
         for name in off {
             command.args(["--set", &format!("listeners.{name}.enable=false")]);
         }

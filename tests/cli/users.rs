@@ -75,6 +75,15 @@ async fn users_that_were_added_may_come_in() {
     bad(folder, &["users", "remove", "bob", "eve"], "", "there is no user \"eve\"");
     let listed = good(folder, &["users", "list"], "");
     assert_eq!(listed, "bob  argon2id\nroot  argon2id  superuser  site=north  until 2199-01-01T00:00:00Z\n");
+    good(folder, &["users", "add", "prover", "--scram", "sha256", "--scram", "sha512"], "pencil\n");
+    bad(folder, &["users", "add", "eve", "--scram", "sha1"], "x\n", "sha1");
+    bad(folder, &["users", "add", "eve", "--scram", "sha256", "--scram-iterations", "4095"], "x\n", "4095");
+    good(folder, &["users", "passwd", "prover"], "rubber\n");
+    let listed = good(folder, &["users", "list"], "");
+    assert!(listed.contains("\nprover  argon2id  SCRAM-SHA-256  SCRAM-SHA-512\n"), "{listed}");
+    let exported = good(folder, &["users", "export", "--format", "json"], "");
+    assert!(exported.contains("\"SCRAM-SHA-256$4096:"), "{exported}");
+    good(folder, &["users", "remove", "prover"], "");
     good(folder, &["bans", "add", "client-id", "stolen", "--reason", "stolen in May"], "");
     bad(folder, &["bans", "add", "network", "10.0.0.0/99"], "", "no range of addresses");
     assert_eq!(good(folder, &["bans", "list"], ""), "client_id \"stolen\", stolen in May\n");

@@ -17,6 +17,7 @@ mod mosquitto;
 mod mqtt_sn;
 mod process;
 mod rumqtt;
+mod scram;
 mod scripted;
 mod scripts;
 mod server;

@@ -111,7 +111,7 @@ impl Server {
         let socket = directory.path().join("mqtt.sock");
         let config = [
             // Other tests load this machine, and a connection that is shed for it would fail one of these.
-            "[overload]\nenable = false\n".to_owned(),
+            "[overload]\nenable = false\n[dashboard]\nenable = false\n".to_owned(),
             listener("tcp", ports.tcp),
             secure("tls", ports.tls),
             listener("ws", ports.ws),

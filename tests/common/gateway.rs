@@ -41,6 +41,7 @@ impl TestGateway {
         config.store.durability = StoreDurability::Memory;
         // A loaded machine shall not make the gateway turn clients away.
         config.overload.enable = false;
+        config.dashboard.enable = false;
         listen_as(&mut config, ListenerKind::Tcp);
         change(&mut config);
         let mqtt = config.mqtt.clone();

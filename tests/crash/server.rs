@@ -193,7 +193,7 @@ impl Server {
                 let off = |name: &str| format!("[listeners.{name}]\nenable = false\n");
                 let mut config = format!(
                     "[gateway]\ndata_dir = \"{folder}/data\"\ncores = 2\n\
-                     [overload]\nenable = false\n\
+                     [overload]\nenable = false\n[dashboard]\nenable = false\n\
                      [queue]\nmessages_max = 1000000\nbytes_max = \"512MiB\"\n\
                      offline_messages_max = 1000000\noffline_bytes_max = \"512MiB\"\n\
                      [mqttsn]\nretry_interval = \"300ms\"\nretry_max = 20\n\

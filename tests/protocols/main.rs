@@ -17,16 +17,19 @@ mod large;
 mod matrix;
 mod mqtt;
 mod mqtt_sn;
+mod outside;
 mod paths;
 mod pubsub;
 mod quality;
 mod refused;
 mod retained;
+mod scram;
 mod sessions;
 mod shared;
 mod silence;
 mod sleep;
 mod table;
+mod web;
 mod wills;
 
 use self::{

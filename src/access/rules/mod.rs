@@ -1,5 +1,6 @@
 //! What clients may do: rules from several sources, compiled once, asked in their order.
 
+mod claims;
 mod conditions;
 mod emqx;
 mod erlang;
@@ -11,6 +12,7 @@ use std::{fmt, sync::Arc};
 use thingway_contract::Qos;
 
 pub use self::{
+    claims::parse as parse_claim,
     conditions::{Condition, TextCondition, Who},
     emqx::parse as parse_emqx,
     mosquitto::{ByUser, parse as parse_mosquitto},

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 use serde::Deserialize;
 
 use super::User;
-use crate::access::passwords::{DigestAlgorithm, Mac, PasswordError, SaltPosition, Secret, Stored};
+use crate::access::{
+    passwords::{DigestAlgorithm, Mac, PasswordError, SaltPosition, Secret, Stored},
+    scram::NoScramKeys,
+};
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +176,8 @@ struct Record {
     attributes: Option<BTreeMap<String, String>>,
     #[serde(default)]
     expires_at: Option<u64>,
+    #[serde(default)]
+    scram: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -229,7 +234,7 @@ fn parse_csv(text: &str, hashing: Hashing) -> Parsed {
         cause: ImportCause::Syntax("not as many columns as the first line has, or not CSV".into()),
     };
     let headers = reader.headers().map_err(broken)?.clone();
-    const COLUMNS: [&str; 10] = [
+    const COLUMNS: [&str; 11] = [
         "user_id",
         "username",
         "clientid",
@@ -240,6 +245,7 @@ fn parse_csv(text: &str, hashing: Hashing) -> Parsed {
         "namespace",
         "attributes",
         "expires_at",
+        "scram",
     ];
     if let Some(other) = headers.iter().find(|name| !COLUMNS.contains(name)) {
         let cause = ImportCause::Column(format!("column {other:?} is none of {}", COLUMNS.join(", ")));
@@ -267,6 +273,7 @@ fn parse_csv(text: &str, hashing: Hashing) -> Parsed {
                 .map_err(|_| failed(ImportCause::Column("attributes: expected a JSON object of texts".into())))?,
             expires_at: expires_at
                 .map_err(|_| failed(ImportCause::Column("expires_at: expected seconds since 1970".into())))?,
+            scram: field("scram").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
         };
         users.push((line, user(record, hashing).map_err(failed)?));
     }
@@ -301,10 +308,14 @@ fn user(record: Record, hashing: Hashing) -> Result<NamedUser, ImportCause> {
     let password = match (record.password, record.password_hash) {
         (Some(password), None) => Password::Plain(password.into_bytes().into()),
         (None, Some(hash)) => hashed(&hash, &salt, hashing)?,
+        (None, None) if !record.scram.is_empty() => Password::None,
         _ => return Err(ImportCause::Password),
     };
+    let scram: Result<Box<[_]>, _> = record.scram.iter().map(|text| text.parse().map(Arc::new)).collect();
+    let scram = scram.map_err(|error: NoScramKeys| ImportCause::Column(format!("scram: {error}")))?;
     let user = User {
         password: None,
+        scram,
         superuser,
         attributes: record.attributes.unwrap_or_default().into_iter().collect(),
         expires_unix_secs: record.expires_at,
@@ -432,6 +443,7 @@ mod tests {
             ("user_id,password_hash\na,hunter2\n", Format::Csv, 2, "damaged password hash"),
             ("user_id,password_hash\na,00ff\n", Format::Csv, 2, "out of bounds"),
             ("user_id,password,is_superuser\na,hunter2,maybe\n", Format::Csv, 2, "is_superuser"),
+            ("user_id,password,scram\na,hunter2,SCRAM-SHA-1$4096:hunter2\n", Format::Csv, 2, "scram"),
             ("user_id,password,namespace\na,hunter2,n\n", Format::Csv, 2, "namespace"),
             ("{\"user_id\":\"hunter2\"}", Format::Json, 1, "a list of objects"),
             ("[{\"user_id\":\"a\",\"password\":[\"hunter2\"]}]", Format::Json, 1, "expected user_id"),

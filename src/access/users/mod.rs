@@ -13,6 +13,7 @@ use super::{
     attempt::{Attempt, Attributes, Grant, Said},
     chain::{Answer, Asked, Authenticator},
     passwords::{Hashers, NoRandomness, Secret, Stored},
+    scram::{ScramHash, ScramKeys},
 };
 
 pub(in crate::access) use self::import::hashed;
@@ -26,12 +27,26 @@ pub use self::{
 pub struct User {
     /// What is kept of the password; without one nobody can connect as this user.
     pub password: Option<Arc<Stored>>,
+    /// What is kept of it for SCRAM, a hash each.
+    pub scram: Box<[Arc<ScramKeys>]>,
     /// No rule counts for it.
     pub superuser: bool,
     /// Attributes for rules.
     pub attributes: Attributes,
     /// When it ends, and its connection with it, in seconds since 1970.
     pub expires_unix_secs: Option<u64>,
+}
+
+impl User {
+    /// What it gets when it is let in.
+    fn grant(&self) -> Grant {
+        Grant {
+            superuser: self.superuser,
+            attributes: self.attributes.clone(),
+            rules: None,
+            expires_unix_ms: self.expires_unix_secs.map(|secs| secs.saturating_mul(1000)),
+        }
+    }
 }
 
 /// By what users are known.
@@ -92,9 +107,22 @@ impl UserDatabase {
     }
 
     fn find(&self, attempt: &Attempt) -> Option<Arc<User>> {
-        let id = self.id(attempt)?;
+        self.named(self.id(attempt)?)
+    }
+
+    fn named(&self, id: &str) -> Option<Arc<User>> {
         let of_file = self.file.load().get(id).cloned();
         of_file.or_else(|| self.stored.load().get(id).cloned())
+    }
+
+    /// What a user proves its password against, and gets who does. Where users are known by their client ids it must be the client's own.
+    pub(super) fn scram(&self, name: &str, attempt: &Attempt, hash: ScramHash) -> Option<(Arc<ScramKeys>, Grant)> {
+        if self.by == UserKey::ClientId && self.id(attempt) != Some(name) {
+            return None;
+        }
+        let user = self.named(name)?;
+        let keys = user.scram.iter().find(|keys| keys.hash() == hash)?.clone();
+        Some((keys, user.grant()))
     }
 
     fn check(&self, stored: Arc<Stored>, password: Secret, right: Grant) -> Asked {
@@ -120,16 +148,11 @@ impl Authenticator for UserDatabase {
         let (Some(stored), Some(password)) = (&user.password, &attempt.password) else {
             return Asked::Said(Said::Deny(Refusal::BadCredentials));
         };
-        let expires_unix_ms = user.expires_unix_secs.map(|secs| secs.saturating_mul(1000));
-        let right = if expires_unix_ms.is_some_and(|at| at <= (self.clock)()) {
-            None
-        } else {
-            Some(Grant { superuser: user.superuser, attributes: user.attributes.clone(), rules: None, expires_unix_ms })
-        };
-        match right {
-            Some(grant) => self.check(stored.clone(), password.clone(), grant),
-            None => Asked::Said(Said::Deny(Refusal::NotAuthorized)),
+        let grant = user.grant();
+        if grant.expires_unix_ms.is_some_and(|at| at <= (self.clock)()) {
+            return Asked::Said(Said::Deny(Refusal::NotAuthorized));
         }
+        self.check(stored.clone(), password.clone(), grant)
     }
 
     /// Tries the password against what nothing is the password of.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     access::{
         passwords::{Memory, Stored},
+        scram::{ITERATIONS_MAX, ITERATIONS_MIN, ScramHash, ScramKeys},
         users::{ROW_PREFIX, User, name_of_key, row_key},
     },
     access_config::unix_secs,
@@ -46,11 +47,18 @@ pub enum UsersCommand {
         /// When it ends, as 2027-01-31T00:00:00Z
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
+        /// Keep what SCRAM needs, too, for MQTT 5 clients that prove their password; may be given for both. It is easier to try passwords on than the
+        /// other hash is
+        #[arg(long, value_name = "HASH")]
+        scram: Vec<ScramChoice>,
+        /// Rounds that such a client computes
+        #[arg(long, default_value_t = ITERATIONS_MIN, value_parser = clap::value_parser!(u32).range(i64::from(ITERATIONS_MIN)..=i64::from(ITERATIONS_MAX)))]
+        scram_iterations: u32,
         /// A file whose first line is the password
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
-    /// Set another password
+    /// Set another password, for SCRAM, too, if the user has that
     Passwd {
         /// The user
         name: String,
@@ -90,6 +98,15 @@ pub enum UsersCommand {
     },
 }
 
+/// A hash for SCRAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScramChoice {
+    /// SCRAM-SHA-256.
+    Sha256,
+    /// SCRAM-SHA-512.
+    Sha512,
+}
+
 /// How a file with users is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FileFormat {
@@ -104,9 +121,10 @@ pub enum FileFormat {
 /// Does it with the store of the configuration.
 pub fn run(configuration: &ConfigurationArguments, command: &UsersCommand) -> ExitCode {
     finish(configuration, |config| match command {
-        UsersCommand::Add { name, superuser, attributes, expires, password_file } => {
+        UsersCommand::Add { name, superuser, attributes, expires, scram, scram_iterations, password_file } => {
             let user = User {
                 password: None,
+                scram: [].into(),
                 superuser: *superuser,
                 attributes: attributes
                     .iter()
@@ -116,7 +134,7 @@ pub fn run(configuration: &ConfigurationArguments, command: &UsersCommand) -> Ex
                     .collect(),
                 expires_unix_secs: expires.as_deref().map(time).transpose()?,
             };
-            add(config, name, user, password_file.as_deref())
+            add(config, name, user, &hashes(scram, *scram_iterations), password_file.as_deref())
         }
         UsersCommand::Passwd { name, password_file } => passwd(config, name, password_file.as_deref()),
         UsersCommand::Remove { names } => remove(config, names),
@@ -126,6 +144,18 @@ pub fn run(configuration: &ConfigurationArguments, command: &UsersCommand) -> Ex
         }
         UsersCommand::Export { file, format } => transfer::export(config, file.as_deref(), *format),
     })
+}
+
+/// Each hash once, with so many rounds.
+fn hashes(choices: &[ScramChoice], iterations: u32) -> Vec<(ScramHash, u32)> {
+    let chosen = [(ScramChoice::Sha256, ScramHash::Sha256), (ScramChoice::Sha512, ScramHash::Sha512)];
+    chosen.into_iter().filter(|(choice, _)| choices.contains(choice)).map(|(_, hash)| (hash, iterations)).collect()
+}
+
+/// What SCRAM needs of a password.
+fn scram(password: &[u8], hashes: &[(ScramHash, u32)]) -> Result<Box<[Arc<ScramKeys>]>, Failure> {
+    let one = |(hash, iterations): &(ScramHash, u32)| ScramKeys::new(*hash, password, *iterations).map(Arc::new);
+    hashes.iter().map(one).collect::<Result<_, _>>().map_err(|error| Failure::Other(error.to_string()))
 }
 
 fn attribute(text: &str) -> Result<(String, String), Failure> {
@@ -146,14 +176,21 @@ fn check_name(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn add(config: &Config, name: &str, user: User, file: Option<&std::path::Path>) -> Result<ExitCode, Failure> {
+fn add(
+    config: &Config,
+    name: &str,
+    user: User,
+    hashes: &[(ScramHash, u32)],
+    file: Option<&std::path::Path>,
+) -> Result<ExitCode, Failure> {
     check_name(name)?;
     let mut backend = open_to_change(config)?;
     if find(config, &mut backend, name)?.is_some() {
         return Err(Failure::Other(format!("user {name:?} is there already: see passwd and remove")));
     }
     let password = password::read(file)?;
-    save(config, &mut backend, name, User { password: Some(hash(&password)?), ..user })?;
+    let scram = scram(&password, hashes)?;
+    save(config, &mut backend, name, User { password: Some(hash(&password)?), scram, ..user })?;
     Ok(print(&format!("user {name:?} added\n")))
 }
 
@@ -161,7 +198,9 @@ fn passwd(config: &Config, name: &str, file: Option<&std::path::Path>) -> Result
     let mut backend = open_to_change(config)?;
     let Some(user) = find(config, &mut backend, name)? else { return Err(missing(name)) };
     let password = password::read(file)?;
-    save(config, &mut backend, name, User { password: Some(hash(&password)?), ..user })?;
+    let hashes: Vec<_> = user.scram.iter().map(|keys| (keys.hash(), keys.iterations())).collect();
+    let scram = scram(&password, &hashes)?;
+    save(config, &mut backend, name, User { password: Some(hash(&password)?), scram, ..user })?;
     Ok(print(&format!("user {name:?} has another password\n")))
 }
 
@@ -183,6 +222,9 @@ fn list(config: &Config) -> Result<ExitCode, Failure> {
     for (name, user) in all(config, &mut backend)? {
         let algorithm = user.password.as_ref().map_or("no password", |stored| stored.algorithm());
         text += &format!("{name}  {algorithm}");
+        for keys in &user.scram {
+            text += &format!("  {}", keys.hash().method());
+        }
         if user.superuser {
             text += "  superuser";
         }

@@ -101,6 +101,8 @@ struct Exported<'a> {
     attributes: BTreeMap<&'a str, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scram: Vec<String>,
 }
 
 pub fn export(config: &Config, file: Option<&Path>, format: Option<FileFormat>) -> Result<ExitCode, Failure> {
@@ -121,6 +123,7 @@ pub fn export(config: &Config, file: Option<&Path>, format: Option<FileFormat>) 
         is_superuser: user.superuser,
         attributes: user.attributes.iter().collect(),
         expires_at: user.expires_unix_secs,
+        scram: user.scram.iter().map(ToString::to_string).collect(),
     });
     let text = if json {
         let list: Vec<_> = exported.collect();
@@ -138,7 +141,7 @@ pub fn export(config: &Config, file: Option<&Path>, format: Option<FileFormat>) 
 
 fn csv_of<'a>(users: impl Iterator<Item = Exported<'a>>) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["user_id", "password_hash", "salt", "is_superuser", "attributes", "expires_at"])?;
+    writer.write_record(["user_id", "password_hash", "salt", "is_superuser", "attributes", "expires_at", "scram"])?;
     for user in users {
         let attributes = match user.attributes.is_empty() {
             true => String::new(),
@@ -151,6 +154,7 @@ fn csv_of<'a>(users: impl Iterator<Item = Exported<'a>>) -> Result<String, csv::
             if user.is_superuser { "true" } else { "false" },
             &attributes,
             &user.expires_at.map_or_else(String::new, |at| at.to_string()),
+            &user.scram.join(" "),
         ])?;
     }
     let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;

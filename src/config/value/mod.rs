@@ -1,19 +1,19 @@
 //! The kinds of value that a setting can have, each with the spelling that operators write.
 
 mod bind;
-mod hidden;
 mod infinity;
 mod period;
 mod rate;
+mod secret;
 mod size;
 
-pub(in crate::config) use hidden::SHOWN;
+pub(in crate::config) use secret::SHOWN;
 
 pub use bind::Bind;
-pub use hidden::Hidden;
 pub use infinity::OrInfinity;
 pub use period::Period;
 pub use rate::{ByteRate, Rate};
+pub use secret::{SecretText, Texts};
 pub use size::Size;
 
 /// A text has not the form of the value that it should be. What was expected is told by the setting's type.

@@ -1,5 +1,6 @@
 //! From CONNECT to a session: whether there may be one, and what it waits for.
 
+use bytes::Bytes;
 use thingway_contract::{Connect, Peer, Protocol, Refusal, Reply};
 
 use super::{Conversation, Opening, Stage, Step, Stop, Turn};
@@ -24,6 +25,9 @@ impl<P: Protocol> Conversation<P> {
         if self.shed {
             return self.refuse_session(Refusal::Busy, turn, core);
         }
+        if connect.credentials.method.is_some() {
+            return self.begin_exchange(connect, turn, core);
+        }
         match service.access.begin(&connect, peer, P::NAME, now, turn.waker) {
             Admit::Done(admitted) => self.admitted(connect, admitted, turn, core),
             Admit::Later(asking) => {
@@ -35,7 +39,7 @@ impl<P: Protocol> Conversation<P> {
     }
 
     /// It was decided whether the peer may have a session.
-    fn admitted(
+    pub(super) fn admitted(
         &mut self,
         connect: Connect,
         admitted: Result<Admission, Refusal>,
@@ -78,10 +82,10 @@ impl<P: Protocol> Conversation<P> {
     fn connect(&mut self, mut request: Box<SessionRequest>, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
         match turn.service.bus.connect(&mut request, turn.now, &mut core.lane) {
             ConnectOutcome::Granted(granted) => {
-                let Granted { session, epoch, connected } = *granted;
+                let Granted { session, epoch, mut connected } = *granted;
                 self.session = Some(session);
                 self.epoch = epoch;
-                self.opened(turn.service);
+                connected.authentication_data = self.opened(turn.service);
                 let reply = Reply::Connected(Box::new(connected));
                 self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)
             }
@@ -102,8 +106,9 @@ impl<P: Protocol> Conversation<P> {
         }
     }
 
-    /// The session is there: what it is guarded by stays.
-    fn opened(&mut self, service: &Service<P>) {
+    /// The session is there: what it is guarded by stays, and what its client is told at the end of an exchange is given back.
+    fn opened(&mut self, service: &Service<P>) -> Option<Bytes> {
+        let last_data = self.opening_mut().and_then(|opening| opening.last_data.take());
         let mut guard = self.opening_mut().and_then(|opening| opening.guard.take());
         if let (Some(guard), Some(session)) = (&mut guard, &self.session) {
             guard.watch(&service.access, session, self.epoch);
@@ -112,6 +117,7 @@ impl<P: Protocol> Conversation<P> {
             }
         }
         self.stage = Stage::at_rest(guard);
+        last_data
     }
 
     fn refuse_session(&mut self, refusal: Refusal, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {
@@ -144,8 +150,9 @@ impl<P: Protocol> Conversation<P> {
         match turn.service.bus.granted(reserved, &request, turn.now, &mut core.lane) {
             None => opening.pending = Some(request),
             Some(Ok(granted)) => {
-                self.opened(turn.service);
-                let reply = Reply::Connected(Box::new(granted.connected));
+                let mut connected = granted.connected;
+                connected.authentication_data = self.opened(turn.service);
+                let reply = Reply::Connected(Box::new(connected));
                 self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
             }
             Some(Err(refusal)) => {

@@ -1,0 +1,167 @@
+//! Exchanges of more than one message before a client is let in (MQTT 5.0, section 4.12), and again while it is connected.
+
+use std::task::Waker;
+
+use bytes::Bytes;
+use thingway_contract::{ClientId, Connect, Instant, Peer, Refusal, Transport};
+
+use super::{
+    Access, Admit, Guard,
+    attempt::{Attempt, Grant},
+    chain::Decision,
+    guard::Identity,
+    scram::{Scram, ScramExchange, ScramStep},
+    unix_ms,
+};
+use crate::bus::ConnectionInfo;
+
+/// An exchange with one client.
+#[derive(Debug)]
+pub struct Exchange {
+    scram: ScramExchange,
+    attempt: Attempt,
+    spoofable: bool,
+}
+
+/// What an exchange comes to before the client is connected.
+#[derive(Debug)]
+pub enum Exchanged {
+    /// The client is told this, and answers.
+    Challenge(Option<Bytes>, Box<Exchange>),
+    /// It is over. The client is told this if it is let in.
+    Over(Option<Bytes>, Admit),
+}
+
+/// What an exchange comes to with a client that is connected.
+#[derive(Debug)]
+pub enum ExchangedAgain {
+    /// The client is told this, and answers.
+    Challenge(Option<Bytes>, Box<Exchange>),
+    /// It is still who it was, and is told this. What it may do is said anew.
+    Proven(Bytes, Option<Box<Guard>>),
+    /// It is not.
+    Refused(Refusal),
+}
+
+enum Turn {
+    Challenge(Option<Bytes>, Box<Exchange>),
+    Over(Attempt, bool, Result<(Bytes, Grant), Refusal>),
+}
+
+impl Access {
+    /// Begins an exchange with somebody who wants to connect and has named a method.
+    pub fn begin_exchange(
+        &self,
+        connect: &Connect,
+        peer: &Peer,
+        protocol: &'static str,
+        now: Instant,
+        waker: &Waker,
+    ) -> Exchanged {
+        let attempt = Attempt::new(connect, peer, protocol);
+        let Some(scram) = self.method(connect.credentials.method.as_deref()) else {
+            return Exchanged::Over(None, Admit::Done(Err(Refusal::BadAuthenticationMethod)));
+        };
+        if self.bans.find(&attempt, unix_ms()).is_some() {
+            return Exchanged::Over(None, Admit::Done(Err(Refusal::Banned)));
+        }
+        let exchange = Exchange { scram, attempt, spoofable: peer.transport == Transport::Udp };
+        self.go_on(exchange, connect.credentials.data.as_deref(), connect, now, waker)
+    }
+
+    /// Takes the client's next message.
+    pub fn go_on(
+        &self,
+        exchange: Exchange,
+        data: Option<&[u8]>,
+        connect: &Connect,
+        now: Instant,
+        waker: &Waker,
+    ) -> Exchanged {
+        match self.turn(exchange, data, now) {
+            Turn::Challenge(data, exchange) => Exchanged::Challenge(data, exchange),
+            Turn::Over(attempt, spoofable, result) => {
+                let (data, outcome) = match result {
+                    Ok((data, grant)) => (Some(data), Ok(grant)),
+                    Err(refusal) => (None, Err(refusal)),
+                };
+                let decision = Decision { by: Some("scram".into()), outcome };
+                Exchanged::Over(data, self.finish(&attempt, spoofable, decision, connect, now, waker))
+            }
+        }
+    }
+
+    /// Begins an exchange with somebody who is connected under a name, which must stay the same.
+    pub fn begin_again(&self, method: &str, client_id: &ClientId, info: &ConnectionInfo) -> Option<Box<Exchange>> {
+        let attempt = Attempt {
+            client_id: Some(client_id.clone()),
+            username: info.username.clone(),
+            remote: info.remote,
+            listener: info.origin.listener.clone(),
+            protocol: info.origin.protocol,
+            ..Attempt::default()
+        };
+        let spoofable = info.origin.transport == Transport::Udp;
+        self.method(Some(method)).map(|scram| Box::new(Exchange { scram, attempt, spoofable }))
+    }
+
+    /// Takes the next message of a client that is connected.
+    pub fn go_on_again(&self, exchange: Exchange, data: Option<&[u8]>, now: Instant) -> ExchangedAgain {
+        match self.turn(exchange, data, now) {
+            Turn::Challenge(data, exchange) => ExchangedAgain::Challenge(data, exchange),
+            Turn::Over(attempt, spoofable, Ok((data, grant))) => {
+                if let Some(backoff) = &self.backoff {
+                    backoff.succeeded(&attempt, spoofable);
+                }
+                let needed = !self.is_open() || !grant.is_plain();
+                let guard = || Box::new(Guard::new(Identity::new(&attempt, grant).into()));
+                ExchangedAgain::Proven(data, needed.then(guard))
+            }
+            Turn::Over(attempt, spoofable, Err(refusal)) => {
+                if let (Some(backoff), Refusal::BadCredentials) = (&self.backoff, &refusal) {
+                    backoff.failed(&attempt, spoofable, now.as_millis());
+                }
+                ExchangedAgain::Refused(refusal)
+            }
+        }
+    }
+
+    fn method(&self, method: Option<&str>) -> Option<ScramExchange> {
+        self.settings.scram.as_ref().and_then(|_| Scram::begin(method?))
+    }
+
+    fn turn(&self, exchange: Exchange, data: Option<&[u8]>, now: Instant) -> Turn {
+        let Exchange { scram: exchange, mut attempt, spoofable } = exchange;
+        let Some(scram) = &self.settings.scram else {
+            return Turn::Over(attempt, spoofable, Err(Refusal::BadAuthenticationMethod));
+        };
+        match scram.step(exchange, data, &attempt, unix_ms()) {
+            ScramStep::Challenge(data, exchange) => {
+                if let Some(username) = exchange.username() {
+                    attempt.username = Some(username.into());
+                    if let Some(refusal) = self.turned_away(&attempt, spoofable, now) {
+                        return Turn::Over(attempt, spoofable, Err(refusal));
+                    }
+                }
+                Turn::Challenge(data, Box::new(Exchange { scram: exchange, attempt, spoofable }))
+            }
+            ScramStep::Proven(username, data, grant) => {
+                attempt.username = Some(username);
+                Turn::Over(attempt, spoofable, Ok((data, grant)))
+            }
+            ScramStep::Refused(username, refusal) => {
+                attempt.username = username.or(attempt.username);
+                Turn::Over(attempt, spoofable, Err(refusal))
+            }
+        }
+    }
+
+    /// Now that a name is known: whether it is kept out, or has to wait.
+    fn turned_away(&self, attempt: &Attempt, spoofable: bool, now: Instant) -> Option<Refusal> {
+        if self.bans.find(attempt, unix_ms()).is_some() {
+            return Some(Refusal::Banned);
+        }
+        let waits = self.backoff.as_ref().is_some_and(|it| it.holds(attempt, spoofable, now.as_millis()));
+        waits.then_some(Refusal::ConnectionRateExceeded)
+    }
+}

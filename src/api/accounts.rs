@@ -1,0 +1,234 @@
+//! Accounts of operators: `/users`.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    error::{ApiError, Body, Path},
+    login::Caller,
+    rows::Rows,
+    world::World,
+};
+use crate::access::passwords::{Memory, Secret, Stored};
+
+/// What the keys of accounts begin with in the store.
+pub const ACCOUNT_PREFIX: &str = "account/";
+
+const ACCOUNTS_MAX: usize = 1000;
+const NAME_MAX: usize = 100;
+const DESCRIPTION_MAX: usize = 1000;
+const PASSWORD_MIN: usize = 8;
+const PASSWORD_MAX: usize = 256;
+
+pub type Accounts = Rows<Account>;
+
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything.
+    #[default]
+    Administrator,
+    /// Look.
+    Viewer,
+}
+
+/// An account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Account {
+    /// What is kept of the password.
+    password: String,
+    #[serde(default)]
+    pub role: Role,
+    #[serde(default)]
+    description: String,
+    /// Everybody knows the password: whoever has shown it may only look, and change it.
+    #[serde(default)]
+    pub initial: bool,
+}
+
+impl Account {
+    /// The account of a first start.
+    pub fn first(password: Option<&[u8]>) -> Option<Self> {
+        let initial = password.is_none();
+        let password = Stored::new(password.unwrap_or(b"public"), &mut Memory::default()).ok()?.to_string();
+        Some(Self { password, role: Role::Administrator, description: "the first account".into(), initial })
+    }
+
+    pub fn stored(&self) -> Option<Arc<Stored>> {
+        self.password.parse().ok().map(Arc::new)
+    }
+
+    fn tell(&self, name: &str) -> Value {
+        json!({
+            "username": name,
+            "role": self.role,
+            "description": self.description,
+            "backend": "local",
+            "must_change_password": self.initial,
+        })
+    }
+}
+
+async fn hashed(password: String) -> Result<String, ApiError> {
+    if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&password.len()) {
+        return Err(ApiError::bad(format!("a password has from {PASSWORD_MIN} to {PASSWORD_MAX} bytes")));
+    }
+    let password = Secret::from(password.into_bytes());
+    let made = tokio::task::spawn_blocking(move || Stored::new(&password, &mut Memory::default())).await;
+    match made {
+        Ok(Ok(stored)) => Ok(stored.to_string()),
+        _ => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the password cannot be hashed")),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ApiError> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(good) {
+        return Err(ApiError::bad(format!(
+            "a name has at most {NAME_MAX} letters, digits, \"-\", \"_\", \".\" and \"@\""
+        )));
+    }
+    Ok(())
+}
+
+fn check_description(description: &str) -> Result<(), ApiError> {
+    match description.len() > DESCRIPTION_MAX {
+        true => Err(ApiError::bad(format!("a description has at most {DESCRIPTION_MAX} bytes"))),
+        false => Ok(()),
+    }
+}
+
+/// Whether there is anybody else who may do everything.
+fn has_other_administrator(world: &World, name: &str) -> bool {
+    world.accounts.all().iter().any(|(other, account)| other != name && account.role == Role::Administrator)
+}
+
+/// `GET /users`
+pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
+    Json(world.accounts.all().iter().map(|(name, account)| account.tell(name)).collect())
+}
+
+#[derive(Deserialize)]
+pub struct New {
+    username: String,
+    password: String,
+    #[serde(default)]
+    role: Role,
+    #[serde(default)]
+    description: String,
+}
+
+/// `POST /users`
+pub async fn add(State(world): State<Arc<World>>, Body(new): Body<New>) -> Result<Json<Value>, ApiError> {
+    check_name(&new.username)?;
+    check_description(&new.description)?;
+    let password = hashed(new.password).await?;
+    let account = Account { password, role: new.role, description: new.description, initial: false };
+    let _changing = world.changes.lock().await;
+    if world.accounts.find(&new.username).is_some() {
+        return Err(ApiError::exists("there is such an account"));
+    }
+    if world.accounts.len() >= ACCOUNTS_MAX {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "EXCEED_LIMIT",
+            format!("there are {ACCOUNTS_MAX} accounts"),
+        ));
+    }
+    keep(&world, &new.username, Some(account.clone())).await?;
+    Ok(Json(account.tell(&new.username)))
+}
+
+#[derive(Deserialize)]
+pub struct Change {
+    role: Option<Role>,
+    description: Option<String>,
+}
+
+/// `PUT /users/{name}`
+pub async fn change(
+    State(world): State<Arc<World>>,
+    Path(name): Path<String>,
+    Body(change): Body<Change>,
+) -> Result<Json<Value>, ApiError> {
+    let _changing = world.changes.lock().await;
+    let mut account = found(&world, &name)?;
+    if let Some(description) = change.description {
+        check_description(&description)?;
+        account.description = description;
+    }
+    if let Some(role) = change.role {
+        if role != Role::Administrator && !has_other_administrator(&world, &name) {
+            return Err(ApiError::bad("it is the last administrator"));
+        }
+        account.role = role;
+    }
+    keep(&world, &name, Some(account.clone())).await?;
+    Ok(Json(account.tell(&name)))
+}
+
+/// `DELETE /users/{name}`
+pub async fn remove(
+    State(world): State<Arc<World>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let _changing = world.changes.lock().await;
+    found(&world, &name)?;
+    if caller.account() == Some(&name) {
+        return Err(ApiError::bad("nobody removes the own account"));
+    }
+    if !has_other_administrator(&world, &name) {
+        return Err(ApiError::bad("it is the last administrator"));
+    }
+    keep(&world, &name, None).await?;
+    world.tokens.end_all_of(&name);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+pub struct ChangePassword {
+    old_pwd: String,
+    new_pwd: String,
+}
+
+/// `POST /users/{name}/change_pwd`
+pub async fn change_password(
+    State(world): State<Arc<World>>,
+    Path(name): Path<String>,
+    Body(change): Body<ChangePassword>,
+) -> Result<StatusCode, ApiError> {
+    let wrong = || ApiError::new(StatusCode::BAD_REQUEST, "BAD_USERNAME_OR_PWD", "the old password is another");
+    let account = found(&world, &name)?;
+    let stored = account.stored().ok_or_else(wrong)?;
+    if change.old_pwd == change.new_pwd {
+        return Err(ApiError::bad("the new password is the old one"));
+    }
+    let old = Secret::from(change.old_pwd.into_bytes());
+    let checked = world.hashers.check(stored, old).map_err(|full| ApiError::store(&full))?;
+    if !checked.await.unwrap_or(false) {
+        return Err(wrong());
+    }
+    let password = hashed(change.new_pwd).await?;
+    let _changing = world.changes.lock().await;
+    let account = Account { password, initial: false, ..found(&world, &name)? };
+    keep(&world, &name, Some(account)).await?;
+    world.tokens.end_all_of(&name);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn found(world: &World, name: &str) -> Result<Account, ApiError> {
+    let missing = || ApiError::new(StatusCode::NOT_FOUND, "USER_NOT_FOUND", "there is no such account");
+    world.accounts.find(name).ok_or_else(missing)
+}
+
+async fn keep(world: &World, name: &str, account: Option<Account>) -> Result<(), ApiError> {
+    let change = world.accounts.change(name, account.as_ref());
+    world.keep(vec![change]).await.map_err(|error| ApiError::store(&error))?;
+    world.accounts.set(name, account);
+    Ok(())
+}

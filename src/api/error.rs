@@ -1,0 +1,109 @@
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, rejection::JsonRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+/// Why a request is not answered as its sender wished: a status, EMQX's code for it, and words.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+/// EMQX's codes that are used here, and what they mean.
+const CODES: &[(&str, &str)] = &[
+    ("ALREADY_EXISTS", "Resource already existed"),
+    ("API_KEY_NOT_ALLOW", "An API key may not do this"),
+    ("BAD_API_KEY_OR_SECRET", "Bad API key or secret"),
+    ("BAD_LISTENER_ID", "Bad listener ID"),
+    ("BAD_REQUEST", "Request parameters are invalid"),
+    ("BAD_TOPIC", "Topic syntax error"),
+    ("BAD_USERNAME_OR_PWD", "Wrong username or password"),
+    ("CLIENTID_NOT_FOUND", "Client ID not found"),
+    ("EXCEED_LIMIT", "Create resource that exceeds its limit"),
+    ("FORBIDDEN", "The role does not allow it"),
+    ("INTERNAL_ERROR", "Something failed in the gateway"),
+    ("INVALID_PARAMETER", "A parameter cannot be understood"),
+    ("LOGIN_LOCKED", "Too many failed logins"),
+    ("NOT_FOUND", "Resource was not found"),
+    ("PASSWORD_EXPIRED", "The password has to be changed first"),
+    ("SERVICE_UNAVAILABLE", "Service unavailable"),
+    ("TOPIC_NOT_FOUND", "Topic not found"),
+    ("USER_NOT_FOUND", "User not found"),
+];
+
+impl ApiError {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+    }
+
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
+    pub fn exists(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", message)
+    }
+
+    /// The store cannot keep it.
+    pub fn store(error: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", format!("it cannot be kept: {error}"))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "code": self.code, "message": self.message }))).into_response()
+    }
+}
+
+/// `GET /error_codes`
+pub async fn codes() -> Json<Value> {
+    Json(CODES.iter().map(|(code, description)| json!({ "code": code, "description": description })).collect())
+}
+
+/// A body of JSON, refused in the words of the API when it is none.
+pub struct Body<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, ApiError> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(JsonRejection::BytesRejection(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_REQUEST", "the body is too large"))
+            }
+            Err(JsonRejection::MissingJsonContentType(_)) => Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "the content type is not application/json",
+            )),
+            Err(error) => Err(ApiError::bad(error.body_text())),
+        }
+    }
+}
+
+/// Parts of the path, refused in the words of the API when they cannot be read.
+pub struct Path<T>(pub T);
+
+impl<T: serde::de::DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, ApiError> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(value)| Self(value)).map_err(|error| ApiError::bad(error.body_text()))
+    }
+}

@@ -1,0 +1,202 @@
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Extension, Router, body::Body};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tower::ServiceExt;
+
+use super::{
+    accounts::{ACCOUNT_PREFIX, Account},
+    keys::KEY_PREFIX,
+    rates::Rates,
+    router,
+    rows::Rows,
+    world::World,
+};
+use crate::{
+    access::{
+        Access,
+        passwords::{Hashers, HashersSettings},
+    },
+    bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
+    store::Journal,
+};
+
+/// Connections at a time. Further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 1024;
+/// How long the head of a request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long anything may take that was asked.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Logins that wait to be tried.
+const LOGINS_MAX: usize = 100;
+
+/// What the gateway gives to its interface.
+pub struct ServerSettings {
+    /// Where it listens.
+    pub socket: TcpListener,
+    /// The node's name.
+    pub node: String,
+    /// The bus.
+    pub bus: Arc<Bus>,
+    /// The access layer.
+    pub access: Arc<Access>,
+    /// Where changes are kept.
+    pub journal: Journal<Handle>,
+    /// What is kept already.
+    pub settings: Vec<(String, String)>,
+    /// The listeners.
+    pub listeners: Vec<super::ListenerView>,
+    /// Names of packets that are counted.
+    pub packets: PacketNames,
+    /// `gateway.security` is "hardened".
+    pub hardened: bool,
+    /// The password of the first account, as long as there is no account; `None` for the one that everybody knows.
+    pub first_password: Option<zeroize::Zeroizing<Vec<u8>>>,
+    /// Tells the bus's time.
+    pub clock: Box<dyn Fn() -> thingway_contract::Instant + Send + Sync>,
+    /// Sends wake-ups on their way.
+    pub forward_wakes: Box<dyn Fn(&mut Lane) + Send + Sync>,
+}
+
+/// The interface, while it is served.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Begins to serve. To be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be used, or what is kept cannot be read.
+    pub fn start(settings: ServerSettings) -> io::Result<Self> {
+        settings.socket.set_nonblocking(true)?;
+        let address = settings.socket.local_addr()?;
+        let socket = tokio::net::TcpListener::from_std(settings.socket)?;
+        let wrong = |(key, error): (String, serde_json::Error)| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("the store's setting {key:?}: {error}"))
+        };
+        let accounts = Rows::of(ACCOUNT_PREFIX, &settings.settings).map_err(wrong)?;
+        if accounts.len() == 0 {
+            let password = settings.first_password.as_ref().map(|password| password.as_slice());
+            let account =
+                Account::first(password).ok_or_else(|| io::Error::other("the system gives no random bytes"))?;
+            if password.is_none() {
+                tracing::warn!(
+                    "the API's account is admin with the password public: it may only look until that is changed"
+                );
+            }
+            accounts.set("admin", Some(account));
+        }
+        let world = Arc::new(World {
+            node: settings.node,
+            lane: Mutex::new(settings.bus.lane(NO_CORE)),
+            bus: settings.bus,
+            access: settings.access,
+            journal: settings.journal,
+            listeners: settings.listeners,
+            packets: settings.packets,
+            hardened: settings.hardened,
+            clock: settings.clock,
+            forward_wakes: settings.forward_wakes,
+            accounts,
+            keys: Rows::of(KEY_PREFIX, &settings.settings).map_err(wrong)?,
+            tokens: Default::default(),
+            throttle: Default::default(),
+            hashers: Arc::new(Hashers::start(HashersSettings { threads: 1, waiting_max: LOGINS_MAX })?),
+            rates: Rates::default(),
+            started: Instant::now(),
+            changes: Default::default(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(serve(socket, world, stopped));
+        Ok(Self { address, stop, served })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more requests and ends its connections.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if self.served.await.is_err() {
+            tracing::error!("the API had failed");
+        }
+    }
+}
+
+async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: watch::Receiver<bool>) {
+    let router = router(world.clone());
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let stop = async {
+            // An error means that the gateway is gone.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let accepted = async {
+            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (socket.accept().await, place)
+        };
+        tokio::select! {
+            biased;
+            () = stop => break,
+            _ = seconds.tick() => world.rates.sample(&world.bus, Instant::now()),
+            Some(_) = connections.join_next() => {}
+            (accepted, place) = accepted => match accepted {
+                Ok((stream, peer)) => {
+                    let router = router.clone();
+                    connections.spawn(async move {
+                        converse(stream, peer, router).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("the API cannot accept connections: {error}");
+                    // No descriptor is free: that of another connection has to end first.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, router: Router) {
+    let router = router.layer(Extension(peer));
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Ok(axum::response::IntoResponse::into_response(axum::http::StatusCode::REQUEST_TIMEOUT)),
+            }
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%peer, "a connection to the API broke off: {error}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Subscriptions and the topics that they are about.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use thingway_contract::{
+    FilterKind, Qos, RetainHandling, Subscription, SubscriptionOptions, Topic, TopicFilter, TopicLimits,
+};
+
+use super::{
+    clients::session,
+    error::{ApiError, Body, Path},
+    page::Page,
+    query::Query,
+    world::World,
+};
+
+/// Subscriptions in one request.
+const BULK_MAX: usize = 1000;
+/// Topics that are sorted for one page.
+const TOPICS_MAX: usize = 100_000;
+
+fn tell(world: &World, id: &str, filter: &TopicFilter, options: &SubscriptionOptions) -> Value {
+    json!({
+        "clientid": id,
+        "node": world.node,
+        "topic": filter.to_string(),
+        "qos": options.qos as u8,
+        "nl": u8::from(options.no_local),
+        "rap": u8::from(options.retain_as_published),
+        "rh": match options.retain_handling {
+            RetainHandling::Send => 0,
+            RetainHandling::SendIfNew => 1,
+            RetainHandling::DoNotSend => 2,
+        },
+    })
+}
+
+/// `GET /subscriptions`
+pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
+    let qos: Option<u8> = query.read("qos")?;
+    let (topic, group) = (query.find("topic"), query.find("share_group"));
+    let matching = query.find("match_topic").map(|text| parse_topic(&world, text)).transpose()?;
+    let is_met = |filter: &TopicFilter, options: &SubscriptionOptions| {
+        qos.is_none_or(|qos| qos == options.qos as u8)
+            && topic.is_none_or(|topic| filter.filter() == topic || filter.to_string() == topic)
+            && group.is_none_or(|group| matches!(filter.kind(), FilterKind::Shared(name) if **name == *group))
+            && matching.is_none_or(|topic| filter.matches(topic))
+    };
+    let mut page = Page::of(&query)?.collect();
+    let mut look = |session: &Arc<crate::bus::Session>| {
+        if session.subscriptions_len() == 0 {
+            return;
+        }
+        for (filter, options) in session.subscriptions().iter().filter(|(filter, options)| is_met(filter, options)) {
+            page.see(|| tell(&world, session.id().as_str(), filter, options));
+        }
+    };
+    match query.find("clientid") {
+        Some(id) => {
+            if let Some(session) = world.bus.session(id) {
+                look(&session);
+            }
+        }
+        None => world.bus.for_each_session(look),
+    }
+    Ok(Json(page.into_json(|told| told)))
+}
+
+/// `GET /clients/{id}/subscriptions`
+pub async fn of_client(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    let session = session(&world, &id)?;
+    let all = session.subscriptions();
+    Ok(Json(all.iter().map(|(filter, options)| tell(&world, &id, filter, options)).collect()))
+}
+
+#[derive(Deserialize)]
+pub struct Wish {
+    topic: String,
+    #[serde(default)]
+    qos: u8,
+    #[serde(default)]
+    nl: u8,
+    #[serde(default)]
+    rap: u8,
+    #[serde(default)]
+    rh: u8,
+}
+
+fn parse_topic<'a>(world: &World, text: &'a str) -> Result<Topic<'a>, ApiError> {
+    let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", "it is no topic name");
+    Topic::parse(text, world.bus.config().topic_limits).map_err(wrong)
+}
+
+fn parse_filter(limits: TopicLimits, text: &str) -> Result<TopicFilter, ApiError> {
+    let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", "it is no topic filter");
+    TopicFilter::parse(text, limits).map_err(wrong)
+}
+
+impl Wish {
+    fn read(&self, limits: TopicLimits) -> Result<Subscription, ApiError> {
+        let qos = Qos::from_u8(self.qos).ok_or_else(|| ApiError::bad("qos is 0, 1 or 2"))?;
+        let retain_handling = match self.rh {
+            0 => RetainHandling::Send,
+            1 => RetainHandling::SendIfNew,
+            2 => RetainHandling::DoNotSend,
+            _ => return Err(ApiError::bad("rh is 0, 1 or 2")),
+        };
+        let options = SubscriptionOptions {
+            qos,
+            no_local: self.nl == 1,
+            retain_as_published: self.rap == 1,
+            retain_handling,
+            id: 0,
+        };
+        Ok(Subscription { filter: parse_filter(limits, &self.topic)?, options })
+    }
+}
+
+/// `POST /clients/{id}/subscribe`
+pub async fn subscribe(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+    Body(wish): Body<Wish>,
+) -> Result<Json<Value>, ApiError> {
+    let mut told = subscribe_to(&world, &id, &[wish])?;
+    Ok(Json(told.pop().unwrap_or_default()))
+}
+
+/// `POST /clients/{id}/subscribe/bulk`
+pub async fn subscribe_all(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+    Body(wishes): Body<Vec<Wish>>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(subscribe_to(&world, &id, &wishes)?.into()))
+}
+
+fn subscribe_to(world: &World, id: &str, wishes: &[Wish]) -> Result<Vec<Value>, ApiError> {
+    if wishes.len() > BULK_MAX {
+        return Err(ApiError::bad(format!("at most {BULK_MAX} subscriptions")));
+    }
+    let session = session(world, id)?;
+    let limits = world.bus.config().topic_limits;
+    let wanted = wishes.iter().map(|wish| wish.read(limits)).collect::<Result<Vec<_>, _>>()?;
+    let told = wanted.iter().map(|wanted| tell(world, id, &wanted.filter, &wanted.options)).collect();
+    let wanted = wanted.into_iter().map(Ok).collect();
+    let results = world.with_lane(|lane, now| world.bus.subscribe(&session, wanted, now, lane));
+    match results.into_iter().find_map(Result::err) {
+        Some(refusal) => Err(ApiError::bad(format!("refused: {refusal:?}"))),
+        None => Ok(told),
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Gone {
+    topic: String,
+}
+
+/// `POST /clients/{id}/unsubscribe`
+pub async fn unsubscribe(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+    Body(gone): Body<Gone>,
+) -> Result<StatusCode, ApiError> {
+    unsubscribe_from(&world, &id, &[gone])
+}
+
+/// `POST /clients/{id}/unsubscribe/bulk`
+pub async fn unsubscribe_all(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+    Body(gone): Body<Vec<Gone>>,
+) -> Result<StatusCode, ApiError> {
+    unsubscribe_from(&world, &id, &gone)
+}
+
+fn unsubscribe_from(world: &World, id: &str, gone: &[Gone]) -> Result<StatusCode, ApiError> {
+    let session = session(world, id)?;
+    let limits = world.bus.config().topic_limits;
+    let filters = gone.iter().map(|gone| parse_filter(limits, &gone.topic)).collect::<Result<Vec<_>, _>>()?;
+    let filters = filters.into_iter().map(Ok).collect();
+    world.with_lane(|lane, now| world.bus.unsubscribe(&session, filters, now, lane));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /topics`: the filters that somebody subscribes to, in the order of their bytes.
+pub async fn topics(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
+    let page = Page::of(&query)?;
+    let tell = |filter: &str| json!({ "topic": filter, "node": world.node });
+    if let Some(topic) = query.find("topic") {
+        let last = world.bus.routes().filters_after(None, TOPICS_MAX);
+        let found = last.iter().filter(|info| *info.filter == *topic).map(|info| tell(&info.filter)).collect();
+        return Ok(Json(page.cut(found)));
+    }
+    let filters = world.bus.routes().filters_after(None, TOPICS_MAX);
+    Ok(Json(page.cut(filters.iter().map(|info| tell(&info.filter)).collect())))
+}
+
+/// `GET /topics/{topic}`
+pub async fn topic(State(world): State<Arc<World>>, Path(topic): Path<String>) -> Result<Json<Value>, ApiError> {
+    let filters = world.bus.routes().filters_after(None, TOPICS_MAX);
+    let missing = || ApiError::new(StatusCode::NOT_FOUND, "TOPIC_NOT_FOUND", "nobody subscribes to it");
+    let info = filters.iter().find(|info| *info.filter == *topic).ok_or_else(missing)?;
+    Ok(Json(json!([{ "topic": &*info.filter, "node": world.node }])))
+}

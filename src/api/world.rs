@@ -1,0 +1,147 @@
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use thingway_contract::{Instant, Message, PublishOutcome};
+use thingway_store::BackendError;
+
+use super::{accounts::Accounts, keys::Keys, rates::Rates, throttle::Throttle, tokens::Tokens};
+use crate::{
+    access::{Access, passwords::Hashers},
+    bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
+    store::{Journal, Settled},
+};
+
+/// A listener, as it is shown.
+pub struct ListenerView {
+    /// What carries its connections, as `tcp`.
+    pub kind: &'static str,
+    /// Its name among those of its kind.
+    pub name: String,
+    /// What its peers speak.
+    pub protocol: &'static str,
+    /// Where it listens.
+    pub address: String,
+    /// Most connections; `None` for any number.
+    pub connections_max: Option<u64>,
+    /// What there is and was.
+    pub counts: Box<dyn Fn() -> ListenerCounts + Send + Sync>,
+}
+
+/// What there is of a listener's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerCounts {
+    /// Connections now.
+    pub connections: usize,
+    /// All that came.
+    pub accepted: u64,
+    /// Those refused because there were as many as there may be.
+    pub refused: u64,
+}
+
+/// Everything that the interface shows and changes.
+pub struct World {
+    /// The node's name.
+    pub node: String,
+    /// The bus.
+    pub bus: Arc<Bus>,
+    /// The access layer.
+    pub access: Arc<Access>,
+    /// Where changes are kept.
+    pub journal: Journal<Handle>,
+    /// The listeners.
+    pub listeners: Vec<ListenerView>,
+    /// Names of packets that are counted.
+    pub packets: PacketNames,
+    /// `gateway.security` is "hardened".
+    pub hardened: bool,
+    /// Tells the bus's time.
+    pub clock: Box<dyn Fn() -> Instant + Send + Sync>,
+    /// Sends wake-ups on their way.
+    pub forward_wakes: Box<dyn Fn(&mut Lane) + Send + Sync>,
+    pub(super) lane: Mutex<Lane>,
+    pub(super) accounts: Accounts,
+    pub(super) keys: Keys,
+    pub(super) tokens: Tokens,
+    pub(super) throttle: Throttle,
+    pub(super) hashers: Arc<Hashers>,
+    pub(super) rates: Rates,
+    pub(super) started: std::time::Instant,
+    /// One change of what is kept at a time.
+    pub(super) changes: tokio::sync::Mutex<()>,
+}
+
+impl World {
+    /// Milliseconds since 1970 at the bus's zero.
+    fn zero_unix_ms(&self) -> u64 {
+        self.bus.config().events.clock_zero_unix_ms
+    }
+
+    /// A time of the bus as text.
+    pub(super) fn date(&self, at: Instant) -> String {
+        date_of_ms(self.zero_unix_ms().saturating_add(at.as_millis()))
+    }
+
+    /// A time of the bus in milliseconds since 1970.
+    pub(super) fn unix_ms(&self, at: Instant) -> u64 {
+        self.zero_unix_ms().saturating_add(at.as_millis())
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    /// Has the bus do something, with the wake-ups that follow from it.
+    pub(super) fn with_lane<T>(&self, work: impl FnOnce(&mut Lane, Instant) -> T) -> T {
+        let mut lane = self.lane.lock();
+        let done = work(&mut lane, self.now());
+        (self.forward_wakes)(&mut lane);
+        done
+    }
+
+    /// Publishes, and waits until what must be kept is safe.
+    pub(super) async fn publish(&self, message: Message) -> PublishOutcome {
+        let (outcome, ticket) = self.with_lane(|lane, now| {
+            let _ = lane.take_ticket();
+            let outcome = self.bus.publish(message, None, now, lane);
+            (outcome, lane.take_ticket())
+        });
+        let Some(ticket) = ticket else { return outcome };
+        let settled = std::future::poll_fn(|cx| {
+            if self.journal.settled(ticket) == Settled::Not {
+                self.journal.wake_when_settled(ticket, NO_CORE, cx.waker());
+            }
+            match self.journal.settled(ticket) {
+                Settled::Not => std::task::Poll::Pending,
+                settled => std::task::Poll::Ready(settled),
+            }
+        });
+        if settled.await == Settled::Refused { PublishOutcome::QuotaExceeded } else { outcome }
+    }
+
+    /// Keeps changes of settings, all of them or none.
+    pub(super) async fn keep(&self, changes: Vec<(String, Option<String>)>) -> Result<(), BackendError> {
+        let journal = self.journal.clone();
+        let kept = tokio::task::spawn_blocking(move || journal.change_settings(changes)).await;
+        kept.unwrap_or_else(|_| Err(BackendError::Io("the thread that keeps it has failed".into())))
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// A time as EMQX writes it.
+pub(super) fn date_of_ms(unix_ms: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)).unwrap_or(SystemTime::UNIX_EPOCH);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+pub(super) fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

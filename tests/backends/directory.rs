@@ -76,6 +76,10 @@ async fn ldap() {
     let without = gateway(&anonymous).await;
     assert_eq!(code(&without, "bob", "secret").await, WELCOME);
     assert_eq!(code(&without, "bob", "").await, BAD_CREDENTIALS, "a bind without a password is none");
+    let encrypted = access(&running, &format!("{by_name}\nTLS"));
+    let own_port = encrypted.replace(&format!(":{}\"", running.port), &format!(":{}\"", running.tls_port));
+    crate::is_encrypted(&own_port, &running.certificates).await;
+    crate::is_encrypted(&encrypted.replace("TLS", "TLS\nstart_tls = true"), &running.certificates).await;
     let (mut client, _) = bind.connect(&credentials("c1", "bob", "secret")).await;
     running.kill();
     assert_eq!(code(&bind, "root", "toor").await, UNAVAILABLE);

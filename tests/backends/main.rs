@@ -1,6 +1,9 @@
 //! Databases and directories that are asked who may connect and what clients may do: real servers, on ports and in folders of their own, which end with the
 //! test. Without one its tests are skipped by name; in CI it must be there.
 
+#[path = "../clients/certificates.rs"]
+#[allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -14,6 +17,7 @@ mod sql;
 
 use thingway::config::Config;
 
+use certificates::Certificates;
 use common::{Client, Connect, TestGateway, Version};
 
 /// A gateway with these settings of `access`, which nobody has to wait for after wrong passwords.
@@ -35,6 +39,20 @@ async fn code(gateway: &TestGateway, username: &str, password: &str) -> u8 {
     let mut client = Client::open(gateway.address, Version::V5).await;
     client.send(&credentials("probe", username, password).bytes()).await;
     client.connack().await.code
+}
+
+/// Bob comes in by an encrypted connection (with these settings of access, and `TLS` where those of encryption go), and nobody does when it is not the right
+/// server that answers.
+async fn is_encrypted(access: &str, certificates: &Certificates) {
+    let with = |ca: &Certificates, more: &str| {
+        access.replace("TLS", &format!("tls = {{ enable = true, ca_file = \"{}\"{more} }}", ca.ca.display()))
+    };
+    let own =
+        format!(", certificate = \"{}\", key = \"{}\"", certificates.certificate.display(), certificates.key.display());
+    assert_eq!(code(&gateway(&with(certificates, &own)).await, "bob", "secret").await, WELCOME);
+    let folder = tempfile::tempdir().expect("a folder");
+    let others = Certificates::make(folder.path());
+    assert_eq!(code(&gateway(&with(&others, &own)).await, "bob", "secret").await, UNAVAILABLE, "another authority");
 }
 
 const WELCOME: u8 = 0;

@@ -22,13 +22,13 @@ const KINDS: &[(&str, &str)] = &[
 ];
 
 /// A listener whose connections come to the test.
-async fn listener() -> (u16, mpsc::UnboundedReceiver<TcpStream>) {
+async fn listener() -> (u16, mpsc::Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let (sender, connections) = mpsc::unbounded_channel();
+    let (sender, connections) = mpsc::channel(64);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            if sender.send(stream).is_err() {
+            if sender.send(stream).await.is_err() {
                 return;
             }
         }

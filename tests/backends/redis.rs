@@ -37,6 +37,7 @@ async fn redis() {
     }
     let wrong = access(port, COMMAND, "").replace("\"word\"", "\"other\"");
     assert_eq!(code(&gateway(&wrong).await, "bob", "secret").await, UNAVAILABLE);
+    crate::is_encrypted(&access(running.tls_port, COMMAND, "TLS"), &running.certificates).await;
     let (mut client, _) = gateway_.connect(&credentials("c1", "bob", "secret")).await;
     assert_eq!(client.subscribe_all(&[("news/x", 1), ("news/x", 0)], &[]).await, [NOT_AUTHORIZED, WELCOME]);
     running.kill();

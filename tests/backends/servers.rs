@@ -1,4 +1,8 @@
 //! Servers as child processes.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "other processes can only be polled, and the passing of real time slept through"
+)]
 
 use std::{
     env, fs,
@@ -12,6 +16,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
+
 /// How long a server may take to be there. An upper bound for a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -20,17 +26,22 @@ pub struct Running {
     child: Option<Child>,
     start: Box<dyn Fn() -> Command + Send>,
     pub port: u16,
+    /// For servers that have another one for encrypted connections.
+    pub tls_port: u16,
+    pub certificates: Certificates,
     // After the child.
     pub folder: TempDir,
 }
 
 impl Running {
     /// Starts a program on a port that is free now, and waits until it takes connections.
-    fn start(folder: TempDir, command: impl Fn(u16, &Path) -> Command + Send + 'static) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
+    fn start(folder: TempDir, command: impl Fn([u16; 2], &Path) -> Command + Send + 'static) -> Self {
+        let both = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let [port, tls_port] = both.map(|it| it.local_addr().expect("an address").port());
         let path = folder.path().to_owned();
-        let start = Box::new(move || command(port, &path));
-        let mut running = Self { child: None, start, port, folder };
+        let certificates = certificates(&path);
+        let start = Box::new(move || command([port, tls_port], &path));
+        let mut running = Self { child: None, start, port, tls_port, certificates, folder };
         running.go();
         running
     }
@@ -102,12 +113,21 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
+/// A folder for a server of this user, with certificates.
 fn folder_of(user: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
+    let made = Certificates::make(folder.path());
+    ok(Command::new("chmod").arg("600").arg(&made.key));
     if is_root() {
-        ok(Command::new("chown").arg(user).arg(folder.path()));
+        ok(Command::new("chown").arg("-R").arg(user).arg(folder.path()));
     }
     folder
+}
+
+/// Those of a folder.
+fn certificates(folder: &Path) -> Certificates {
+    let [ca, certificate, key] = ["ca.pem", "certificate.pem", "key.pem"].map(|name| folder.join(name));
+    Certificates { ca, certificate, key }
 }
 
 /// Runs it and insists on success.
@@ -153,8 +173,11 @@ pub fn postgresql(test: &str) -> Option<(Running, impl Fn(&str))> {
         .arg(format!("--pwfile={}", word.display()))
         .arg(&data)
         .current_dir(folder.path()));
-    let running = Running::start(folder, move |port, folder| {
+    let running = Running::start(folder, move |[port, _], folder| {
         let mut command = as_user("postgres", &postgres);
+        let files = certificates(folder);
+        command.args(["-c", "ssl=on", "-c"]).arg(format!("ssl_cert_file={}", files.certificate.display()));
+        command.arg("-c").arg(format!("ssl_key_file={}", files.key.display()));
         command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "fsync=off", "-c"]).arg(format!("unix_socket_directories={}", folder.display()));
         command.current_dir(folder);
@@ -182,11 +205,14 @@ pub fn mariadb(test: &str) -> Option<(Running, impl Fn(&str))> {
         .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
         .arg(format!("--datadir={}", folder.path().join("data").display()))
         .current_dir(folder.path()));
-    let running = Running::start(folder, move |port, folder| {
+    let running = Running::start(folder, move |[port, _], folder| {
         let mut command = as_user("mysql", &server);
         command.arg("--no-defaults").arg(format!("--datadir={}", folder.join("data").display()));
         command.arg(format!("--socket={}", folder.join("socket").display()));
         command.arg(format!("--pid-file={}", folder.join("pid").display()));
+        let files = certificates(folder);
+        command.arg(format!("--ssl-cert={}", files.certificate.display()));
+        command.arg(format!("--ssl-key={}", files.key.display())).arg(format!("--ssl-ca={}", files.ca.display()));
         command.arg(format!("--port={port}")).args(["--bind-address=127.0.0.1", "--skip-name-resolve"]);
         command.current_dir(folder);
         command
@@ -210,9 +236,12 @@ pub fn mariadb(test: &str) -> Option<(Running, impl Fn(&str))> {
 /// Redis, whose password is "word".
 pub fn redis(test: &str) -> Option<(Running, impl Fn(&[&str]))> {
     let [server, client] = [need(test, "redis-server", &[])?, need(test, "redis-cli", &[])?];
-    let folder = tempfile::tempdir().expect("a folder");
-    let running = Running::start(folder, move |port, folder| {
+    let folder = folder_of("root");
+    let running = Running::start(folder, move |[port, tls_port], folder| {
         let mut command = Command::new(&server);
+        let files = certificates(folder);
+        command.args(["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "yes", "--tls-cert-file"]);
+        command.arg(files.certificate).arg("--tls-key-file").arg(files.key).arg("--tls-ca-cert-file").arg(files.ca);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--requirepass", "word"]);
         command.args(["--save", "", "--appendonly", "yes", "--dir"]).arg(folder);
         command.current_dir(folder);
@@ -232,7 +261,7 @@ pub fn redis(test: &str) -> Option<(Running, impl Fn(&[&str]))> {
 /// OpenLDAP with the tree dc=example,dc=org, whose administrator's password is "word", and these entries in it.
 pub fn slapd(test: &str, entries: &str) -> Option<Running> {
     let [server, add] = [need(test, "slapd", &[])?, need(test, "slapadd", &[])?];
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder_of("root");
     let data = folder.path().join("data");
     fs::create_dir(&data).expect("a folder");
     let schema = "/etc/ldap/schema";
@@ -248,7 +277,8 @@ pub fn slapd(test: &str, entries: &str) -> Option<Running> {
          SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )\n\
          objectclass ( 1.3.6.1.4.1.11.2.53.2.2.3.1.2.3.4 NAME 'mqttUser' SUP top AUXILIARY \
          MAY ( isSuperuser $ mqttPublishTopic $ mqttSubscriptionTopic $ mqttPubSubTopic ) )\n\
-         moduleload back_mdb\npidfile {0}/pid\ndatabase mdb\nmaxsize 10485760\nsuffix dc=example,dc=org\n\
+         moduleload back_mdb\npidfile {0}/pid\n\
+         TLSCACertificateFile {0}/ca.pem\nTLSCertificateFile {0}/certificate.pem\nTLSCertificateKeyFile {0}/key.pem\ndatabase mdb\nmaxsize 10485760\nsuffix dc=example,dc=org\n\
          rootdn cn=admin,dc=example,dc=org\nrootpw word\ndirectory {1}\n\
          access to attrs=userPassword by anonymous auth by * none\naccess to * by * read\n",
         folder.path().display(),
@@ -260,9 +290,10 @@ pub fn slapd(test: &str, entries: &str) -> Option<Running> {
     let ldif = folder.path().join("entries.ldif");
     fs::write(&ldif, entries).expect("written");
     ok(Command::new(add).arg("-f").arg(&file).arg("-l").arg(&ldif));
-    Some(Running::start(folder, move |port, folder| {
+    Some(Running::start(folder, move |[port, tls_port], folder| {
         let mut command = Command::new(&server);
-        command.arg("-f").arg(folder.join("slapd.conf")).args(["-d", "0", "-h", &format!("ldap://127.0.0.1:{port}/")]);
+        let places = format!("ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls_port}/");
+        command.arg("-f").arg(folder.join("slapd.conf")).args(["-d", "0", "-h", &places]);
         command
     }))
 }

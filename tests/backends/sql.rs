@@ -71,6 +71,10 @@ impl<F: Fn(&str)> Sql<F> {
         until(async || allowed(bob.subscribe("news/a", 0).await)).await;
     }
 
+    async fn is_encrypted(&self) {
+        crate::is_encrypted(&self.access(QUERY, "TLS"), &self.running.certificates).await;
+    }
+
     /// It goes away and comes back, and nobody has to do anything about it.
     async fn comes_back(&mut self) {
         let gateway = self.gateway(QUERY, "rules_time = \"10ms\"\nlimits = { failures = 1, rest = \"50ms\" }").await;
@@ -139,6 +143,7 @@ async fn postgresql() {
     assert_eq!(code(&expired, "bob", "bob").await, NOT_AUTHORIZED);
     let wrong = database.access(QUERY, "").replace("password = \"word\"", "password = \"other\"");
     assert_eq!(code(&gateway_of(&wrong).await, "bob", "secret").await, UNAVAILABLE, "a wrong password of ours");
+    database.is_encrypted().await;
     database.follows_the_table().await;
     database.comes_back().await;
 }
@@ -180,6 +185,7 @@ async fn mariadb() {
                  UNIX_TIMESTAMP() + 1000000 AS expires_at";
     let gateway = database.gateway(plain, "password_hash = \"plain\"").await;
     assert_eq!(code(&gateway, "bob", "xbob").await, WELCOME);
+    database.is_encrypted().await;
     database.follows_the_table().await;
     database.comes_back().await;
 }

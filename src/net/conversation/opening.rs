@@ -230,3 +230,52 @@ fn peer_again(info: &ConnectionInfo) -> Peer {
         certificate: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use thingway_contract::{Certificate, Credentials, Transport};
+
+    use super::*;
+
+    fn named(client_id: Option<&str>, source: Option<ClientIdSource>) -> (Result<bool, Refusal>, Option<String>) {
+        let mut connect = Connect {
+            client_id: client_id.and_then(|id| ClientId::new(id, 99).ok()),
+            clean_start: true,
+            must_exist: false,
+            resume_key: None,
+            keep_will: false,
+            session_expiry_secs: 0,
+            credentials: Credentials::default(),
+            will: None,
+            version: 5,
+            keep_alive_secs: 0,
+            receive_maximum: 1,
+        };
+        let certificate = source.map(|client_id| Arc::new(Certificate { client_id, ..Certificate::default() }));
+        let peer = Peer {
+            remote: None,
+            local: None,
+            transport: Transport::Tls,
+            node: Box::default(),
+            listener: "tls.default".into(),
+            certificate,
+        };
+        let taken = take_client_id(&mut connect, &peer);
+        (taken, connect.client_id.map(|id| id.to_string()))
+    }
+
+    #[test]
+    fn a_certificate_may_say_the_client_id() {
+        let certificate = |id: &str| Some(ClientIdSource::Certificate(id.into()));
+        let own = || Some("own".to_owned());
+        assert_eq!(named(Some("own"), None), (Ok(false), own()));
+        assert_eq!(named(Some("own"), Some(ClientIdSource::Peer)), (Ok(false), own()));
+        assert_eq!(named(Some("own"), certificate("device")), (Ok(false), Some("device".into())));
+        assert_eq!(named(None, certificate("device")), (Ok(true), Some("device".into())), "it has to be told");
+        for refused in [Some(ClientIdSource::Missing), certificate("")] {
+            assert_eq!(named(Some("own"), refused), (Err(Refusal::ClientIdRejected), own()));
+        }
+    }
+}

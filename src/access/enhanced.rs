@@ -44,6 +44,7 @@ pub enum ExchangedAgain {
     Refused(Refusal),
 }
 
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 enum Turn {
     Challenge(Option<Bytes>, Box<Exchange>),
     Over(Attempt, bool, Result<(Bytes, Grant), Refusal>),

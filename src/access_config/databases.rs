@@ -344,7 +344,9 @@ mod tests {
 
     fn told(text: &str) -> (String, String) {
         let config = Config::from_toml(text).unwrap_or_else(|error| panic!("{error}"));
-        let error = super::super::chain(&config).map(|_| ()).and_then(|()| super::super::policy(&config).map(|_| ()));
+        let error = super::super::chain(&config)
+            .map(|_| ())
+            .and_then(|()| super::super::policy(&config, &Arc::default()).map(|_| ()));
         let error = error.expect_err("wrong");
         (error.key().expect("a key"), error.to_string())
     }
@@ -363,7 +365,7 @@ mod tests {
         let fine = Config::from_toml(&text(&good)).expect("good");
         let (chain, _) = super::super::chain(&fine).expect("good");
         assert_eq!(chain.names().collect::<Vec<_>>(), ["mysql.a"]);
-        let policy = super::super::policy(&fine).expect("good");
+        let policy = super::super::policy(&fine, &Arc::default()).expect("good");
         assert_eq!(policy.authorities().collect::<Vec<_>>(), ["postgresql.b"]);
         for (more, key, expected) in [
             (

@@ -153,7 +153,7 @@ mod tests {
         ] {
             let error = attributes(&config(text)).expect_err(text);
             assert_eq!(error.to_string(), expected);
-            assert_eq!(error.key(), Some("access.attributes"));
+            assert_eq!(error.key().as_deref(), Some("access.attributes"));
         }
         for (text, expected) in [
             (

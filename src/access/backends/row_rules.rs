@@ -335,13 +335,10 @@ mod tests {
     async fn ask(form: RuleForm, answer: Result<Rows, Failure>, username: Option<&str>) -> Result<Rules, Failure> {
         let rules = RowRules::new("fake.main", Arc::new(Fake(answer)), form, Duration::from_secs(1), false);
         let attempt = Attempt {
-            client_id: None,
             username: username.map(Into::into),
-            password: None,
-            certificate: None,
-            remote: None,
             listener: "test".into(),
             protocol: "mqtt",
+            ..Attempt::default()
         };
         let identity = Arc::new(Identity::new(&attempt, Grant::default()));
         let action = Action::Subscribe { qos: Quality::AtMostOnce };

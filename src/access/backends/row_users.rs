@@ -287,10 +287,9 @@ mod tests {
             client_id: ClientId::new("c", 99).ok(),
             username: username.map(Into::into),
             password: password.map(|password| Secret::copy_of(password.as_bytes())),
-            certificate: None,
-            remote: None,
             listener: "test".into(),
             protocol: "mqtt",
+            ..Attempt::default()
         });
         let said = match users.ask(&attempt) {
             Asked::Said(said) => said,

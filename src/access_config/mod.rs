@@ -92,14 +92,6 @@ pub enum AccessError {
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
-    /// What is said of a service.
-    #[error("{why}")]
-    Service {
-        /// The setting.
-        key: String,
-        /// What is wrong.
-        why: String,
-    },
     /// No salt.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -116,7 +108,6 @@ impl AccessError {
             Self::Hashing(_) => "access.users.file_hashing",
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
             Self::Row { .. } => "gateway.data_dir",
-            Self::Service { key, .. } => key,
             Self::Unknown(_) => "access.authenticators",
             Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,

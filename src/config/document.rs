@@ -1,7 +1,7 @@
 //! `config/thingway.toml`: every key with its default, commented, written from what the settings say about themselves.
 
 use super::{
-    AccessHttp, AccessJwt, Config, ListenerKind,
+    Config, ListenerKind,
     check::spell,
     layers::{self, Dict},
     schema::{Key, Shape},

@@ -52,6 +52,8 @@ async fn serve(loaded: Loaded, arguments: &Arguments) -> Result<(), Box<dyn std:
     let (mut back_up, mut reload) = (signal(SignalKind::user_defined1())?, signal(SignalKind::hangup())?);
     let drain_timeout = config.gateway.drain_timeout.duration();
     let gateway = Gateway::start(config.clone()).await.map_err(|error| match error.key() {
+        // Some say the key themselves.
+        Some(key) if error.to_string().contains(&*key) => format!("{}: {error}", loaded.origin(&key)),
         Some(key) => format!("{}: {key}: {error}", loaded.origin(&key)),
         None => error.to_string(),
     })?;

@@ -112,14 +112,6 @@ pub enum AccessError {
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
-    /// What is said of a service.
-    #[error("{why}")]
-    Service {
-        /// The setting.
-        key: String,
-        /// What is wrong.
-        why: String,
-    },
     /// No salt.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -138,7 +130,6 @@ impl AccessError {
             Self::Setting { key, .. } => key,
             Self::Mount { .. } => "listeners",
             Self::Row { .. } => "gateway.data_dir",
-            Self::Service { key, .. } => key,
             Self::Unknown(_) => "access.authenticators",
             Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,

@@ -36,10 +36,10 @@ impl Values for Nothing {
 }
 
 /// A server that does the same with each connection. It tells the first line of each request.
-async fn server(then: Then) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+async fn server(then: Then) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it is bound");
-    let (tell, told) = mpsc::unbounded_channel();
+    let (tell, told) = mpsc::channel(1000);
     tokio::spawn(async move {
         for connection in 0.. {
             let Ok((stream, _)) = listener.accept().await else { return };
@@ -53,7 +53,7 @@ async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     then: Then,
     connection: usize,
-    tell: mpsc::UnboundedSender<String>,
+    tell: mpsc::Sender<String>,
 ) {
     let mut held = Vec::new();
     loop {
@@ -63,7 +63,7 @@ async fn serve(
             }
         }
         let text = String::from_utf8_lossy(&held).into_owned();
-        let _ = tell.send(format!("{connection} {}", text.lines().next().unwrap_or_default()));
+        let _ = tell.try_send(format!("{connection} {}", text.lines().next().unwrap_or_default()));
         held.clear();
         match then {
             Then::Answer(bytes) => {
@@ -175,7 +175,7 @@ async fn only_authorities_that_were_named_are_trusted() {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("it is bound").port();
-    let (tell, _told) = mpsc::unbounded_channel();
+    let (tell, _told) = mpsc::channel(1000);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, tell) = (acceptor.clone(), tell.clone());

@@ -6,8 +6,8 @@
 
 mod breaker;
 mod failure;
-mod http;
 mod gather;
+mod http;
 mod ldap;
 mod line;
 mod mongodb;

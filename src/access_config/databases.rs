@@ -17,8 +17,8 @@ use crate::{
         passwords::Hashers,
     },
     config::{
-        AccessLdap, AccessMongodb, AccessRedis, AccessSql, Config, DatabaseDown, DatabaseLimits, DatabaseTls, SecretText,
-        LdapMethod, Period, address,
+        AccessLdap, AccessMongodb, AccessRedis, AccessSql, Config, DatabaseDown, DatabaseLimits, DatabaseTls,
+        LdapMethod, Period, SecretText, address,
     },
 };
 

@@ -34,11 +34,11 @@ pub use access::{
     Access, AccessBackoff, AccessBan, AccessFlapping, AccessRule, AccessUsers, DenyAction, RuleAction, RuleFile,
     RuleFormat, RulePermission, RuleRetain, UsersBy,
 };
-pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
-pub use access_jwt::{AccessJwt, JwtFrom};
 pub use access_databases::{
     AccessLdap, AccessMongodb, AccessRedis, AccessSql, DatabaseDown, DatabaseLimits, DatabaseTls, LdapMethod, address,
 };
+pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
+pub use access_jwt::{AccessJwt, JwtFrom};
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use dashboard::Dashboard;
 pub use delayed::Delayed;

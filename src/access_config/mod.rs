@@ -109,6 +109,14 @@ pub enum AccessError {
     /// An authenticator that is not there.
     #[error("access.authenticators: there is no {0}")]
     Unknown(String),
+    /// What is said of a service.
+    #[error("{why}")]
+    Service {
+        /// The setting.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A source that is not there.
     #[error("access.sources: there is no {0}")]
     UnknownSource(String),
@@ -130,6 +138,7 @@ impl AccessError {
             Self::Setting { key, .. } => key,
             Self::Mount { .. } => "listeners",
             Self::Row { .. } => "gateway.data_dir",
+            Self::Service { key, .. } => key,
             Self::Unknown(_) => "access.authenticators",
             Self::UnknownSource(_) => "access.sources",
             Self::Threads(_) | Self::Randomness(_) => return None,

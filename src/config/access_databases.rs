@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(loaded.config.access.mysql["main"].password.reveal(), "hunter2");
         for key in ["access.mysql.main.password", "access.mysql.main"] {
             let told = explain(&loaded, key).expect("a key");
-            assert!(told.contains("access.mysql.main.password = \"***\""), "{told}");
+            assert!(told.contains("access.mysql.main.password = ***"), "{told}");
             assert!(!told.contains("hunter2") && !format!("{loaded:?}").contains("hunter2"), "{told}");
         }
         for wrong in
@@ -438,9 +438,6 @@ mod tests {
             assert!(!told.contains("hunter2"), "{told}");
         }
         let told = Config::from_toml("[access.mysql.main]\npassword = 12345\n").expect_err("no text").to_string();
-        assert_eq!(
-            told,
-            "configuration:2: access.mysql.main.password: found ***, expected a secret in quotation marks"
-        );
+        assert_eq!(told, "configuration:2: access.mysql.main.password: found ***, expected a text in quotation marks");
     }
 }

@@ -290,7 +290,12 @@ impl<P: Protocol> Conversation<P> {
         if let (None, Request::Authenticate { data, .. }) = (&self.session, &request) {
             return self.go_on(data.as_ref(), turn, core);
         }
-        let Some(request) = self.ask_about(request, turn, core) else { return Ok(()) };
+        let request = if service.access.asks() || self.is_asking() {
+            let Some(request) = self.ask_about(request, turn, core) else { return Ok(()) };
+            request
+        } else {
+            request
+        };
         // Only a protocol that is wrong asks before it has a session.
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let _ = core.lane.take_ticket();

@@ -54,6 +54,7 @@ impl Delivery {
     }
 
     /// The topic's bytes as the peer knows it.
+    #[inline]
     pub fn topic_bytes(&self) -> &[u8] {
         let topic = self.message.topic_bytes();
         topic.get(self.hidden_bytes()..).unwrap_or_default()

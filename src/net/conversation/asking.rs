@@ -22,6 +22,7 @@ pub(in crate::net) struct Asked {
 
 impl<P: Protocol> Conversation<P> {
     /// True while somebody is asked what the client may do.
+    #[inline]
     pub fn is_asking(&self) -> bool {
         self.asked().is_some()
     }

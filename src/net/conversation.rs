@@ -265,6 +265,10 @@ impl<P: Protocol> Conversation<P> {
                 } else if let Request::Publish { .. } = request {
                     let _ = self.execute(request, turn, core, &mut charge);
                 }
+                // Whether or not there is a reply: what was answered about it counts for nothing else.
+                if turn.service.access.asks() {
+                    self.has_decided();
+                }
             }
             core.requests = requests;
             turn.service.bus.flush(&mut core.lane);
@@ -388,9 +392,6 @@ impl<P: Protocol> Conversation<P> {
             Request::Authenticate { method, data } => self.authenticate_again(&method, data.as_ref(), turn, core)?,
             Request::Connect(_) => return Err(Stop::Gone),
         };
-        if service.access.asks() {
-            self.has_decided();
-        }
         let ticket = core.lane.take_ticket();
         if ticket.is_none() && self.replies_len() == 0 {
             return self.machine.reply(reply, now, &mut core.outbox).map_err(Stop::Fault);

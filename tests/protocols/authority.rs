@@ -186,6 +186,18 @@ async fn a_ruling_that_holds_for_no_time_counts_once() {
 }
 
 #[tokio::test]
+async fn a_ruling_about_what_is_not_acknowledged_counts_once_too() {
+    let mut asking = Asking::start(None).await;
+    let mut client = asking.gateway.client(Version::V5, "c").await;
+    for _ in 0..3 {
+        client.send(&wire::publish(Version::V5, "a", b"x", 0, 0, &[])).await;
+        asking.answer("a", Ruling::Decided(Permission::Allow, Duration::ZERO)).await;
+    }
+    client.ping().await;
+    assert!(asking.is_quiet());
+}
+
+#[tokio::test]
 async fn while_nobody_answers_its_own_setting_holds() {
     for (when_down, code) in [(Some(Permission::Deny), 0x87), (Some(Permission::Allow), 0x10), (None, 0x87)] {
         let mut asking = Asking::start(when_down).await;

@@ -34,7 +34,10 @@ export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T
         if (!stop.signal.aborted) setState({ key, data, loading: false });
       } catch (error) {
         if (stop.signal.aborted) return;
-        setState((before) => ({ key, data: before.key === key ? before.data : undefined, error: asApiError(error), loading: false }));
+        const cause = asApiError(error);
+        setState((before) => ({ key, data: before.key === key ? before.data : undefined, error: cause, loading: false }));
+        // What is not there will not be there in a moment.
+        if (cause.isMissing) return;
       }
       if (everyMs && !stop.signal.aborted) timer = window.setTimeout(run, everyMs);
     };

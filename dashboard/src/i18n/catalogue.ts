@@ -1,9 +1,13 @@
+import { overview } from "./overview";
 import { shell } from "./shell";
 
 /** A text in English and in Chinese: leaving one out does not pass the type checker. */
 export type Texts = Record<string, readonly [en: string, zh: string]>;
 
 /** Every text of the page: a file for each part, whose keys begin with the part's name. */
-export const catalogue = { ...shell };
+export const catalogue = {
+  ...shell,
+  ...overview,
+};
 
 export type Key = keyof typeof catalogue;

@@ -2,6 +2,8 @@ import { session, signOut } from "./session";
 
 export const BASE = "/api/v5";
 const TIME_OUT_MS = 20_000;
+/** What the API says of a path that it does not have, as opposed to a thing that is not there. */
+const NO_SUCH_PATH = "there is no such path";
 
 /** Why the gateway did not do what it was asked: its status, its code, its words. */
 export class ApiError extends Error {
@@ -17,7 +19,8 @@ export class ApiError extends Error {
 
   /** This gateway does not know the path at all. */
   get isMissing(): boolean {
-    return this.status === 404 || this.status === 405 || this.status === 501;
+    const isNoPath = this.status === 404 && (this.message === NO_SUCH_PATH || this.code === "404");
+    return isNoPath || this.status === 405 || this.status === 501;
   }
 
   get isUnreachable(): boolean {

@@ -1,4 +1,6 @@
+import { clients } from "./clients";
 import { overview } from "./overview";
+import { retained } from "./retained";
 import { shell } from "./shell";
 
 /** A text in English and in Chinese: leaving one out does not pass the type checker. */
@@ -8,6 +10,8 @@ export type Texts = Record<string, readonly [en: string, zh: string]>;
 export const catalogue = {
   ...shell,
   ...overview,
+  ...clients,
+  ...retained,
 };
 
 export type Key = keyof typeof catalogue;

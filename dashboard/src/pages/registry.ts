@@ -24,12 +24,25 @@ export interface Group {
 
 const watch: Group = {
   label: "nav.watch",
-  pages: [{ name: "overview", label: "nav.overview", icon: "gauge", load: () => import("./overview") }],
+  pages: [
+    { name: "overview", label: "nav.overview", icon: "gauge", load: () => import("./overview") },
+    { name: "clients", label: "nav.clients", icon: "devices", load: () => import("./clients") },
+    { name: "subscriptions", label: "nav.subscriptions", icon: "filter", load: () => import("./subscriptions") },
+  ],
+};
+
+const messages: Group = {
+  label: "nav.messages",
+  pages: [
+    { name: "retained", label: "nav.retained", icon: "pin", load: () => import("./retained") },
+    { name: "delayed", label: "nav.delayed", icon: "clock", load: () => import("./delayed") },
+  ],
 };
 
 /** The pages, in the order of the navigation. Each is loaded when it is first looked at. */
 export const groups: Group[] = [
   watch,
+  messages,
 ];
 
 export function find(name: string): Page | undefined {

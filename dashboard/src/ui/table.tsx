@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
 
+import type { Listing } from "../api/listing";
 import type { Meta } from "../api/types";
 import { count } from "../format";
 import { t } from "../i18n";
@@ -112,22 +113,18 @@ export function Pager({ meta, onPage }: { meta: Meta; onPage: (page: number) => 
   );
 }
 
-/** The pages of a listing that goes on from a cursor: only forward, and back to the first. */
-export function CursorPager({ meta, isFirst, onNext, onFirst }: { meta: Meta; isFirst: boolean; onNext: (cursor: string) => void; onFirst: () => void }) {
-  const { cursor, hasnext } = meta;
+/** The pages of a listing that is read by useListing. */
+export function ListingPager<T>({ of }: { of: Listing<T> }) {
+  const meta = of.data?.meta;
+  if (!meta || (of.isFirst && !meta.hasnext)) {
+    return meta?.count === undefined ? null : <p class="pager">{t("shell.rows", { n: count(meta.count) })}</p>;
+  }
   return (
     <nav class="pager" aria-label={t("shell.pages")}>
-      {meta.count !== undefined && <span>{t("shell.rows", { n: count(meta.count) })}</span>}
-      {!isFirst && (
-        <Button small onClick={onFirst}>
-          {t("shell.first")}
-        </Button>
-      )}
-      {hasnext && cursor && (
-        <Button small icon="right" onClick={() => onNext(cursor)}>
-          {t("shell.next")}
-        </Button>
-      )}
+      {of.count !== undefined && <span>{t("shell.rows", { n: count(of.count) })}</span>}
+      <Button small icon="left" label={t("shell.previous")} disabled={of.isFirst} onClick={of.previous} />
+      <span>{t("shell.page", { page: count(of.number) })}</span>
+      <Button small icon="right" label={t("shell.next")} disabled={!meta.hasnext} onClick={of.next} />
     </nav>
   );
 }

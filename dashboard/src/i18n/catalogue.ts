@@ -2,6 +2,7 @@ import { clients } from "./clients";
 import { overview } from "./overview";
 import { retained } from "./retained";
 import { shell } from "./shell";
+import { topics } from "./topics";
 
 /** A text in English and in Chinese: leaving one out does not pass the type checker. */
 export type Texts = Record<string, readonly [en: string, zh: string]>;
@@ -12,6 +13,7 @@ export const catalogue = {
   ...overview,
   ...clients,
   ...retained,
+  ...topics,
 };
 
 export type Key = keyof typeof catalogue;

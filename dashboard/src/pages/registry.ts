@@ -28,6 +28,7 @@ const watch: Group = {
     { name: "overview", label: "nav.overview", icon: "gauge", load: () => import("./overview") },
     { name: "clients", label: "nav.clients", icon: "devices", load: () => import("./clients") },
     { name: "subscriptions", label: "nav.subscriptions", icon: "filter", load: () => import("./subscriptions") },
+    { name: "topics", label: "nav.topics", icon: "tree", load: () => import("./topics") },
   ],
 };
 

@@ -22,7 +22,7 @@ const CHILDREN_SHOWN = 100;
 
 export default function Topics() {
   const tree = useRef(new Tree());
-  const [, draw] = useState(0);
+  const [turn, draw] = useState(0);
   const [filter, setFilter] = useState("#");
   const [watched, setWatched] = useState<string | null>(null);
   const [paused, setPaused] = useState(false);
@@ -91,14 +91,19 @@ export default function Topics() {
         </div>
       </Card>
       <div class="columns narrow-end below">
-        <TreeCard tree={tree.current} isOpen={isOpen} chosen={chosen} onChoose={setChosen} />
-        <Card title={t("topics.last")}>{level ? <Chosen level={level} /> : <p class="soft">{t("topics.choose")}</p>}</Card>
+        <TreeCard turn={turn} tree={tree.current} isOpen={isOpen} chosen={chosen} onChoose={setChosen} />
+        <Card title={t("topics.last")}>{level ? <Chosen turn={turn} level={level} /> : <p class="soft">{t("topics.choose")}</p>}</Card>
       </div>
     </>
   );
 }
 
-function TreeCard({ tree, isOpen, chosen, onChoose }: { tree: Tree; isOpen: boolean; chosen: string | null; onChoose: (topic: string) => void }) {
+/** The tree changes in place: a component is drawn anew because its turn is another. */
+interface Turn {
+  turn: number;
+}
+
+function TreeCard({ turn, tree, isOpen, chosen, onChoose }: Turn & { tree: Tree; isOpen: boolean; chosen: string | null; onChoose: (topic: string) => void }) {
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   const [shown, setShown] = useState<ReadonlyMap<string, number>>(new Map());
   if (tree.messages === 0) {
@@ -128,7 +133,7 @@ function TreeCard({ tree, isOpen, chosen, onChoose }: { tree: Tree; isOpen: bool
                 {t("topics.more", { n: count(hidden) })}
               </Button>
             ) : (
-              <TreeRow level={level} expanded={expanded} isChosen={level.topic === chosen} onToggle={() => toggle(level.topic)} onChoose={() => onChoose(level.topic)} />
+              <TreeRow turn={turn} level={level} expanded={expanded} isChosen={level.topic === chosen} onToggle={() => toggle(level.topic)} onChoose={() => onChoose(level.topic)} />
             )}
           </li>
         ))}
@@ -138,7 +143,7 @@ function TreeCard({ tree, isOpen, chosen, onChoose }: { tree: Tree; isOpen: bool
   );
 }
 
-function TreeRow({ level, expanded, isChosen, onToggle, onChoose }: { level: Level; expanded: boolean; isChosen: boolean; onToggle: () => void; onChoose: () => void }) {
+function TreeRow({ level, expanded, isChosen, onToggle, onChoose }: Turn & { level: Level; expanded: boolean; isChosen: boolean; onToggle: () => void; onChoose: () => void }) {
   const name = level.name === "" ? "/" : level.name;
   return (
     <>
@@ -160,7 +165,7 @@ function TreeRow({ level, expanded, isChosen, onToggle, onChoose }: { level: Lev
   );
 }
 
-function Chosen({ level }: { level: Level }) {
+function Chosen({ level }: Turn & { level: Level }) {
   const last = level.last;
   if (!last) return <p class="soft">{t("topics.choose")}</p>;
   return (

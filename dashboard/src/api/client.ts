@@ -24,7 +24,7 @@ export class ApiError extends Error {
   }
 
   get isUnreachable(): boolean {
-    return this.status === 0;
+    return this.code === "UNREACHABLE" || this.code === "TIMEOUT";
   }
 }
 

@@ -1,5 +1,6 @@
 import { clients } from "./clients";
 import { overview } from "./overview";
+import { playground } from "./playground";
 import { retained } from "./retained";
 import { shell } from "./shell";
 import { topics } from "./topics";
@@ -14,6 +15,7 @@ export const catalogue = {
   ...clients,
   ...retained,
   ...topics,
+  ...playground,
 };
 
 export type Key = keyof typeof catalogue;

@@ -37,6 +37,7 @@ const messages: Group = {
   pages: [
     { name: "retained", label: "nav.retained", icon: "pin", load: () => import("./retained") },
     { name: "delayed", label: "nav.delayed", icon: "clock", load: () => import("./delayed") },
+    { name: "playground", label: "nav.playground", icon: "play", load: () => import("./playground") },
   ],
 };
 

@@ -34,7 +34,7 @@ export function Failed({ error, retry }: { error: ApiError; retry?: () => void }
       <Icon name="warning" size={28} />
       <p class="state-title">{error.isUnreachable ? t("shell.unreachable") : error.message}</p>
       <p class="state-text">
-        <code>{error.isUnreachable ? error.code : `${error.status} ${error.code}`}</code>
+        <code>{error.status === 0 ? error.code : `${error.status} ${error.code}`}</code>
       </p>
       {retry && (
         <Button icon="refresh" onClick={retry}>

@@ -27,7 +27,7 @@ export function toast(kind: Kind, text: string): void {
 }
 
 export function toastError(error: ApiError): void {
-  toast("bad", error.isUnreachable ? t("shell.unreachable") : `${error.message} (${error.code})`);
+  toast("bad", error.isUnreachable ? t("shell.unreachable") : error.status === 0 ? error.message : `${error.message} (${error.code})`);
 }
 
 function drop(id: number): void {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde_json::{Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
@@ -28,12 +29,30 @@ fn tell(world: &World, listener: &ListenerView) -> Value {
     })
 }
 
-/// `GET /listeners`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(find))
+}
+
+/// Listeners.
+#[utoipa::path(
+    get,
+    path = "/listeners",
+    tag = "listeners",
+    responses((status = 200, description = "Listeners", body = Value)),
+)]
 pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
     Json(world.listeners.iter().map(|listener| tell(&world, listener)).collect())
 }
 
-/// `GET /listeners/{id}`
+/// A listener.
+#[utoipa::path(
+    get,
+    path = "/listeners/{id}",
+    tag = "listeners",
+    params(("id" = String, Path, description = "Its kind and name, as tcp:default")),
+    responses((status = 200, description = "The listener", body = Value)),
+)]
 pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let missing =
         || ApiError::new(StatusCode::NOT_FOUND, "BAD_LISTENER_ID", "there is no such listener, as tcp:default");

@@ -16,6 +16,8 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     accounts::Role,
@@ -90,13 +92,32 @@ impl Caller {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = Login)]
 pub struct LogIn {
     username: String,
     password: String,
 }
 
-/// `POST /login`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(log_out))
+}
+
+/// What is served to everybody.
+pub fn public_routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(log_in))
+}
+
+/// Shows a password and gets a token for it.
+#[utoipa::path(
+    post,
+    path = "/login",
+    tag = "session",
+    request_body = LogIn,
+    responses((status = 200, description = "A token, and what its account may do", body = Value)),
+    security(),
+)]
 pub async fn log_in(
     State(world): State<Arc<World>>,
     Extension(peer): Extension<SocketAddr>,
@@ -142,7 +163,13 @@ pub async fn log_in(
     })))
 }
 
-/// `POST /logout`
+/// Ends the login whose token is shown.
+#[utoipa::path(
+    post,
+    path = "/logout",
+    tag = "session",
+    responses((status = 204, description = "It counts no more")),
+)]
 pub async fn log_out(State(world): State<Arc<World>>, headers: HeaderMap) -> StatusCode {
     if let Some(token) = authorization(&headers).and_then(|text| text.strip_prefix("Bearer ")) {
         world.tokens.end(token);

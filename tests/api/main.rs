@@ -4,6 +4,7 @@
 mod common;
 
 mod access;
+mod described;
 mod http;
 mod shapes;
 mod work;

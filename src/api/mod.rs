@@ -3,6 +3,7 @@
 //! It runs on the runtime that is no data path, and looks at the bus from outside: no listing takes a lock for longer than one session's copy takes.
 
 mod accounts;
+mod audit;
 mod banned;
 mod clients;
 mod error;
@@ -60,6 +61,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(retained::routes())
         .merge(banned::routes())
         .merge(listeners::routes())
+        .merge(audit::routes())
 }
 
 /// What is served to everybody.
@@ -74,8 +76,11 @@ fn router(world: Arc<World>) -> Router {
     described.merge(others);
     let description = openapi::document(described);
     let describe = get(move || openapi::serve(description.clone()));
+    let guarded = guarded
+        .route_layer(middleware::from_fn_with_state(world.clone(), audit::audit))
+        .route_layer(middleware::from_fn_with_state(world.clone(), authenticate));
     let api = Router::new()
-        .merge(guarded.route_layer(middleware::from_fn_with_state(world.clone(), authenticate)))
+        .merge(guarded)
         .merge(open)
         .fallback(unknown)
         .method_not_allowed_fallback(not_so);

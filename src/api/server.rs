@@ -16,7 +16,9 @@ use tower::ServiceExt;
 
 use super::{
     accounts::{ACCOUNT_PREFIX, Account},
+    audit::Audit,
     keys::KEY_PREFIX,
+    login::Peer,
     rates::Rates,
     router,
     rows::Rows,
@@ -114,6 +116,7 @@ impl Server {
             clock: settings.clock,
             forward_wakes: settings.forward_wakes,
             accounts,
+            audit: Audit::of(&settings.settings).map_err(wrong)?,
             keys: Rows::of(KEY_PREFIX, &settings.settings).map_err(wrong)?,
             tokens: Default::default(),
             throttle: Default::default(),
@@ -181,7 +184,7 @@ async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: 
 }
 
 async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, router: Router) {
-    let router = router.layer(Extension(peer));
+    let router = router.layer(Extension(Peer(peer)));
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let answer = router.clone().oneshot(request.map(Body::new));
         async move {

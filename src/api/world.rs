@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
-use super::{accounts::Accounts, keys::Keys, rates::Rates, throttle::Throttle, tokens::Tokens};
+use super::{accounts::Accounts, audit::Audit, keys::Keys, rates::Rates, throttle::Throttle, tokens::Tokens};
 use crate::{
     access::{Access, passwords::Hashers},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
@@ -67,6 +67,7 @@ pub struct World {
     pub(super) keys: Keys,
     pub(super) tokens: Tokens,
     pub(super) throttle: Throttle,
+    pub(super) audit: Audit,
     pub(super) hashers: Arc<Hashers>,
     pub(super) rates: Rates,
     pub(super) started: std::time::Instant,
@@ -143,5 +144,10 @@ pub(super) fn date_of_ms(unix_ms: u64) -> String {
 }
 
 pub(super) fn unix_secs() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    unix_ms() / 1000
+}
+
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

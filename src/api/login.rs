@@ -41,10 +41,7 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 enum Kind {
     /// With a token of an account, whose password must be changed first.
-    Account {
-        name: Box<str>,
-        initial: bool,
-    },
+    Account { name: Box<str>, initial: bool },
     /// With a key of this name.
     Key(Box<str>),
 }

@@ -40,7 +40,7 @@ pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
     keys::KEY_PREFIX,
     server::{Server, ServerSettings},
-    world::{ListenerCounts, ListenerView, World},
+    world::{CertificateView, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 
@@ -79,11 +79,7 @@ fn router(world: Arc<World>) -> Router {
     let guarded = guarded
         .route_layer(middleware::from_fn_with_state(world.clone(), audit::audit))
         .route_layer(middleware::from_fn_with_state(world.clone(), authenticate));
-    let api = Router::new()
-        .merge(guarded)
-        .merge(open)
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_so);
+    let api = Router::new().merge(guarded).merge(open).fallback(unknown).method_not_allowed_fallback(not_so);
     Router::new()
         .nest("/api/v5", api)
         .route("/api-docs/openapi.json", describe.clone())

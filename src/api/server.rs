@@ -59,7 +59,7 @@ pub struct ServerSettings {
     /// What is kept already.
     pub settings: Vec<(String, String)>,
     /// The listeners.
-    pub listeners: Vec<super::ListenerView>,
+    pub listeners: Box<dyn super::Listeners>,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".

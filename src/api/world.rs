@@ -4,6 +4,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
@@ -15,6 +16,16 @@ use crate::{
     store::{Journal, Settled},
 };
 
+/// The listeners, which the gateway starts and stops. Names are kind and name, as `tcp.default`.
+pub trait Listeners: Send + Sync {
+    /// All of them, whether they run or not.
+    fn views(&self) -> Vec<ListenerView>;
+    /// Starts one that does not run, or tells why it cannot.
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), String>>;
+    /// Stops one, and ends its connections.
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()>;
+}
+
 /// A listener, as it is shown.
 pub struct ListenerView {
     /// What carries its connections, as `tcp`.
@@ -23,12 +34,32 @@ pub struct ListenerView {
     pub name: String,
     /// What its peers speak.
     pub protocol: &'static str,
-    /// Where it listens.
+    /// Where it listens, or would.
     pub address: String,
+    /// It starts with the gateway.
+    pub enabled: bool,
     /// Most connections; `None` for any number.
     pub connections_max: Option<u64>,
-    /// What there is and was.
-    pub counts: Box<dyn Fn() -> ListenerCounts + Send + Sync>,
+    /// The path of a listener for WebSocket.
+    pub websocket_path: Option<String>,
+    /// Why it does not run, if it should.
+    pub failure: Option<String>,
+    /// What there is and was; `None` while it does not run.
+    pub counts: Option<ListenerCounts>,
+    /// What it shows to clients.
+    pub certificate: Option<CertificateView>,
+}
+
+/// A certificate, as it is shown.
+pub struct CertificateView {
+    /// Its subject.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// When it ends, in seconds since 1970.
+    pub not_after_unix_secs: u64,
+    /// Names and addresses that it is good for.
+    pub names: Vec<String>,
 }
 
 /// What there is of a listener's connections.
@@ -53,7 +84,7 @@ pub struct World {
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// The listeners.
-    pub listeners: Vec<ListenerView>,
+    pub listeners: Box<dyn Listeners>,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".

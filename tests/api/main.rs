@@ -6,6 +6,7 @@ mod common;
 mod access;
 mod described;
 mod http;
+mod operate;
 mod shapes;
 mod work;
 

@@ -7,6 +7,7 @@ mod access;
 mod described;
 mod http;
 mod operate;
+mod settings;
 mod shapes;
 mod work;
 

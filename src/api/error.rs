@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, rejection::JsonRejection},
@@ -5,6 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::world::World;
 
 /// Why a request is not answered as its sender wished: a status, EMQX's code for it, and words.
 #[derive(Debug)]
@@ -12,6 +17,7 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    more: Option<(&'static str, Value)>,
 }
 
 /// EMQX's codes that are used here, and what they mean.
@@ -19,6 +25,7 @@ const CODES: &[(&str, &str)] = &[
     ("ALREADY_EXISTS", "Resource already existed"),
     ("API_KEY_NOT_ALLOW", "An API key may not do this"),
     ("BAD_API_KEY_OR_SECRET", "Bad API key or secret"),
+    ("BAD_CONFIG_SCHEMA", "A setting cannot be so"),
     ("BAD_LISTENER_ID", "Bad listener ID"),
     ("BAD_REQUEST", "Request parameters are invalid"),
     ("BAD_TOPIC", "Topic syntax error"),
@@ -38,7 +45,12 @@ const CODES: &[(&str, &str)] = &[
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), more: None }
+    }
+
+    /// The same with one more field.
+    pub fn with(self, name: &'static str, value: Value) -> Self {
+        Self { more: Some((name, value)), ..self }
     }
 
     pub fn bad(message: impl Into<String>) -> Self {
@@ -65,11 +77,27 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "code": self.code, "message": self.message }))).into_response()
+        let mut told = json!({ "code": self.code, "message": self.message });
+        if let Some((name, value)) = self.more {
+            told[name] = value;
+        }
+        (self.status, Json(told)).into_response()
     }
 }
 
-/// `GET /error_codes`
+/// What is served to everybody.
+pub fn public_routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(codes))
+}
+
+/// The codes of errors, and what they mean.
+#[utoipa::path(
+    get,
+    path = "/error_codes",
+    tag = "nodes",
+    responses((status = 200, description = "Codes", body = Value)),
+    security(),
+)]
 pub async fn codes() -> Json<Value> {
     Json(CODES.iter().map(|(code, description)| json!({ "code": code, "description": description })).collect())
 }

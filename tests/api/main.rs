@@ -4,7 +4,10 @@
 mod common;
 
 mod access;
+mod described;
 mod http;
+mod operate;
+mod settings;
 mod shapes;
 mod work;
 

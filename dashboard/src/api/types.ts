@@ -108,7 +108,7 @@ export interface Certificate {
   subject: string;
   issuer: string;
   not_after: string;
-  sans: string[];
+  names: string[];
 }
 
 export interface Listener {
@@ -122,7 +122,11 @@ export interface Listener {
   status: { running: boolean; max_connections: number | "infinity"; current_connections: number };
   accepted: number;
   refused: number;
-  tls?: { certificate?: Certificate };
+  /** Of a WebSocket listener. */
+  path?: string | null;
+  /** Why it does not run though it should. */
+  failure?: string | null;
+  certificate?: Certificate | null;
 }
 
 export interface Alarm {

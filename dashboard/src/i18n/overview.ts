@@ -1,14 +1,14 @@
 import type { Texts } from "./catalogue";
 
 export const overview = {
-  "overview.about": ["{node}, up for {time}", "{node},已运行 {time}"],
+  "overview.about": ["{node}, up for {time}", "{node}，已运行 {time}"],
   "overview.well": ["Nothing needs attention", "一切正常"],
   "overview.dropping": ["{n} messages are being dropped a second", "每秒丢弃 {n} 条消息"],
-  "overview.alarm": ["Alarm: {name}", "告警:{name}"],
+  "overview.alarm": ["Alarm: {name}", "告警：{name}"],
   "overview.listener_down": ["The listener {id} is stopped", "监听器 {id} 已停止"],
   "overview.certificate": ["The certificate of {id} ends {when}", "{id} 的证书将于 {when} 到期"],
   "overview.certificate_over": ["The certificate of {id} ended {when}", "{id} 的证书已于 {when} 过期"],
-  "overview.connections_full": ["{id} has as many connections as it may: {n}", "{id} 已达到最大连接数:{n}"],
+  "overview.connections_full": ["{id} has as many connections as it may: {n}", "{id} 已达到最大连接数：{n}"],
   "overview.in": ["Messages in", "流入消息"],
   "overview.out": ["Messages out", "流出消息"],
   "overview.dropped": ["Dropped", "丢弃"],
@@ -17,7 +17,7 @@ export const overview = {
   "overview.connections": ["Connections", "连接"],
   "overview.sessions": ["{n} sessions", "{n} 个会话"],
   "overview.subscriptions": ["Subscriptions", "订阅"],
-  "overview.filters": ["{n} filters, {shared} shared", "{n} 个主题过滤器,{shared} 个共享"],
+  "overview.filters": ["{n} filters, {shared} shared", "{n} 个主题过滤器，{shared} 个共享"],
   "overview.retained": ["Retained", "保留消息"],
   "overview.retained_about": ["messages", "条消息"],
   "overview.memory": ["Memory", "内存"],
@@ -37,7 +37,7 @@ export const overview = {
   "overview.node": ["Node", "节点"],
   "overview.name": ["Name", "名称"],
   "overview.version": ["Version", "版本"],
-  "overview.load": ["Load (1, 5, 15 minutes)", "负载(1、5、15 分钟)"],
+  "overview.load": ["Load (1, 5, 15 minutes)", "负载（1、5、15 分钟）"],
   "overview.started": ["Started", "启动时间"],
   "overview.files": ["Open files, at most", "最大打开文件数"],
 } as const satisfies Texts;

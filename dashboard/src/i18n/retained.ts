@@ -2,7 +2,7 @@ import type { Texts } from "./catalogue";
 
 export const retained = {
   "retained.about": ["The message of each topic that new subscribers get first", "新订阅者首先收到的各主题消息"],
-  "retained.search": ["Topic filter, such as plant/#", "主题过滤器,如 plant/#"],
+  "retained.search": ["Topic filter, such as plant/#", "主题过滤器，如 plant/#"],
   "retained.topic": ["Topic", "主题"],
   "retained.size": ["Size", "大小"],
   "retained.published": ["Published", "发布时间"],
@@ -16,13 +16,13 @@ export const retained = {
   "retained.not_json": ["It is no JSON", "不是 JSON"],
   "retained.cut": ["The first {n} are shown", "仅显示前 {n}"],
   "retained.empty_payload": ["No bytes", "空负载"],
-  "retained.delete_title": ["Delete the retained message of {topic}?", "删除 {topic} 的保留消息?"],
-  "retained.delete_text": ["It is done by publishing an empty one, which subscribers get.", "将通过发布一条空消息来删除,订阅者会收到它。"],
+  "retained.delete_title": ["Delete the retained message of {topic}?", "删除 {topic} 的保留消息？"],
+  "retained.delete_text": ["It is done by publishing an empty one, which subscribers get.", "将通过发布一条空消息来删除，订阅者会收到它。"],
   "retained.publish": ["Publish", "发布"],
   "retained.publish_title": ["Publish a message", "发布消息"],
   "retained.retain": ["Retain", "保留"],
   "retained.published_to": ["Published to {topic}", "已发布到 {topic}"],
-  "retained.nobody": ["Published to {topic}; nobody subscribes to it", "已发布到 {topic};没有订阅者"],
+  "retained.nobody": ["Published to {topic}; nobody subscribes to it", "已发布到 {topic}；没有订阅者"],
 
   "delayed.about": ["Messages to $delayed/{seconds}/{topic} that wait for their time", "发布到 $delayed/{秒}/{主题} 等待到期的消息"],
   "delayed.topic": ["Topic", "主题"],
@@ -32,7 +32,7 @@ export const retained = {
   "delayed.published": ["Published", "发布时间"],
   "delayed.due": ["Due", "到期时间"],
   "delayed.none": ["No message waits", "没有等待中的消息"],
-  "delayed.delete_title": ["Discard the message to {topic}?", "丢弃发往 {topic} 的消息?"],
+  "delayed.delete_title": ["Discard the message to {topic}?", "丢弃发往 {topic} 的消息？"],
   "delayed.delete_text": ["It will not be published.", "它将不会被发布。"],
   "delayed.off": ["Delayed publishing is switched off", "延迟发布已关闭"],
 } as const satisfies Texts;

@@ -28,12 +28,12 @@ export function useAlarms(): Alarm[] {
 
 export function problems(now: Current | null, listeners: readonly Listener[], alarms: readonly Alarm[], nowMs = Date.now()): Problem[] {
   const found: Problem[] = alarms.map((alarm) => ({ kind: "bad", text: t("overview.alarm", { name: alarm.name }), detail: alarm.message, page: "alarms" }));
-  for (const { id, enable, status, running, tls } of listeners) {
-    if (enable && !(running ?? status.running)) found.push({ kind: "bad", text: t("overview.listener_down", { id }), page: "listeners" });
+  for (const { id, enable, status, running, failure, certificate } of listeners) {
+    if (enable && !(running ?? status.running)) found.push({ kind: "bad", text: t("overview.listener_down", { id }), detail: failure ?? undefined, page: "listeners" });
     if (typeof status.max_connections === "number" && status.current_connections >= status.max_connections) {
       found.push({ kind: "bad", text: t("overview.connections_full", { id, n: count(status.max_connections) }), page: "listeners" });
     }
-    const ends = tls?.certificate ? Date.parse(tls.certificate.not_after) : Number.NaN;
+    const ends = certificate ? Date.parse(certificate.not_after) : Number.NaN;
     if (ends < nowMs) found.push({ kind: "bad", text: t("overview.certificate_over", { id, when: when(ends) }), page: "listeners" });
     else if (ends < nowMs + SOON_MS) found.push({ kind: "warn", text: t("overview.certificate", { id, when: when(ends) }), page: "listeners" });
   }

@@ -23,8 +23,7 @@ export function webSocketUrl(listeners: readonly Listener[], page: Pick<Location
     const found = listeners.find((one) => one.type === kind && one.protocol === "mqtt" && one.enable && (one.running ?? one.status.running));
     const port = found && portOf(found.bind);
     if (!port) continue;
-    const path = (found as Listener & { websocket?: { path?: string } }).websocket?.path ?? "/mqtt";
-    return `${kind}://${page.hostname}:${port}${path}`;
+    return `${kind}://${page.hostname}:${port}${found.path ?? "/mqtt"}`;
   }
   return null;
 }

@@ -13,7 +13,7 @@ export const clients = {
   "clients.subscriptions": ["Subscriptions", "订阅"],
   "clients.queue": ["Queue", "队列"],
   "clients.since": ["Connected at", "连接时间"],
-  "clients.changes": ["{n} changes", "{n} 处变化"],
+  "clients.changes": ["Changes: {n}", "{n} 处变化"],
   "clients.none": ["No client matches", "没有匹配的客户端"],
   "clients.none_yet": ["Nobody is connected", "没有客户端连接"],
   "clients.none_text": ["MQTT clients connect to the listeners that are on the page of listeners; MQTT-SN and CoAP clients to those over UDP.", "MQTT 客户端连接到监听器页面列出的端口；MQTT-SN 与 CoAP 客户端连接到 UDP 监听器。"],

@@ -7,7 +7,9 @@ mod audit;
 mod banned;
 mod clients;
 mod configs;
+mod delayed;
 mod error;
+mod gateways;
 mod keys;
 mod listeners;
 mod login;
@@ -40,7 +42,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
     keys::KEY_PREFIX,
-    server::{Server, ServerSettings},
+    server::{Server, ServerSettings, TlsConfig},
     world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
@@ -64,6 +66,8 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(listeners::routes())
         .merge(audit::routes())
         .merge(configs::routes())
+        .merge(delayed::routes())
+        .merge(gateways::routes())
 }
 
 /// What is served to everybody.

@@ -262,6 +262,12 @@ impl Session {
         self.state.lock().subscriptions.iter().cloned().collect()
     }
 
+    /// Shows its connection and its subscriptions, without copying them. Whoever looks must be quick: its lock is held, though not that of its queue.
+    pub fn look<R>(&self, look: impl FnOnce(Option<&ConnectionInfo>, &[(TopicFilter, SubscriptionOptions)]) -> R) -> R {
+        let state = self.state.lock();
+        look(state.connection.as_deref(), state.subscriptions.as_slice())
+    }
+
     /// What is told of it in listings.
     pub fn info(&self) -> SessionInfo {
         let (queued, queued_bytes) = self.queued();

@@ -1,5 +1,6 @@
 //! Clients and their sessions: `/clients`.
 
+mod queue;
 mod row;
 mod search;
 
@@ -35,6 +36,7 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
         .routes(routes!(find, kick))
         .routes(routes!(kick_all))
         .routes(routes!(count))
+        .merge(queue::routes())
 }
 
 /// Clients and their sessions.

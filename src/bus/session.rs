@@ -304,6 +304,11 @@ impl Session {
         if self.is_kept() { inbox.own() } else { (inbox.len(), inbox.bytes()) }
     }
 
+    /// A part of what waits in its queue, for one that is not kept. Publishers wait meanwhile, so it should be small.
+    pub fn waiting(&self, skip: usize, count: usize) -> Vec<Delivery> {
+        self.inbox.lock().part(skip, count)
+    }
+
     /// True while retained messages for new subscriptions are still to come: the connection that empties the queue calls
     /// [`super::Bus::replay_retained`].
     pub fn is_replaying(&self) -> bool {

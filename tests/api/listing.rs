@@ -194,3 +194,49 @@ async fn retained_messages_are_told_by_cursor() {
         assert_eq!((answer.status, answer.code()), (400, "INVALID_PARAMETER".into()), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn what_waits_for_a_client_is_told() {
+    let managed = Managed::start().await;
+    let connect = Connect::new(Version::V5, "sleeper").persistent();
+    let (mut sleeper, _) = managed.gateway.connect(&connect).await;
+    assert_eq!(sleeper.subscribe("q/#", 1).await, 1);
+    let publish = async |number: u32| {
+        let message = json!({ "topic": format!("q/{number}"), "payload": "hello", "qos": 1 });
+        assert_eq!(managed.admin.post("/api/v5/publish", &message).await.status, 200);
+    };
+    publish(0).await;
+    sleeper.expect_publish().await;
+    let told_of = async |what: &str| managed.get(&format!("/api/v5/clients/sleeper/{what}")).await.json();
+    let under_way = told_of("inflight_messages?payload=plain").await;
+    assert_eq!((told(&under_way, "topic"), &under_way["data"][0]["payload"]), (vec!["q/0".into()], &json!("hello")));
+    assert_eq!(told_of("mqueue_messages").await["data"], json!([]));
+    sleeper.cut();
+    for number in 1..6 {
+        publish(number).await;
+    }
+    let (mut all, mut position) = (Vec::new(), String::new());
+    loop {
+        let page = told_of(&format!("mqueue_messages?limit=2&position={position}")).await;
+        all.extend(told(&page, "topic"));
+        assert_eq!(page["data"][0]["payload"], "aGVsbG8=");
+        match page["meta"]["position"].as_str() {
+            Some(next) => position = next.to_owned(),
+            None => break,
+        }
+    }
+    let under_way = told(&told_of("inflight_messages").await, "topic");
+    assert_eq!([under_way, all].concat(), ["q/0", "q/1", "q/2", "q/3", "q/4", "q/5"]);
+    let page = told_of("mqueue_messages?max_payload_bytes=6").await;
+    assert_eq!((told(&page, "topic").len(), page["meta"]["hasnext"].as_bool()), (1, Some(true)));
+    assert!(told_of("mqueue_messages?payload=none").await["data"][0]["payload"].is_null());
+
+    let _passing = managed.gateway.client(Version::V5, "passing").await;
+    let path = "/api/v5/clients/passing";
+    assert_eq!(managed.get(&format!("{path}/mqueue_messages")).await.json()["data"], json!([]));
+    assert_eq!(managed.get(&format!("{path}/inflight_messages")).await.status, 404);
+    for wrong in ["payload=x", "limit=0", "limit=x", "position=x"] {
+        assert_eq!(managed.get(&format!("{path}/mqueue_messages?{wrong}")).await.status, 400, "{wrong}");
+    }
+    assert_eq!(managed.get("/api/v5/clients/nobody/mqueue_messages").await.code(), "CLIENTID_NOT_FOUND");
+}

@@ -4,8 +4,10 @@
 //! than its copy takes.
 
 mod accounts;
+mod audit;
 mod banned;
 mod clients;
+mod configs;
 mod directories;
 mod directory;
 mod error;
@@ -43,7 +45,7 @@ pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
     keys::KEY_PREFIX,
     server::{Server, ServerSettings},
-    world::{ListenerCounts, ListenerView, World},
+    world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 
@@ -64,6 +66,8 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(retained::routes())
         .merge(banned::routes())
         .merge(listeners::routes())
+        .merge(audit::routes())
+        .merge(configs::routes())
 }
 
 /// What is served to everybody.
@@ -78,11 +82,10 @@ fn router(world: Arc<World>) -> Router {
     described.merge(others);
     let description = openapi::document(described);
     let describe = get(move || openapi::serve(description.clone()));
-    let api = Router::new()
-        .merge(guarded.route_layer(middleware::from_fn_with_state(world.clone(), authenticate)))
-        .merge(open)
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_so);
+    let guarded = guarded
+        .route_layer(middleware::from_fn_with_state(world.clone(), audit::audit))
+        .route_layer(middleware::from_fn_with_state(world.clone(), authenticate));
+    let api = Router::new().merge(guarded).merge(open).fallback(unknown).method_not_allowed_fallback(not_so);
     Router::new()
         .nest("/api/v5", api)
         .route("/api-docs/openapi.json", describe.clone())

@@ -16,7 +16,9 @@ use tower::ServiceExt;
 
 use super::{
     accounts::{ACCOUNT_PREFIX, Account},
+    audit::Audit,
     keys::KEY_PREFIX,
+    login::Peer,
     rates::Rates,
     router,
     rows::Rows,
@@ -28,6 +30,7 @@ use crate::{
         passwords::{Hashers, HashersSettings},
     },
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
+    config::RunTime,
     store::Journal,
 };
 
@@ -57,7 +60,11 @@ pub struct ServerSettings {
     /// What is kept already.
     pub settings: Vec<(String, String)>,
     /// The listeners.
-    pub listeners: Vec<super::ListenerView>,
+    pub listeners: Box<dyn super::Listeners>,
+    /// The settings.
+    pub run_time: Arc<RunTime>,
+    /// Does what settings say that count at once.
+    pub apply: super::Apply,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".
@@ -109,11 +116,14 @@ impl Server {
             access: settings.access,
             journal: settings.journal,
             listeners: settings.listeners,
+            run_time: settings.run_time,
+            apply: settings.apply,
             packets: settings.packets,
             hardened: settings.hardened,
             clock: settings.clock,
             forward_wakes: settings.forward_wakes,
             accounts,
+            audit: Audit::of(&settings.settings).map_err(wrong)?,
             keys: Rows::of(KEY_PREFIX, &settings.settings).map_err(wrong)?,
             tokens: Default::default(),
             throttle: Default::default(),
@@ -185,7 +195,7 @@ async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: 
 }
 
 async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, router: Router) {
-    let router = router.layer(Extension(peer));
+    let router = router.layer(Extension(Peer(peer)));
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let answer = router.clone().oneshot(request.map(Body::new));
         async move {

@@ -7,6 +7,8 @@ mod access;
 mod described;
 mod http;
 mod listing;
+mod operate;
+mod settings;
 mod shapes;
 mod work;
 

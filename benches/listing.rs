@@ -370,6 +370,11 @@ fn listings(devices: usize, nodes: usize, retained: usize) -> Vec<Listing> {
         new("clients: any page", (100, 100), Box::new(move |n| format!("/clients?limit=100&page={}", page(n)))),
         new("clients: by cursor", (100, 100), Box::new(|_| "/clients_v2?limit=100&cursor={}".into())),
         new("clients: by cursor, 1,000 at a time", (1, 1000), Box::new(|_| "/clients_v2?limit=1000&cursor={}".into())),
+        new(
+            "clients: 10,000, the most at a time",
+            (1, 10_000),
+            Box::new(|_| "/clients_v2?limit=10000&cursor={}".into()),
+        ),
         new("clients: one by its id", (1, 1), Box::new(move |n| format!("/clients/device-{:07}", device(n)))),
         new(
             "clients: part of an id that one has",

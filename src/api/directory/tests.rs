@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use thingway_contract::{ClientId, Instant, Subscription, SubscriptionOptions, TopicFilter, TopicLimits, Transport};
 
 use super::*;
-use crate::bus::BusConfig;
+use crate::{
+    api::{clients::Clients, subscriptions::Filters},
+    bus::{BusConfig, ConnectOutcome, ConnectionInfo, Lane, NO_CORE, Origin, Session, SessionRequest},
+};
 
 /// Numbers by name, which change without a bus.
 #[derive(Default)]
@@ -81,4 +85,80 @@ fn names_are_sorted_by_all_of_their_bytes() {
     let sorted = sorted(names.iter().map(|name| Box::<str>::from(*name)).collect());
     let expected = ["", "a", "a-name-of-sixteen", "a-name-of-sixteen-0", "a-name-of-sixteen-1", "b"];
     assert_eq!(sorted.iter().map(|name| &**name).collect::<Vec<_>>(), expected);
+}
+
+fn session(bus: &Bus, lane: &mut Lane, id: &str) -> Arc<Session> {
+    let origin = Origin { protocol: "test", transport: Transport::Memory, listener: Arc::from("test") };
+    let mut request = SessionRequest {
+        client_id: ClientId::new(id, 10).ok(),
+        clean_start: true,
+        must_exist: false,
+        resume_key: None,
+        keep_will: false,
+        session_expiry_secs: 0,
+        will: None,
+        info: ConnectionInfo {
+            origin: Arc::new(origin),
+            version: 0,
+            remote: None,
+            username: None,
+            keep_alive_secs: 0,
+            connected_at: Instant::ZERO,
+            clean_start: true,
+        },
+        waker: std::task::Waker::noop().clone(),
+        core: NO_CORE,
+        assigned: false,
+        prefix: None,
+    };
+    match bus.connect(&mut request, Instant::ZERO, lane) {
+        ConnectOutcome::Granted(granted) => granted.session,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn it_follows_the_bus_even_when_more_changes_than_can_be_noted() {
+    let bus = Bus::new(BusConfig::default(), "assigned");
+    let mut lane = bus.lane(NO_CORE);
+    let one = session(&bus, &mut lane, "one");
+    let (clients, filters) = (Directory::new(Clients::default()), Directory::new(Filters));
+    assert_eq!((clients.look(&bus).len(), filters.look(&bus).len()), (1, 0));
+    let mut count = 0;
+    for round in [10, 20_000, 10] {
+        let wanted = (count..count + round).map(|number| {
+            let filter = TopicFilter::parse(&format!("f/{number}"), TopicLimits::default()).expect("a filter");
+            Ok(Subscription { filter, options: SubscriptionOptions::default() })
+        });
+        bus.subscribe(&one, wanted.collect(), Instant::ZERO, &mut lane);
+        count += round;
+        assert_eq!(filters.look(&bus).len(), count);
+        let view = clients.look(&bus);
+        let subscriptions: Vec<_> =
+            view.blocks_after(None).flat_map(|(block, _)| block.facts()).map(|facts| facts.subscriptions).collect();
+        assert_eq!(subscriptions, [count as u32]);
+    }
+    session(&bus, &mut lane, "another");
+    assert_eq!(clients.look(&bus).len(), 2);
+}
+
+#[test]
+fn it_goes_when_nobody_looks() {
+    let bus = Bus::new(BusConfig::default(), "assigned");
+    let mut lane = bus.lane(NO_CORE);
+    let directory = Directory::new(Clients::default());
+    assert!(!directory.is_open());
+    for id in ["one", "two"] {
+        directory.look(&bus);
+        for _ in 0..IDLE_SECS_MAX {
+            assert!(directory.is_open());
+            directory.keep_up(&bus);
+        }
+        session(&bus, &mut lane, id);
+    }
+    directory.keep_up(&bus);
+    assert!(!directory.is_open());
+    session(&bus, &mut lane, "three");
+    assert_eq!(bus.changed_clients().take(), Some(vec![]), "nobody watches");
+    assert_eq!(directory.look(&bus).len(), 3);
 }

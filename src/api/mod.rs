@@ -1,6 +1,7 @@
 //! The management interface: REST under `/api/v5` with EMQX's paths, fields and codes, and metrics for Prometheus.
 //!
-//! It runs on the runtime that is no data path, and looks at the bus from outside: no listing takes a lock for longer than one session's copy takes.
+//! It runs on the runtime that is no data path, and looks at the bus from outside: listings read directories of their own, and take a session's lock for no longer
+//! than its copy takes.
 
 mod accounts;
 mod audit;
@@ -8,6 +9,8 @@ mod banned;
 mod clients;
 mod configs;
 mod delayed;
+mod directories;
+mod directory;
 mod error;
 mod gateways;
 mod keys;
@@ -25,6 +28,7 @@ mod status;
 mod subscriptions;
 mod throttle;
 mod tokens;
+mod window;
 mod world;
 
 use std::sync::Arc;

@@ -139,6 +139,7 @@ impl Server {
             throttle: Default::default(),
             hashers: Arc::new(Hashers::start(HashersSettings { threads: 1, waiting_max: LOGINS_MAX })?),
             rates: Rates::default(),
+            directories: Default::default(),
             started: Instant::now(),
             changes: Default::default(),
         });
@@ -204,7 +205,10 @@ async fn serve(
         tokio::select! {
             biased;
             () = stop => break,
-            _ = seconds.tick() => world.rates.sample(&world.bus, Instant::now()),
+            _ = seconds.tick() => {
+                world.rates.sample(&world.bus, Instant::now());
+                world.keep_directories();
+            }
             Some(_) = connections.join_next() => {}
             (accepted, acceptor, place) = accepted => match accepted {
                 Ok((stream, peer)) => {

@@ -6,6 +6,7 @@ mod common;
 mod access;
 mod described;
 mod http;
+mod listing;
 mod operate;
 mod settings;
 mod shapes;

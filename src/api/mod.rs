@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod listeners;
 mod login;
+mod observe;
 mod page;
 mod publish;
 mod query;
@@ -82,6 +83,7 @@ fn router(world: Arc<World>) -> Router {
         .route("/listeners", get(listeners::list))
         .route("/listeners/{id}", get(listeners::find))
         .route("/prometheus/stats", get(status::prometheus))
+        .merge(Router::from(observe::routes()))
         .route_layer(middleware::from_fn_with_state(world.clone(), authenticate));
     let api = Router::new()
         .route("/login", post(login::log_in))

@@ -79,9 +79,14 @@ impl Rates {
 
 /// `GET /monitor_current`
 pub async fn current(State(world): State<Arc<World>>) -> Json<Value> {
+    Json(tell(&world))
+}
+
+/// How it is now.
+pub fn tell(world: &World) -> Value {
     let [received, sent, dropped, bytes_received, bytes_sent] = world.rates.tell();
     let gauges = world.bus.gauges();
-    Json(json!({
+    json!({
         "received_msg_rate": received,
         "sent_msg_rate": sent,
         "dropped_msg_rate": dropped,
@@ -94,7 +99,7 @@ pub async fn current(State(world): State<Arc<World>>) -> Json<Value> {
         "shared_subscriptions": gauges.shared_subscriptions,
         "retained_msg_count": gauges.retained,
         "node_uptime": world.started.elapsed().as_secs(),
-    }))
+    })
 }
 
 /// `GET /monitor_current/nodes/{node}`

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use super::{
     accounts::{ACCOUNT_PREFIX, Account},
     keys::KEY_PREFIX,
+    observe::Observe,
     rates::Rates,
     router,
     rows::Rows,
@@ -119,6 +120,7 @@ impl Server {
             throttle: Default::default(),
             hashers: Arc::new(Hashers::start(HashersSettings { threads: 1, waiting_max: LOGINS_MAX })?),
             rates: Rates::default(),
+            observe: Observe::new(&settings.settings)?,
             started: Instant::now(),
             changes: Default::default(),
         });
@@ -159,7 +161,10 @@ async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: 
         tokio::select! {
             biased;
             () = stop => break,
-            _ = seconds.tick() => world.rates.sample(&world.bus, Instant::now()),
+            _ = seconds.tick() => {
+                world.rates.sample(&world.bus, Instant::now());
+                world.observe.tick(&world);
+            }
             Some(_) = connections.join_next() => {}
             (accepted, place) = accepted => match accepted {
                 Ok((stream, peer)) => {
@@ -178,6 +183,7 @@ async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: 
         }
     }
     connections.shutdown().await;
+    world.observe.close(&world).await;
 }
 
 async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, router: Router) {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
-use super::{accounts::Accounts, keys::Keys, rates::Rates, throttle::Throttle, tokens::Tokens};
+use super::{accounts::Accounts, keys::Keys, observe::Observe, rates::Rates, throttle::Throttle, tokens::Tokens};
 use crate::{
     access::{Access, passwords::Hashers},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
@@ -69,6 +69,7 @@ pub struct World {
     pub(super) throttle: Throttle,
     pub(super) hashers: Arc<Hashers>,
     pub(super) rates: Rates,
+    pub(super) observe: Observe,
     pub(super) started: std::time::Instant,
     /// One change of what is kept at a time.
     pub(super) changes: tokio::sync::Mutex<()>,

@@ -5,6 +5,7 @@ mod common;
 
 mod access;
 mod http;
+mod observe;
 mod shapes;
 mod work;
 

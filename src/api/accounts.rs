@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Body, Path},
@@ -26,7 +28,7 @@ const PASSWORD_MAX: usize = 256;
 pub type Accounts = Rows<Account>;
 
 /// What somebody may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Everything.
@@ -107,12 +109,24 @@ fn has_other_administrator(world: &World, name: &str) -> bool {
     world.accounts.all().iter().any(|(other, account)| other != name && account.role == Role::Administrator)
 }
 
-/// `GET /users`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(change, remove)).routes(routes!(change_password))
+}
+
+/// All accounts.
+#[utoipa::path(
+    get,
+    path = "/users",
+    tag = "accounts",
+    responses((status = 200, description = "Accounts, by name", body = Value)),
+)]
 pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
     Json(world.accounts.all().iter().map(|(name, account)| account.tell(name)).collect())
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = NewAccount)]
 pub struct New {
     username: String,
     password: String,
@@ -122,7 +136,14 @@ pub struct New {
     description: String,
 }
 
-/// `POST /users`
+/// A new account.
+#[utoipa::path(
+    post,
+    path = "/users",
+    tag = "accounts",
+    request_body = New,
+    responses((status = 200, description = "The account", body = Value)),
+)]
 pub async fn add(State(world): State<Arc<World>>, Body(new): Body<New>) -> Result<Json<Value>, ApiError> {
     check_name(&new.username)?;
     check_description(&new.description)?;
@@ -143,13 +164,22 @@ pub async fn add(State(world): State<Arc<World>>, Body(new): Body<New>) -> Resul
     Ok(Json(account.tell(&new.username)))
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = AccountChange)]
 pub struct Change {
     role: Option<Role>,
     description: Option<String>,
 }
 
-/// `PUT /users/{name}`
+/// Another role or description.
+#[utoipa::path(
+    put,
+    path = "/users/{name}",
+    tag = "accounts",
+    params(("name" = String, Path, description = "The account")),
+    request_body = Change,
+    responses((status = 200, description = "The account", body = Value)),
+)]
 pub async fn change(
     State(world): State<Arc<World>>,
     Path(name): Path<String>,
@@ -171,7 +201,14 @@ pub async fn change(
     Ok(Json(account.tell(&name)))
 }
 
-/// `DELETE /users/{name}`
+/// Removes an account; its logins end.
+#[utoipa::path(
+    delete,
+    path = "/users/{name}",
+    tag = "accounts",
+    params(("name" = String, Path, description = "The account")),
+    responses((status = 204, description = "It is gone")),
+)]
 pub async fn remove(
     State(world): State<Arc<World>>,
     Extension(caller): Extension<Caller>,
@@ -190,13 +227,22 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = PasswordChange)]
 pub struct ChangePassword {
     old_pwd: String,
     new_pwd: String,
 }
 
-/// `POST /users/{name}/change_pwd`
+/// Another password; logins with the old one end.
+#[utoipa::path(
+    post,
+    path = "/users/{name}/change_pwd",
+    tag = "accounts",
+    params(("name" = String, Path, description = "The account")),
+    request_body = ChangePassword,
+    responses((status = 204, description = "It counts from now on")),
+)]
 pub async fn change_password(
     State(world): State<Arc<World>>,
     Path(name): Path<String>,

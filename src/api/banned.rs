@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Body, Path},
-    page::Page,
+    page::{Page, Paging},
     query::Query,
     world::{World, date_of_ms},
 };
@@ -35,14 +37,27 @@ fn tell(ban: &Ban) -> Value {
     json!({ "as": word, "who": ban.value, "reason": ban.reason, "until": until })
 }
 
-/// `GET /banned`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(list, add, clear)).routes(routes!(remove))
+}
+
+/// Bans.
+#[utoipa::path(
+    get,
+    path = "/banned",
+    tag = "bans",
+    params(Paging),
+    responses((status = 200, description = "A page of bans", body = Value)),
+)]
 pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let mut bans = world.access.bans();
     bans.sort_by(|a, b| (a.kind, &a.value).cmp(&(b.kind, &b.value)));
     Ok(Json(Page::of(&query)?.cut(bans.iter().map(tell).collect())))
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = NewBan)]
 pub struct Wish {
     #[serde(rename = "as")]
     kind: String,
@@ -52,7 +67,14 @@ pub struct Wish {
     until: Option<Value>,
 }
 
-/// `POST /banned`: connections of whom it keeps out are ended.
+/// A ban; connections of whom it keeps out are ended.
+#[utoipa::path(
+    post,
+    path = "/banned",
+    tag = "bans",
+    request_body = Wish,
+    responses((status = 200, description = "The ban", body = Value)),
+)]
 pub async fn add(State(world): State<Arc<World>>, Body(wish): Body<Wish>) -> Result<Json<Value>, ApiError> {
     let until_unix_secs = match &wish.until {
         None | Some(Value::Null) => None,
@@ -84,7 +106,17 @@ pub async fn add(State(world): State<Arc<World>>, Body(wish): Body<Wish>) -> Res
     Ok(Json(tell(&ban)))
 }
 
-/// `DELETE /banned/{as}/{who}`
+/// Lifts a ban.
+#[utoipa::path(
+    delete,
+    path = "/banned/{kind}/{who}",
+    tag = "bans",
+    params(
+        ("kind" = String, Path, description = "What is banned: clientid, username, peerhost, clientid_re, username_re or peerhost_net"),
+        ("who" = String, Path, description = "Who is banned"),
+    ),
+    responses((status = 204, description = "It is lifted")),
+)]
 pub async fn remove(
     State(world): State<Arc<World>>,
     Path((word, who)): Path<(String, String)>,
@@ -99,7 +131,13 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /banned`: all of them.
+/// Lifts all bans.
+#[utoipa::path(
+    delete,
+    path = "/banned",
+    tag = "bans",
+    responses((status = 204, description = "There are none")),
+)]
 pub async fn clear(State(world): State<Arc<World>>) -> Result<StatusCode, ApiError> {
     let _changing = world.changes.lock().await;
     let bans = world.access.bans();

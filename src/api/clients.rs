@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use serde_json::{Value, json};
 use thingway_contract::CloseReason;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Body, Path},
-    page::Page,
+    page::{Page, Paging},
     query::Query,
     world::World,
 };
@@ -135,7 +136,36 @@ fn time(query: &Query, name: &str) -> Result<Option<u64>, ApiError> {
     ms.map(Some).ok_or_else(|| ApiError::bad(format!("{name} is no time")))
 }
 
-/// `GET /clients`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(find, kick))
+        .routes(routes!(kick_all))
+        .routes(routes!(count))
+}
+
+/// Clients and their sessions.
+#[utoipa::path(
+    get,
+    path = "/clients",
+    tag = "clients",
+    params(
+        Paging,
+        ("clientid" = Option<Vec<String>>, Query),
+        ("username" = Option<Vec<String>>, Query),
+        ("like_clientid" = Option<String>, Query),
+        ("like_username" = Option<String>, Query),
+        ("ip_address" = Option<String>, Query),
+        ("conn_state" = Option<String>, Query, description = "connected, idle or disconnected"),
+        ("clean_start" = Option<bool>, Query),
+        ("proto_name" = Option<String>, Query),
+        ("proto_ver" = Option<u8>, Query),
+        ("gte_connected_at" = Option<String>, Query, description = "A date, or milliseconds since 1970"),
+        ("lte_connected_at" = Option<String>, Query, description = "A date, or milliseconds since 1970"),
+    ),
+    responses((status = 200, description = "A page of clients", body = Value)),
+)]
 pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let wanted = Wanted::of(&query)?;
     if wanted.ids.len() > IDS_MAX || wanted.usernames.len() > IDS_MAX {
@@ -167,7 +197,14 @@ pub(super) fn session(world: &World, id: &str) -> Result<Arc<Session>, ApiError>
     world.bus.session(id).ok_or_else(missing)
 }
 
-/// `GET /clients/{id}`
+/// A client.
+#[utoipa::path(
+    get,
+    path = "/clients/{id}",
+    tag = "clients",
+    params(("id" = String, Path, description = "The client id")),
+    responses((status = 200, description = "The client", body = Value)),
+)]
 pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let session = session(&world, &id)?;
     let mut told = tell(&world, &session.info());
@@ -181,13 +218,27 @@ pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Re
     Ok(Json(told))
 }
 
-/// `DELETE /clients/{id}`: ends its connection; its session stays if it is to.
+/// Ends its connection; its session stays if it is to.
+#[utoipa::path(
+    delete,
+    path = "/clients/{id}",
+    tag = "clients",
+    params(("id" = String, Path, description = "The client id")),
+    responses((status = 204, description = "It is told to go")),
+)]
 pub async fn kick(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     session(&world, &id)?.signal(CloseReason::Administrative);
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /clients/kickout/bulk`
+/// Ends the connections of several clients.
+#[utoipa::path(
+    post,
+    path = "/clients/kickout/bulk",
+    tag = "clients",
+    request_body = Vec<String>,
+    responses((status = 204, description = "They are told to go")),
+)]
 pub async fn kick_all(State(world): State<Arc<World>>, Body(ids): Body<Vec<String>>) -> Result<StatusCode, ApiError> {
     if ids.len() > IDS_MAX {
         return Err(ApiError::bad(format!("at most {IDS_MAX} client ids")));
@@ -198,7 +249,13 @@ pub async fn kick_all(State(world): State<Arc<World>>, Body(ids): Body<Vec<Strin
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /sessions_count`: a number as text.
+/// How many sessions there are.
+#[utoipa::path(
+    get,
+    path = "/sessions_count",
+    tag = "clients",
+    responses((status = 200, description = "A number as text", body = String, content_type = "text/plain")),
+)]
 pub async fn count(State(world): State<Arc<World>>) -> String {
     world.bus.gauges().sessions.to_string()
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, rejection::JsonRejection},
@@ -5,6 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::world::World;
 
 /// Why a request is not answered as its sender wished: a status, EMQX's code for it, and words.
 #[derive(Debug)]
@@ -69,7 +74,19 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// `GET /error_codes`
+/// What is served to everybody.
+pub fn public_routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(codes))
+}
+
+/// The codes of errors, and what they mean.
+#[utoipa::path(
+    get,
+    path = "/error_codes",
+    tag = "nodes",
+    responses((status = 200, description = "Codes", body = Value)),
+    security(),
+)]
 pub async fn codes() -> Json<Value> {
     Json(CODES.iter().map(|(code, description)| json!({ "code": code, "description": description })).collect())
 }

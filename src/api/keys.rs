@@ -7,6 +7,8 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     accounts::Role,
@@ -83,12 +85,24 @@ fn end_of(value: Option<&Value>) -> Result<Option<u64>, ApiError> {
     }
 }
 
-/// `GET /api_key`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(find, change, remove))
+}
+
+/// All keys.
+#[utoipa::path(
+    get,
+    path = "/api_key",
+    tag = "keys",
+    responses((status = 200, description = "Keys, by name, without their secrets", body = Value)),
+)]
 pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
     Json(world.keys.all().iter().map(|(name, key)| key.tell(name)).collect())
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = NewKey)]
 pub struct New {
     name: String,
     #[serde(default)]
@@ -99,7 +113,14 @@ pub struct New {
     expired_at: Option<Value>,
 }
 
-/// `POST /api_key`: the only answer that has the secret in it.
+/// A new key: the only answer that has the secret in it.
+#[utoipa::path(
+    post,
+    path = "/api_key",
+    tag = "keys",
+    request_body = New,
+    responses((status = 200, description = "The key and its secret", body = Value)),
+)]
 pub async fn add(State(world): State<Arc<World>>, Body(new): Body<New>) -> Result<Json<Value>, ApiError> {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if new.name.is_empty() || new.name.len() > NAME_MAX || !new.name.chars().all(good) || new.desc.len() > 1000 {
@@ -134,12 +155,20 @@ fn found(world: &World, name: &str) -> Result<Key, ApiError> {
     world.keys.find(name).ok_or_else(|| ApiError::not_found("there is no such key"))
 }
 
-/// `GET /api_key/{name}`
+/// A key.
+#[utoipa::path(
+    get,
+    path = "/api_key/{name}",
+    tag = "keys",
+    params(("name" = String, Path, description = "The key's name")),
+    responses((status = 200, description = "The key without its secret", body = Value)),
+)]
 pub async fn find(State(world): State<Arc<World>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     Ok(Json(found(&world, &name)?.tell(&name)))
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = KeyChange)]
 pub struct Change {
     role: Option<Role>,
     desc: Option<String>,
@@ -147,7 +176,15 @@ pub struct Change {
     expired_at: Option<Value>,
 }
 
-/// `PUT /api_key/{name}`
+/// Changes a key.
+#[utoipa::path(
+    put,
+    path = "/api_key/{name}",
+    tag = "keys",
+    params(("name" = String, Path, description = "The key's name")),
+    request_body = Change,
+    responses((status = 200, description = "The key", body = Value)),
+)]
 pub async fn change(
     State(world): State<Arc<World>>,
     Path(name): Path<String>,
@@ -167,7 +204,14 @@ pub async fn change(
     Ok(Json(key.tell(&name)))
 }
 
-/// `DELETE /api_key/{name}`
+/// Removes a key.
+#[utoipa::path(
+    delete,
+    path = "/api_key/{name}",
+    tag = "keys",
+    params(("name" = String, Path, description = "The key's name")),
+    responses((status = 204, description = "It counts no more")),
+)]
 pub async fn remove(State(world): State<Arc<World>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
     let _changing = world.changes.lock().await;
     found(&world, &name)?;

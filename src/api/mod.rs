@@ -3,6 +3,7 @@
 //! It runs on the runtime that is no data path, and looks at the bus from outside: no listing takes a lock for longer than one session's copy takes.
 
 mod accounts;
+mod audit;
 mod banned;
 mod clients;
 mod error;
@@ -10,6 +11,7 @@ mod keys;
 mod listeners;
 mod login;
 mod observe;
+mod openapi;
 mod page;
 mod publish;
 mod query;
@@ -31,69 +33,59 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::get,
 };
+use utoipa_axum::router::OpenApiRouter;
 
 pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
     keys::KEY_PREFIX,
     server::{Server, ServerSettings},
-    world::{ListenerCounts, ListenerView, World},
+    world::{CertificateView, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 
 /// Bytes of a request's body.
 const BODY_MAX: usize = 4 << 20;
 
+/// What is served to those who may ask.
+fn guarded() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new()
+        .merge(login::routes())
+        .merge(accounts::routes())
+        .merge(keys::routes())
+        .merge(status::routes())
+        .merge(rates::routes())
+        .merge(clients::routes())
+        .merge(subscriptions::routes())
+        .merge(publish::routes())
+        .merge(retained::routes())
+        .merge(banned::routes())
+        .merge(listeners::routes())
+        .merge(audit::routes())
+        .merge(observe::routes())
+}
+
+/// What is served to everybody.
+fn open() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().merge(login::public_routes()).merge(status::public_routes()).merge(error::public_routes())
+}
+
 /// Everything that is served.
 fn router(world: Arc<World>) -> Router {
-    let guarded = Router::new()
-        .route("/logout", post(login::log_out))
-        .route("/users", get(accounts::list).post(accounts::add))
-        .route("/users/{name}", axum::routing::put(accounts::change).delete(accounts::remove))
-        .route("/users/{name}/change_pwd", post(accounts::change_password))
-        .route("/api_key", get(keys::list).post(keys::add))
-        .route("/api_key/{name}", get(keys::find).put(keys::change).delete(keys::remove))
-        .route("/nodes", get(status::nodes))
-        .route("/nodes/{node}", get(status::node))
-        .route("/nodes/{node}/stats", get(status::node_stats))
-        .route("/nodes/{node}/metrics", get(status::node_metrics))
-        .route("/stats", get(status::stats))
-        .route("/metrics", get(status::metrics))
-        .route("/monitor_current", get(rates::current))
-        .route("/monitor_current/nodes/{node}", get(rates::current_of_node))
-        .route("/clients", get(clients::list))
-        .route("/clients/kickout/bulk", post(clients::kick_all))
-        .route("/clients/{id}", get(clients::find).delete(clients::kick))
-        .route("/clients/{id}/subscriptions", get(subscriptions::of_client))
-        .route("/clients/{id}/subscribe", post(subscriptions::subscribe))
-        .route("/clients/{id}/subscribe/bulk", post(subscriptions::subscribe_all))
-        .route("/clients/{id}/unsubscribe", post(subscriptions::unsubscribe))
-        .route("/clients/{id}/unsubscribe/bulk", post(subscriptions::unsubscribe_all))
-        .route("/sessions_count", get(clients::count))
-        .route("/subscriptions", get(subscriptions::list))
-        .route("/topics", get(subscriptions::topics))
-        .route("/topics/{topic}", get(subscriptions::topic))
-        .route("/publish", post(publish::one))
-        .route("/publish/bulk", post(publish::many))
-        .route("/mqtt/retainer/messages", get(retained::list))
-        .route("/mqtt/retainer/message/{topic}", get(retained::find).delete(retained::remove))
-        .route("/banned", get(banned::list).post(banned::add).delete(banned::clear))
-        .route("/banned/{kind}/{who}", delete(banned::remove))
-        .route("/listeners", get(listeners::list))
-        .route("/listeners/{id}", get(listeners::find))
-        .route("/prometheus/stats", get(status::prometheus))
-        .merge(Router::from(observe::routes()))
+    let (guarded, mut described) = guarded().split_for_parts();
+    let (open, others) = open().split_for_parts();
+    described.merge(others);
+    let description = openapi::document(described);
+    let describe = get(move || openapi::serve(description.clone()));
+    let guarded = guarded
+        .route_layer(middleware::from_fn_with_state(world.clone(), audit::audit))
         .route_layer(middleware::from_fn_with_state(world.clone(), authenticate));
-    let api = Router::new()
-        .route("/login", post(login::log_in))
-        .route("/status", get(status::status))
-        .route("/error_codes", get(error::codes))
-        .merge(guarded)
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_so);
+    let api = Router::new().merge(guarded).merge(open).fallback(unknown).method_not_allowed_fallback(not_so);
     Router::new()
         .nest("/api/v5", api)
+        .route("/api-docs/openapi.json", describe.clone())
+        .route("/api-docs/swagger.json", describe)
         .route("/status", get(status::status))
         .route(
             "/metrics",

@@ -1,10 +1,23 @@
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use super::{error::ApiError, query::Query};
 
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
 const PAGE_MAX: usize = 1_000_000;
+
+/// How a page is asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// From 1.
+    #[param(minimum = 1, maximum = 1_000_000)]
+    page: Option<usize>,
+    /// How many are on a page: 100 unless told.
+    #[param(minimum = 1, maximum = 10_000)]
+    limit: Option<usize>,
+}
 
 /// Which part of a listing is wanted: `page` from 1, `limit` at most 10,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +38,8 @@ impl Page {
     /// # Errors
     /// When a number is out of bounds.
     pub fn of(query: &Query) -> Result<Self, ApiError> {
-        let page = query.read("page")?.unwrap_or(1);
-        let limit = query.read("limit")?.unwrap_or(LIMIT);
+        let wanted = Paging { page: query.read("page")?, limit: query.read("limit")? };
+        let (page, limit) = (wanted.page.unwrap_or(1), wanted.limit.unwrap_or(LIMIT));
         if !(1..=PAGE_MAX).contains(&page) || !(1..=LIMIT_MAX).contains(&limit) {
             return Err(ApiError::bad(format!("page is from 1 to {PAGE_MAX} and limit from 1 to {LIMIT_MAX}")));
         }

@@ -15,6 +15,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thingway_contract::{Instant, Message, MessageHead, PropertiesBuilder, Property, PublishOutcome, Qos, Topic};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Body},
@@ -25,7 +27,8 @@ use crate::access::is_system;
 /// Messages in one request.
 const BULK_MAX: usize = 10_000;
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = Publication)]
 pub struct Wish {
     topic: String,
     #[serde(default)]
@@ -38,7 +41,8 @@ pub struct Wish {
     properties: Option<Wanted>,
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = PublicationProperties)]
 struct Wanted {
     payload_format_indicator: Option<u8>,
     message_expiry_interval: Option<u32>,
@@ -123,13 +127,38 @@ async fn publish(world: &World, wish: &Wish) -> (StatusCode, Value) {
     }
 }
 
-/// `POST /publish`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(one)).routes(routes!(many))
+}
+
+/// Publishes a message; what must be kept is kept before it is answered.
+#[utoipa::path(
+    post,
+    path = "/publish",
+    tag = "publish",
+    request_body = Wish,
+    responses(
+        (status = 200, description = "It was taken", body = Value),
+        (status = 202, description = "It was taken, and nobody subscribes to it", body = Value),
+    ),
+)]
 pub async fn one(State(world): State<Arc<World>>, Body(wish): Body<Wish>) -> Response {
     let (status, told) = publish(&world, &wish).await;
     (status, Json(told)).into_response()
 }
 
-/// `POST /publish/bulk`: in their order; what cannot be read refuses all before anything is published.
+/// Publishes messages in their order; what cannot be read refuses all before anything is published.
+#[utoipa::path(
+    post,
+    path = "/publish/bulk",
+    tag = "publish",
+    request_body = Vec<Wish>,
+    responses(
+        (status = 200, description = "All were taken", body = Value),
+        (status = 202, description = "All were taken, and to one at least nobody subscribes", body = Value),
+    ),
+)]
 pub async fn many(State(world): State<Arc<World>>, Body(wishes): Body<Vec<Wish>>) -> Result<Response, ApiError> {
     if wishes.len() > BULK_MAX {
         return Err(ApiError::bad(format!("at most {BULK_MAX} messages")));

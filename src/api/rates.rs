@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use axum::{Json, extract::State};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
@@ -77,7 +78,18 @@ impl Rates {
     }
 }
 
-/// `GET /monitor_current`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(current)).routes(routes!(current_of_node))
+}
+
+/// Rates over the last seconds.
+#[utoipa::path(
+    get,
+    path = "/monitor_current",
+    tag = "nodes",
+    responses((status = 200, description = "Rates and numbers", body = Value)),
+)]
 pub async fn current(State(world): State<Arc<World>>) -> Json<Value> {
     Json(tell(&world))
 }
@@ -102,7 +114,14 @@ pub fn tell(world: &World) -> Value {
     })
 }
 
-/// `GET /monitor_current/nodes/{node}`
+/// Rates over the last seconds at a node.
+#[utoipa::path(
+    get,
+    path = "/monitor_current/nodes/{node}",
+    tag = "nodes",
+    params(("node" = String, Path, description = "The name of the node")),
+    responses((status = 200, description = "Rates and numbers", body = Value)),
+)]
 pub async fn current_of_node(state: State<Arc<World>>, Path(node): Path<String>) -> Result<Json<Value>, ApiError> {
     check_node(&state, &node)?;
     Ok(current(state).await)

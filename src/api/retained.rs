@@ -6,10 +6,11 @@ use axum::{Json, extract::State, http::StatusCode};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use thingway_contract::{Message, MessageHead, Properties, Topic, TopicFilter};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
-    page::Page,
+    page::{Page, Paging},
     query::Query,
     world::World,
 };
@@ -29,7 +30,19 @@ fn tell(world: &World, message: &Message) -> Value {
     })
 }
 
-/// `GET /mqtt/retainer/messages`, with `topic` those that match a filter.
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(find, remove))
+}
+
+/// Retained messages, without their payloads.
+#[utoipa::path(
+    get,
+    path = "/mqtt/retainer/messages",
+    tag = "retained messages",
+    params(Paging, ("topic" = Option<String>, Query, description = "A filter")),
+    responses((status = 200, description = "A page of messages", body = Value)),
+)]
 pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let mut cursor = match query.find("topic") {
         Some(text) => {
@@ -57,7 +70,14 @@ fn found(world: &World, topic: &str) -> Result<Message, ApiError> {
     world.bus.retained().get(topic, world.now()).ok_or_else(missing)
 }
 
-/// `GET /mqtt/retainer/message/{topic}`, with its payload as Base64.
+/// A retained message, with its payload as Base64.
+#[utoipa::path(
+    get,
+    path = "/mqtt/retainer/message/{topic}",
+    tag = "retained messages",
+    params(("topic" = String, Path, description = "The topic, with its slashes as %2F")),
+    responses((status = 200, description = "The message", body = Value)),
+)]
 pub async fn find(State(world): State<Arc<World>>, Path(topic): Path<String>) -> Result<Json<Value>, ApiError> {
     let message = found(&world, &topic)?;
     let mut told = tell(&world, &message);
@@ -65,7 +85,14 @@ pub async fn find(State(world): State<Arc<World>>, Path(topic): Path<String>) ->
     Ok(Json(told))
 }
 
-/// `DELETE /mqtt/retainer/message/{topic}`: by an empty retained message, which subscribers get.
+/// Removes a retained message by an empty one, which subscribers get.
+#[utoipa::path(
+    delete,
+    path = "/mqtt/retainer/message/{topic}",
+    tag = "retained messages",
+    params(("topic" = String, Path, description = "The topic, with its slashes as %2F")),
+    responses((status = 204, description = "It is gone")),
+)]
 pub async fn remove(State(world): State<Arc<World>>, Path(topic): Path<String>) -> Result<StatusCode, ApiError> {
     found(&world, &topic)?;
     if is_system(&topic) {

@@ -16,7 +16,9 @@ use tower::ServiceExt;
 
 use super::{
     accounts::{ACCOUNT_PREFIX, Account},
+    audit::Audit,
     keys::KEY_PREFIX,
+    login::Peer,
     observe::Observe,
     rates::Rates,
     router,
@@ -58,7 +60,7 @@ pub struct ServerSettings {
     /// What is kept already.
     pub settings: Vec<(String, String)>,
     /// The listeners.
-    pub listeners: Vec<super::ListenerView>,
+    pub listeners: Box<dyn super::Listeners>,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".
@@ -115,6 +117,7 @@ impl Server {
             clock: settings.clock,
             forward_wakes: settings.forward_wakes,
             accounts,
+            audit: Audit::of(&settings.settings).map_err(wrong)?,
             keys: Rows::of(KEY_PREFIX, &settings.settings).map_err(wrong)?,
             tokens: Default::default(),
             throttle: Default::default(),
@@ -187,7 +190,7 @@ async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: 
 }
 
 async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, router: Router) {
-    let router = router.layer(Extension(peer));
+    let router = router.layer(Extension(Peer(peer)));
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let answer = router.clone().oneshot(request.map(Body::new));
         async move {

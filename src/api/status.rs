@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
@@ -26,7 +27,32 @@ pub(super) fn check_node(world: &World, node: &str) -> Result<(), ApiError> {
     if node == world.node { Ok(()) } else { Err(ApiError::not_found("there is no such node")) }
 }
 
-/// `GET /status`: for load balancers; nobody has to log in for it.
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new()
+        .routes(routes!(nodes))
+        .routes(routes!(node))
+        .routes(routes!(stats))
+        .routes(routes!(node_stats))
+        .routes(routes!(metrics))
+        .routes(routes!(node_metrics))
+        .routes(routes!(prometheus))
+}
+
+/// What is served to everybody.
+pub fn public_routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(status))
+}
+
+/// How the node is: for load balancers, without logging in.
+#[utoipa::path(
+    get,
+    path = "/status",
+    tag = "nodes",
+    params(("format" = Option<String>, Query, description = "`json` for an object, else text")),
+    responses((status = 200, description = "It runs", body = Value)),
+    security(),
+)]
 pub async fn status(State(world): State<Arc<World>>, query: Query) -> Response {
     if query.find("format") == Some("json") {
         let told = json!({ "node_name": world.node, "rel_vsn": env!("CARGO_PKG_VERSION"), "broker_status": "started", "app_status": "running" });
@@ -35,12 +61,25 @@ pub async fn status(State(world): State<Arc<World>>, query: Query) -> Response {
     format!("Node {} is started\nthingway is running", world.node).into_response()
 }
 
-/// `GET /nodes`
+/// All nodes.
+#[utoipa::path(
+    get,
+    path = "/nodes",
+    tag = "nodes",
+    responses((status = 200, description = "Nodes", body = Value)),
+)]
 pub async fn nodes(State(world): State<Arc<World>>) -> Json<Value> {
     Json(json!([tell(&world)]))
 }
 
-/// `GET /nodes/{node}`
+/// A node.
+#[utoipa::path(
+    get,
+    path = "/nodes/{node}",
+    tag = "nodes",
+    params(("node" = String, Path, description = "The name of the node")),
+    responses((status = 200, description = "The node", body = Value)),
+)]
 pub async fn node(State(world): State<Arc<World>>, Path(node): Path<String>) -> Result<Json<Value>, ApiError> {
     check_node(&world, &node)?;
     Ok(Json(tell(&world)))
@@ -110,7 +149,14 @@ fn object(numbers: impl IntoIterator<Item = (impl Into<String>, u64)>) -> Map<St
     numbers.into_iter().map(|(name, number)| (name.into(), number.into())).collect()
 }
 
-/// `GET /stats`: an array of nodes, or an object with `aggregate=true`.
+/// What there is now: an array of nodes, or an object with `aggregate=true`.
+#[utoipa::path(
+    get,
+    path = "/stats",
+    tag = "nodes",
+    params(("aggregate" = Option<bool>, Query)),
+    responses((status = 200, description = "Numbers by name", body = Value)),
+)]
 pub async fn stats(State(world): State<Arc<World>>, query: Query) -> Json<Value> {
     let mut stats = object(all_stats(&world));
     if query.find("aggregate") == Some("true") {
@@ -120,7 +166,14 @@ pub async fn stats(State(world): State<Arc<World>>, query: Query) -> Json<Value>
     Json(json!([stats]))
 }
 
-/// `GET /nodes/{node}/stats`
+/// What there is now at a node.
+#[utoipa::path(
+    get,
+    path = "/nodes/{node}/stats",
+    tag = "nodes",
+    params(("node" = String, Path, description = "The name of the node")),
+    responses((status = 200, description = "Numbers by name", body = Value)),
+)]
 pub async fn node_stats(State(world): State<Arc<World>>, Path(node): Path<String>) -> Result<Json<Value>, ApiError> {
     check_node(&world, &node)?;
     Ok(Json(object(all_stats(&world)).into()))
@@ -148,7 +201,14 @@ fn all_metrics(world: &World) -> Vec<(String, u64)> {
     metrics
 }
 
-/// `GET /metrics`: an array of nodes, or an object with `aggregate=true`.
+/// What was counted: an array of nodes, or an object with `aggregate=true`.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "nodes",
+    params(("aggregate" = Option<bool>, Query)),
+    responses((status = 200, description = "Numbers by name", body = Value)),
+)]
 pub async fn metrics(State(world): State<Arc<World>>, query: Query) -> Json<Value> {
     let mut metrics = object(all_metrics(&world));
     if query.find("aggregate") == Some("true") {
@@ -158,13 +218,26 @@ pub async fn metrics(State(world): State<Arc<World>>, query: Query) -> Json<Valu
     Json(json!([metrics]))
 }
 
-/// `GET /nodes/{node}/metrics`
+/// What was counted at a node.
+#[utoipa::path(
+    get,
+    path = "/nodes/{node}/metrics",
+    tag = "nodes",
+    params(("node" = String, Path, description = "The name of the node")),
+    responses((status = 200, description = "Numbers by name", body = Value)),
+)]
 pub async fn node_metrics(State(world): State<Arc<World>>, Path(node): Path<String>) -> Result<Json<Value>, ApiError> {
     check_node(&world, &node)?;
     Ok(Json(object(all_metrics(&world)).into()))
 }
 
-/// `GET /prometheus/stats`, and `/metrics` beside the API: EMQX's names where the meaning is the same, and the gateway's own.
+/// All of it for Prometheus: EMQX's names where the meaning is the same, and the gateway's own.
+#[utoipa::path(
+    get,
+    path = "/prometheus/stats",
+    tag = "nodes",
+    responses((status = 200, description = "The text format, version 0.0.4", body = String, content_type = "text/plain")),
+)]
 pub async fn prometheus(State(world): State<Arc<World>>) -> Response {
     let mut text = String::new();
     let mut put = |name: &str, kind: &str, labels: &str, value: u64| {
@@ -185,20 +258,28 @@ pub async fn prometheus(State(world): State<Arc<World>>) -> Response {
     put("thingway_stored_messages", "gauge", "", gauges.stored.messages as u64);
     put("thingway_stored_bytes", "gauge", "", gauges.stored.bytes);
     put("thingway_bans", "gauge", "", world.access.bans_len() as u64);
+    let listeners = world.listeners.views();
     for (name, kind, of) in [
         ("thingway_listener_connections", "gauge", 0),
         ("thingway_listener_accepted_total", "counter", 1),
         ("thingway_listener_refused_total", "counter", 2),
     ] {
         let _ = writeln!(text, "# TYPE {name} {kind}");
-        for listener in &world.listeners {
-            let counts = (listener.counts)();
+        for listener in &listeners {
+            let counts = listener.counts.unwrap_or_default();
             let value = [counts.connections as u64, counts.accepted, counts.refused][of];
             let _ = writeln!(
                 text,
                 "{name}{{listener=\"{}:{}\",protocol=\"{}\"}} {value}",
                 listener.kind, listener.name, listener.protocol
             );
+        }
+    }
+    text.push_str("# TYPE emqx_cert_expiry_at gauge\n");
+    for listener in &listeners {
+        if let Some(certificate) = &listener.certificate {
+            let (kind, name, at) = (listener.kind, &listener.name, certificate.not_after_unix_secs);
+            let _ = writeln!(text, "emqx_cert_expiry_at{{listener_type=\"{kind}\",listener_name=\"{name}\"}} {at}");
         }
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use thingway_contract::{
     FilterKind, Qos, RetainHandling, Subscription, SubscriptionOptions, Topic, TopicFilter, TopicLimits,
 };
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     clients::session,
     error::{ApiError, Body, Path},
-    page::Page,
+    page::{Page, Paging},
     query::Query,
     world::World,
 };
@@ -38,7 +40,34 @@ fn tell(world: &World, id: &str, filter: &TopicFilter, options: &SubscriptionOpt
     })
 }
 
-/// `GET /subscriptions`
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(of_client))
+        .routes(routes!(subscribe))
+        .routes(routes!(subscribe_all))
+        .routes(routes!(unsubscribe))
+        .routes(routes!(unsubscribe_all))
+        .routes(routes!(topics))
+        .routes(routes!(topic))
+}
+
+/// Subscriptions of all clients.
+#[utoipa::path(
+    get,
+    path = "/subscriptions",
+    tag = "subscriptions",
+    params(
+        Paging,
+        ("clientid" = Option<String>, Query),
+        ("qos" = Option<u8>, Query),
+        ("topic" = Option<String>, Query, description = "The filter itself"),
+        ("match_topic" = Option<String>, Query, description = "A topic that the filter matches"),
+        ("share_group" = Option<String>, Query),
+    ),
+    responses((status = 200, description = "A page of subscriptions", body = Value)),
+)]
 pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let qos: Option<u8> = query.read("qos")?;
     let (topic, group) = (query.find("topic"), query.find("share_group"));
@@ -69,14 +98,22 @@ pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<
     Ok(Json(page.into_json(|told| told)))
 }
 
-/// `GET /clients/{id}/subscriptions`
+/// Subscriptions of a client.
+#[utoipa::path(
+    get,
+    path = "/clients/{id}/subscriptions",
+    tag = "subscriptions",
+    params(("id" = String, Path, description = "The client id")),
+    responses((status = 200, description = "Subscriptions", body = Value)),
+)]
 pub async fn of_client(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let session = session(&world, &id)?;
     let all = session.subscriptions();
     Ok(Json(all.iter().map(|(filter, options)| tell(&world, &id, filter, options)).collect()))
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = NewSubscription)]
 pub struct Wish {
     topic: String,
     #[serde(default)]
@@ -119,7 +156,15 @@ impl Wish {
     }
 }
 
-/// `POST /clients/{id}/subscribe`
+/// Subscribes on behalf of a client: its rules are not asked.
+#[utoipa::path(
+    post,
+    path = "/clients/{id}/subscribe",
+    tag = "subscriptions",
+    params(("id" = String, Path, description = "The client id")),
+    request_body = Wish,
+    responses((status = 200, description = "The subscription", body = Value)),
+)]
 pub async fn subscribe(
     State(world): State<Arc<World>>,
     Path(id): Path<String>,
@@ -129,7 +174,15 @@ pub async fn subscribe(
     Ok(Json(told.pop().unwrap_or_default()))
 }
 
-/// `POST /clients/{id}/subscribe/bulk`
+/// Subscribes on behalf of a client to several filters.
+#[utoipa::path(
+    post,
+    path = "/clients/{id}/subscribe/bulk",
+    tag = "subscriptions",
+    params(("id" = String, Path, description = "The client id")),
+    request_body = Vec<Wish>,
+    responses((status = 200, description = "The subscriptions", body = Value)),
+)]
 pub async fn subscribe_all(
     State(world): State<Arc<World>>,
     Path(id): Path<String>,
@@ -154,12 +207,21 @@ fn subscribe_to(world: &World, id: &str, wishes: &[Wish]) -> Result<Vec<Value>, 
     }
 }
 
-#[derive(Deserialize)]
+#[derive(ToSchema, Deserialize)]
+#[schema(as = Unsubscription)]
 pub struct Gone {
     topic: String,
 }
 
-/// `POST /clients/{id}/unsubscribe`
+/// Unsubscribes on behalf of a client.
+#[utoipa::path(
+    post,
+    path = "/clients/{id}/unsubscribe",
+    tag = "subscriptions",
+    params(("id" = String, Path, description = "The client id")),
+    request_body = Gone,
+    responses((status = 204, description = "It is gone")),
+)]
 pub async fn unsubscribe(
     State(world): State<Arc<World>>,
     Path(id): Path<String>,
@@ -168,7 +230,15 @@ pub async fn unsubscribe(
     unsubscribe_from(&world, &id, &[gone])
 }
 
-/// `POST /clients/{id}/unsubscribe/bulk`
+/// Unsubscribes on behalf of a client from several filters.
+#[utoipa::path(
+    post,
+    path = "/clients/{id}/unsubscribe/bulk",
+    tag = "subscriptions",
+    params(("id" = String, Path, description = "The client id")),
+    request_body = Vec<Gone>,
+    responses((status = 204, description = "They are gone")),
+)]
 pub async fn unsubscribe_all(
     State(world): State<Arc<World>>,
     Path(id): Path<String>,
@@ -186,7 +256,14 @@ fn unsubscribe_from(world: &World, id: &str, gone: &[Gone]) -> Result<StatusCode
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /topics`: the filters that somebody subscribes to, in the order of their bytes.
+/// Filters that somebody subscribes to, in the order of their bytes.
+#[utoipa::path(
+    get,
+    path = "/topics",
+    tag = "subscriptions",
+    params(Paging, ("topic" = Option<String>, Query)),
+    responses((status = 200, description = "A page of filters", body = Value)),
+)]
 pub async fn topics(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let page = Page::of(&query)?;
     let tell = |filter: &str| json!({ "topic": filter, "node": world.node });
@@ -199,7 +276,14 @@ pub async fn topics(State(world): State<Arc<World>>, query: Query) -> Result<Jso
     Ok(Json(page.cut(filters.iter().map(|info| tell(&info.filter)).collect())))
 }
 
-/// `GET /topics/{topic}`
+/// A filter that somebody subscribes to.
+#[utoipa::path(
+    get,
+    path = "/topics/{topic}",
+    tag = "subscriptions",
+    params(("topic" = String, Path, description = "The filter, with its slashes as %2F")),
+    responses((status = 200, description = "The filter", body = Value)),
+)]
 pub async fn topic(State(world): State<Arc<World>>, Path(topic): Path<String>) -> Result<Json<Value>, ApiError> {
     let filters = world.bus.routes().filters_after(None, TOPICS_MAX);
     let missing = || ApiError::new(StatusCode::NOT_FOUND, "TOPIC_NOT_FOUND", "nobody subscribes to it");

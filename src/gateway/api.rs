@@ -6,12 +6,16 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use futures_util::future::BoxFuture;
 use socket2::{Domain, Protocol, Socket, Type};
 use zeroize::Zeroizing;
 
-use super::{Gateway, StartError, listeners::Running};
+use super::{
+    Gateway, StartError,
+    switchboard::{Slot, Switchboard},
+};
 use crate::{
-    api::{ListenerCounts, ListenerView, Server, ServerSettings},
+    api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings},
     config::{Bind, Config, Security},
     protocols,
 };
@@ -34,7 +38,7 @@ pub(super) fn start(
         access: gateway.door.access.clone(),
         journal: gateway.store.journal.clone(),
         settings,
-        listeners: gateway.running.iter().map(|running| view(running, config)).collect(),
+        listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), config: config.clone() }),
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,
         first_password: first_password(config).map_err(wrong)?,
@@ -91,23 +95,65 @@ fn socket(bind: &Bind) -> io::Result<TcpListener> {
     }
 }
 
-fn view(running: &Running, config: &Config) -> ListenerView {
-    let (kind, name) = running.name().split_once('.').unwrap_or(("", running.name()));
-    let settings = config.listeners.iter().find(|(of, other, _)| of.as_str() == kind && *other == name);
-    let shared = running.shared();
-    ListenerView {
-        kind: running.kind().as_str(),
-        name: name.to_owned(),
-        protocol: running.protocol(),
-        address: running.info().address,
-        connections_max: settings.and_then(|(_, _, listener)| listener.max_connections.finite()).map(u64::from),
-        counts: Box::new(move || {
-            let counters = &Arc::clone(&shared).counters;
-            ListenerCounts {
-                connections: counters.connections.load(Ordering::Relaxed),
-                accepted: counters.accepted.load(Ordering::Relaxed),
-                refused: counters.refused_full.load(Ordering::Relaxed),
+/// The listeners, for the interface.
+struct Listeners {
+    switchboard: Arc<Switchboard>,
+    config: Config,
+}
+
+impl api::Listeners for Listeners {
+    fn views(&self) -> Vec<ListenerView> {
+        self.switchboard.slots().iter().map(|slot| view(slot, &self.config)).collect()
+    }
+
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            match self.switchboard.find(name) {
+                Some(slot) => self.switchboard.start_one(slot, &self.config).await,
+                None => Ok(()),
             }
+        })
+    }
+
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(slot) = self.switchboard.find(name) {
+                self.switchboard.stop_one(slot).await;
+            }
+        })
+    }
+}
+
+fn view(slot: &Slot, config: &Config) -> ListenerView {
+    let name = slot.name.split_once('.').map_or("", |(_, name)| name);
+    let settings = config.listeners.of(slot.kind).get(name);
+    let view = slot.view();
+    let (info, shared, certificate) = match view.info {
+        Some((info, shared, certificate)) => (Some(info), Some(shared), certificate),
+        None => (None, None, None),
+    };
+    ListenerView {
+        kind: slot.kind.as_str(),
+        name: name.to_owned(),
+        protocol: settings.map_or("", |settings| settings.protocol.as_str()),
+        address: match info {
+            Some(info) => info.address,
+            None => settings.map(|settings| settings.bind.to_string()).unwrap_or_default(),
+        },
+        enabled: settings.is_some_and(|settings| settings.enable),
+        connections_max: settings.and_then(|settings| settings.max_connections.finite()).map(u64::from),
+        websocket_path: settings.filter(|_| slot.kind.is_websocket()).map(|settings| settings.websocket.path.clone()),
+        failure: view.failure,
+        counts: shared.map(|shared| ListenerCounts {
+            connections: shared.counters.connections.load(Ordering::Relaxed),
+            accepted: shared.counters.accepted.load(Ordering::Relaxed),
+            refused: shared.counters.refused_full.load(Ordering::Relaxed),
+        }),
+        certificate: certificate.map(|certificate| CertificateView {
+            subject: certificate.subject,
+            issuer: certificate.issuer,
+            not_after_unix_secs: certificate.not_after_unix_secs,
+            names: certificate.names,
         }),
     }
 }

@@ -7,6 +7,7 @@ mod housekeeping;
 mod keeping;
 mod listeners;
 mod secret;
+mod switchboard;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,7 +15,11 @@ use thingway_contract::CloseReason;
 use thingway_store::BackendError;
 use tokio::{sync::watch, task::JoinHandle};
 
-use self::{access::Door, backup::Backups, listeners::Running};
+use self::{
+    access::Door,
+    backup::Backups,
+    switchboard::{Slot, Switchboard},
+};
 use crate::{
     access_config::AccessError,
     api::Server,
@@ -33,7 +38,7 @@ pub struct Gateway {
     common: Common,
     cores: Cores,
     door: Door,
-    running: Vec<Running>,
+    listeners: Arc<Switchboard>,
     infos: Vec<ListenerInfo>,
     stop: watch::Sender<bool>,
     housekeeping: JoinHandle<()>,
@@ -168,31 +173,30 @@ impl Gateway {
             secret,
             log: log.clone(),
         };
-        let started = listeners::start_all(&config, &common, &cores).await;
+        let started = Switchboard::start(&config, &common, &cores).await;
         let running = match started {
-            Ok(running) if running.is_empty() => Err(StartError::NothingToDo),
+            Ok(listeners) if listeners.shared().is_empty() => Err(StartError::NothingToDo),
             other => other,
         };
-        let running = match running {
-            Ok(running) => running,
+        let listeners = match running {
+            Ok(listeners) => Arc::new(listeners),
             Err(error) => {
                 stop_cores(&cores).await;
                 return Err(error);
             }
         };
         let (stop, stopped) = watch::channel(false);
-        let shared = running.iter().map(Running::shared).collect();
         let housekeeping = tokio::spawn(housekeeping::run(
             bus.clone(),
             door.access.clone(),
             cores.clone(),
             housekeeping::Settings::new(&config),
-            shared,
+            listeners.clone(),
             log,
             stopped,
         ));
-        let infos = running.iter().map(Running::info).collect();
-        let mut gateway = Self { bus, common, cores, door, running, infos, stop, housekeeping, store, api: None };
+        let infos = listeners.slots().iter().filter_map(Slot::info).collect();
+        let mut gateway = Self { bus, common, cores, door, listeners, infos, stop, housekeeping, store, api: None };
         match api::start(&config, &gateway, settings) {
             Ok(api) => gateway.api = api,
             Err(error) => {
@@ -210,7 +214,7 @@ impl Gateway {
 
     /// The address of a listener, as `tcp.default`; with the real port when port 0 was asked for.
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.running.iter().find(|running| running.name() == name)?.address()
+        self.listeners.find(name)?.address()
     }
 
     /// The address of the management interface.
@@ -261,9 +265,7 @@ impl Gateway {
         if let Some(api) = self.api {
             api.stop().await;
         }
-        for running in &self.running {
-            running.stop().await;
-        }
+        self.listeners.close().await;
         self.bus.for_each_session(|session| {
             session.signal(CloseReason::ShuttingDown);
         });

@@ -4,8 +4,10 @@
 mod common;
 
 mod access;
+mod described;
 mod http;
 mod observe;
+mod operate;
 mod shapes;
 mod work;
 

@@ -122,7 +122,7 @@ impl Stream {
 
 /// What happens now, as server-sent events: `monitor` each second, `client`, `alarm`, and `lagged` when some were missed.
 #[utoipa::path(
-    get, path = "/live", tag = "Monitoring",
+    get, path = "/live", tag = "observing",
     params(("events" = Option<String>, Query, description = "Which: monitor, client, alarm; several with commas between, all without.")),
     responses(
         (status = 200, description = "A stream that lasts as long as its login.", content_type = "text/event-stream", body = String),

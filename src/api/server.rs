@@ -1,6 +1,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -59,6 +60,8 @@ pub struct ServerSettings {
     pub journal: Journal<Handle>,
     /// What is kept already.
     pub settings: Vec<(String, String)>,
+    /// Where logs of traces are; `None` for memory.
+    pub traces: Option<PathBuf>,
     /// The listeners.
     pub listeners: Box<dyn super::Listeners>,
     /// Names of packets that are counted.
@@ -105,6 +108,7 @@ impl Server {
             }
             accounts.set("admin", Some(account));
         }
+        let observe = Observe::new(&settings.settings, settings.traces, settings.bus.watch()).map_err(wrong)?;
         let world = Arc::new(World {
             node: settings.node,
             lane: Mutex::new(settings.bus.lane(NO_CORE)),
@@ -123,7 +127,7 @@ impl Server {
             throttle: Default::default(),
             hashers: Arc::new(Hashers::start(HashersSettings { threads: 1, waiting_max: LOGINS_MAX })?),
             rates: Rates::default(),
-            observe: Observe::new(&settings.settings)?,
+            observe,
             started: Instant::now(),
             changes: Default::default(),
         });

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings},
-    config::{Bind, Config, Security},
+    config::{Bind, Config, Security, StoreDurability},
     protocols,
 };
 
@@ -38,6 +38,7 @@ pub(super) fn start(
         access: gateway.door.access.clone(),
         journal: gateway.store.journal.clone(),
         settings,
+        traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
         listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), config: config.clone() }),
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,

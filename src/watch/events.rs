@@ -1,10 +1,10 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt::Display, net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use thingway_contract::{ClientId, Instant};
 use tokio::sync::broadcast;
 
-use super::{Look, Watch};
+use super::{Look, TraceLine, Watch};
 
 /// Events that a listener may be behind. Beyond, the oldest are gone, and it is told how many.
 const BEHIND_MAX: usize = 1024;
@@ -53,6 +53,31 @@ pub struct ClientEvent {
     pub reason: Option<&'static str>,
     /// When.
     pub at: Instant,
+}
+
+impl ClientEvent {
+    pub(super) fn trace(&self, watch: &Watch) {
+        let (tag, what) = match self.what {
+            Happened::Connected => ("CONNECT", "connected"),
+            Happened::Disconnected => ("DISCONNECT", "disconnected"),
+            Happened::Subscribed => ("SUBSCRIBE", "subscribed"),
+            Happened::Unsubscribed => ("UNSUBSCRIBE", "unsubscribed"),
+        };
+        let username = self.username.as_deref().unwrap_or("undefined");
+        let facts: &[(&'static str, &dyn Display)] = match &self.reason {
+            Some(reason) => &[("username", &username), ("protocol", &self.protocol), ("reason", reason)],
+            None => &[("username", &username), ("protocol", &self.protocol)],
+        };
+        watch.trace(&TraceLine {
+            tag,
+            what,
+            client_id: self.client_id.as_str(),
+            remote: self.remote,
+            topic: self.topic.as_deref(),
+            facts,
+            payload: None,
+        });
+    }
 }
 
 /// Those who listen to what happens.

@@ -16,6 +16,7 @@ mod gateways;
 mod keys;
 mod listeners;
 mod login;
+mod observe;
 mod openapi;
 mod page;
 mod publish;
@@ -72,6 +73,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(configs::routes())
         .merge(delayed::routes())
         .merge(gateways::routes())
+        .merge(observe::routes())
 }
 
 /// What is served to everybody.

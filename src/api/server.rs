@@ -1,6 +1,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +23,7 @@ use super::{
     audit::Audit,
     keys::KEY_PREFIX,
     login::Peer,
+    observe::Observe,
     rates::Rates,
     router,
     rows::Rows,
@@ -67,6 +69,8 @@ pub struct ServerSettings {
     pub journal: Journal<Handle>,
     /// What is kept already.
     pub settings: Vec<(String, String)>,
+    /// Where logs of traces are; `None` for memory.
+    pub traces: Option<PathBuf>,
     /// The listeners.
     pub listeners: Box<dyn super::Listeners>,
     /// The settings.
@@ -119,6 +123,7 @@ impl Server {
             }
             accounts.set("admin", Some(account));
         }
+        let observe = Observe::new(&settings.settings, settings.traces, settings.bus.watch()).map_err(wrong)?;
         let world = Arc::new(World {
             node: settings.node,
             lane: Mutex::new(settings.bus.lane(NO_CORE)),
@@ -140,6 +145,7 @@ impl Server {
             hashers: Arc::new(Hashers::start(HashersSettings { threads: 1, waiting_max: LOGINS_MAX })?),
             rates: Rates::default(),
             directories: Default::default(),
+            observe,
             started: Instant::now(),
             changes: Default::default(),
         });
@@ -208,6 +214,7 @@ async fn serve(
             _ = seconds.tick() => {
                 world.rates.sample(&world.bus, Instant::now());
                 world.keep_directories();
+                world.observe.tick(&world);
             }
             Some(_) = connections.join_next() => {}
             (accepted, acceptor, place) = accepted => match accepted {
@@ -234,6 +241,7 @@ async fn serve(
         }
     }
     connections.shutdown().await;
+    world.observe.close(&world).await;
 }
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: SocketAddr, router: Router) {

@@ -10,8 +10,8 @@ use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
 use super::{
-    accounts::Accounts, audit::Audit, directories::Directories, keys::Keys, rates::Rates, throttle::Throttle,
-    tokens::Tokens,
+    accounts::Accounts, audit::Audit, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
+    throttle::Throttle, tokens::Tokens,
 };
 use crate::{
     access::{Access, passwords::Hashers},
@@ -113,6 +113,7 @@ pub struct World {
     pub(super) hashers: Arc<Hashers>,
     pub(super) rates: Rates,
     pub(super) directories: Directories,
+    pub(super) observe: Observe,
     pub(super) started: std::time::Instant,
     /// One change of what is kept at a time.
     pub(super) changes: tokio::sync::Mutex<()>,

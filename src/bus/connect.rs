@@ -170,7 +170,7 @@ impl Bus {
         state.session_expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
         state.connection = Some(Box::new(request.info.clone()));
         let epoch = session.attach(request.waker.clone(), request.core);
-        self.count_connected(lane);
+        self.count_connected(&request.info, lane);
         lane.count(if session_present { Counter::SessionResumed } else { Counter::SessionCreated }, 1);
         Granted {
             session: session.clone(),
@@ -188,7 +188,8 @@ impl Bus {
         }
     }
 
-    pub(super) fn count_connected(&self, lane: &Lane) {
+    pub(super) fn count_connected(&self, info: &ConnectionInfo, lane: &Lane) {
+        self.presence.enter(info.origin.protocol);
         let connected = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
         self.connected_max.fetch_max(connected, Ordering::Relaxed);
         lane.count(Counter::ClientConnected, 1);
@@ -214,6 +215,9 @@ impl Bus {
         }
         let info = state.connection.take();
         self.connected.fetch_sub(1, Ordering::Relaxed);
+        if let Some(info) = &info {
+            self.presence.leave(info.origin.protocol);
+        }
         lane.count(Counter::ClientDisconnected, 1);
         if cause == DepartCause::TakenOver {
             lane.count(Counter::SessionTakenOver, 1);

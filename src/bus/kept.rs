@@ -112,7 +112,7 @@ impl Bus {
         state.connection = Some(Box::new(request.info.clone()));
         state.rare().link = Some(Link::default());
         let epoch = session.attach(request.waker.clone(), request.core);
-        self.count_connected(lane);
+        self.count_connected(&request.info, lane);
         let attach = Attach {
             client_id: session.id().clone(),
             expiry_secs,

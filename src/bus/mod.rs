@@ -12,6 +12,7 @@ mod events;
 mod inbox;
 mod kept;
 mod lane;
+mod presence;
 mod publish;
 mod registry;
 pub mod retained;
@@ -33,6 +34,7 @@ use thingway_contract::{ClientId, CloseReason, Instant, PublisherKey, TopicLimit
 use self::{
     budget::Budget,
     kept::Keeping,
+    presence::Presence,
     registry::Registry,
     retained::Retained,
     routes::Routes,
@@ -48,7 +50,10 @@ pub use self::{
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Origin, Session, SessionInfo, Taken},
 };
-use crate::store::{Journal, Queued};
+use crate::{
+    store::{Journal, Queued},
+    watch::Watch,
+};
 
 /// Settings of the bus.
 #[derive(Clone, Debug)]
@@ -123,6 +128,8 @@ pub struct Bus {
     counters: CounterSet,
     connected: AtomicUsize,
     connected_max: AtomicUsize,
+    presence: Presence,
+    watch: Arc<Watch>,
     next_key: AtomicU64,
     /// Names the next delayed message.
     next_delayed: AtomicU64,
@@ -146,6 +153,8 @@ impl Bus {
             counters: CounterSet::default(),
             connected: AtomicUsize::new(0),
             connected_max: AtomicUsize::new(0),
+            presence: Presence::default(),
+            watch: Arc::default(),
             next_key: AtomicU64::new(1),
             next_delayed: AtomicU64::new(1),
             keeping: None,
@@ -179,6 +188,17 @@ impl Bus {
     /// The retained messages, for listings.
     pub fn retained(&self) -> &Retained {
         &self.retained
+    }
+
+    /// What is looked at of what passes by.
+    #[inline]
+    pub fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+
+    /// Sessions with a connection, by protocol: those that there ever were.
+    pub fn connected_by_protocol(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.presence.all()
     }
 
     /// A session by client id.

@@ -15,6 +15,7 @@ use super::{
     routes::{self, Grant},
     shared::{ShareStrategy, SharedGroup},
 };
+use crate::watch::Who;
 
 /// What a publication came with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +75,13 @@ impl Bus {
         lane: &mut Lane,
     ) -> PublishOutcome {
         lane.now = now;
+        let is_watched = self.watch.looks_at_messages();
+        if is_watched {
+            self.watch.published(
+                &message,
+                publisher.map(|session| || session.who()).as_ref().map(|who| who as &dyn Fn() -> Who),
+            );
+        }
         let exchange = self.exchange_of(publisher, occasion.packet_id);
         let is_reserved = message.topic_bytes().first() == Some(&b'$');
         if is_reserved && let Some(rest) = message.topic().strip_prefix("$delayed/") {
@@ -124,6 +132,12 @@ impl Bus {
             PublishOutcome::Accepted
         } else {
             lane.count(Counter::DroppedNoSubscribers, 1);
+            if is_watched {
+                self.watch.dropped(
+                    &message,
+                    publisher.map(|session| || session.who()).as_ref().map(|who| who as &dyn Fn() -> Who),
+                );
+            }
             PublishOutcome::NoSubscribers
         }
     }

@@ -24,6 +24,7 @@ use super::{
     subscriptions::Subscriptions,
     timers::TimerKey,
 };
+use crate::watch::Who;
 
 /// What connections of one listener have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,6 +292,18 @@ impl Session {
     /// What is known of its connection; `None` while there is none.
     pub fn connection(&self) -> Option<ConnectionInfo> {
         self.state.lock().connection.as_deref().cloned()
+    }
+
+    /// Whose it is, for those who look at messages.
+    pub fn who(&self) -> Who {
+        let state = self.state.lock();
+        let connection = state.connection.as_deref();
+        Who {
+            client_id: self.id.clone(),
+            key: self.key.0,
+            remote: connection.and_then(|info| info.remote),
+            since: connection.map_or(Instant::NEVER, |info| info.connected_at),
+        }
     }
 
     /// True while a connection serves it.

@@ -30,7 +30,7 @@ impl Bus {
                 let qos = self.subscribe_one(session, subscription, lane)?;
                 self.note_filter(&filter, session);
                 self.note_client(session);
-                self.tell_subscribed(session.id(), &filter, qos as u8, now, lane);
+                self.tell_subscribed(session, &filter, qos as u8, now, lane);
                 Ok(qos)
             })
             .collect();
@@ -139,7 +139,7 @@ impl Bus {
             self.unsubscribe_one(session, &filter, lane)?;
             self.note_filter(&filter, session);
             self.note_client(session);
-            self.tell_unsubscribed(session.id(), &filter, now, lane);
+            self.tell_unsubscribed(session, &filter, now, lane);
             Ok(())
         };
         filters.into_iter().map(one).collect()

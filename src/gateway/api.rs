@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings, TlsConfig},
     bus::Bus,
-    config::{Bind, Config, RunTime, Security},
+    config::{Bind, Config, RunTime, Security, StoreDurability},
     logging,
     net::{
         certificates,
@@ -54,6 +54,7 @@ pub(super) fn start(
             let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
             Box::new(move |config, keys| apply(&door, &bus, config, keys))
         },
+        traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,
         first_password: first_password(config).map_err(wrong)?,

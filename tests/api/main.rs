@@ -7,6 +7,7 @@ mod access;
 mod described;
 mod http;
 mod listing;
+mod observe;
 mod operate;
 mod settings;
 mod shapes;

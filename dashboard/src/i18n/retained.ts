@@ -2,7 +2,7 @@ import type { Texts } from "./catalogue";
 
 export const retained = {
   "retained.about": ["The message of each topic that new subscribers get first", "新订阅者首先收到的各主题消息"],
-  "retained.search": ["Topic filter, such as plant/#", "主题过滤器，如 plant/#"],
+  "retained.search": ["Topic filter, such as plant/# or $SYS/#", "主题过滤器，如 plant/# 或 $SYS/#"],
   "retained.topic": ["Topic", "主题"],
   "retained.size": ["Size", "大小"],
   "retained.published": ["Published", "发布时间"],

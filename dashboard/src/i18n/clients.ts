@@ -32,6 +32,8 @@ export const clients = {
   "clients.durable": ["Kept in the store", "持久存储"],
   "clients.queued_bytes": ["Queued bytes", "队列字节数"],
   "clients.inflight": ["In flight", "飞行窗口"],
+  "clients.waiting": ["Messages that wait", "等待中的消息"],
+  "clients.nothing_waits": ["No message waits", "没有等待中的消息"],
   "clients.subscribe": ["Subscribe", "订阅"],
   "clients.subscribe_text": ["On behalf of the client: its rules are not asked.", "代表客户端订阅：不检查其访问规则。"],
   "clients.unsubscribe": ["Unsubscribe", "取消订阅"],

@@ -26,10 +26,8 @@ export const retained = {
 
   "delayed.about": ["Messages to $delayed/{seconds}/{topic} that wait for their time", "发布到 $delayed/{秒}/{主题} 等待到期的消息"],
   "delayed.topic": ["Topic", "主题"],
-  "delayed.client": ["Client", "客户端"],
   "delayed.interval": ["Delay", "延迟"],
   "delayed.left": ["Time left", "剩余时间"],
-  "delayed.published": ["Published", "发布时间"],
   "delayed.due": ["Due", "到期时间"],
   "delayed.none": ["No message waits", "没有等待中的消息"],
   "delayed.delete_title": ["Discard the message to {topic}?", "丢弃发往 {topic} 的消息？"],

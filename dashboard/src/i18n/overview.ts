@@ -16,7 +16,7 @@ export const overview = {
   "overview.in": ["Messages in", "流入消息"],
   "overview.out": ["Messages out", "流出消息"],
   "overview.dropped": ["Dropped", "丢弃"],
-  "overview.dropped_about": ["a second, or nobody subscribes", "每秒，含无人订阅的消息"],
+  "overview.dropped_about": ["a second, those without subscribers too", "每秒，含无人订阅的消息"],
   "overview.per_second": ["a second", "每秒"],
   "overview.bytes_rate": ["{n}/s", "{n}/秒"],
   "overview.connections": ["Connections", "连接"],

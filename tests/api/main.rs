@@ -9,8 +9,12 @@ mod http;
 mod listing;
 mod observe;
 mod operate;
+mod properties;
 mod settings;
 mod shapes;
+#[path = "../clients/tools.rs"]
+#[allow(dead_code, reason = "other tests need other tools")]
+mod tools;
 mod work;
 
 use common::TestGateway;

@@ -38,6 +38,7 @@ const CODES: &[(&str, &str)] = &[
     ("PASSWORD_EXPIRED", "The password has to be changed first"),
     ("SERVICE_UNAVAILABLE", "Service unavailable"),
     ("TOPIC_NOT_FOUND", "Topic not found"),
+    ("UNSUPPORTED_MEDIA_TYPE", "The body is of another type"),
     ("USER_NOT_FOUND", "User not found"),
 ];
 

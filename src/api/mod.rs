@@ -3,12 +3,16 @@
 //! It runs on the runtime that is no data path, and looks at the bus from outside: no listing takes a lock for longer than one session's copy takes.
 
 mod accounts;
+mod authentication;
+mod authorization;
 mod banned;
 mod clients;
 mod error;
+mod explain;
 mod keys;
 mod listeners;
 mod login;
+mod multipart;
 mod openapi;
 mod page;
 mod publish;
@@ -59,6 +63,9 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(publish::routes())
         .merge(retained::routes())
         .merge(banned::routes())
+        .merge(authentication::routes())
+        .merge(authorization::routes())
+        .merge(explain::routes())
         .merge(listeners::routes())
 }
 

@@ -26,6 +26,7 @@ use crate::{
     access::{
         Access,
         passwords::{Hashers, HashersSettings},
+        users::UserDatabase,
     },
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
     store::Journal,
@@ -52,6 +53,8 @@ pub struct ServerSettings {
     pub bus: Arc<Bus>,
     /// The access layer.
     pub access: Arc<Access>,
+    /// The built-in user database, if somebody is asked who needs it.
+    pub users: Option<Arc<UserDatabase>>,
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// What is kept already.
@@ -107,6 +110,7 @@ impl Server {
             lane: Mutex::new(settings.bus.lane(NO_CORE)),
             bus: settings.bus,
             access: settings.access,
+            users: settings.users,
             journal: settings.journal,
             listeners: settings.listeners,
             packets: settings.packets,

@@ -10,7 +10,7 @@ use thingway_store::BackendError;
 
 use super::{accounts::Accounts, keys::Keys, rates::Rates, throttle::Throttle, tokens::Tokens};
 use crate::{
-    access::{Access, passwords::Hashers},
+    access::{Access, passwords::Hashers, users::UserDatabase},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
     store::{Journal, Settled},
 };
@@ -50,6 +50,8 @@ pub struct World {
     pub bus: Arc<Bus>,
     /// The access layer.
     pub access: Arc<Access>,
+    /// The built-in user database, if somebody is asked who needs it.
+    pub users: Option<Arc<UserDatabase>>,
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// The listeners.

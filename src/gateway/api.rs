@@ -32,6 +32,7 @@ pub(super) fn start(
         node: config.gateway.name.clone(),
         bus: gateway.bus.clone(),
         access: gateway.door.access.clone(),
+        users: gateway.door.users(),
         journal: gateway.store.journal.clone(),
         settings,
         listeners: gateway.running.iter().map(|running| view(running, config)).collect(),

@@ -17,6 +17,7 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    more: Option<(&'static str, Value)>,
 }
 
 /// EMQX's codes that are used here, and what they mean.
@@ -24,6 +25,7 @@ const CODES: &[(&str, &str)] = &[
     ("ALREADY_EXISTS", "Resource already existed"),
     ("API_KEY_NOT_ALLOW", "An API key may not do this"),
     ("BAD_API_KEY_OR_SECRET", "Bad API key or secret"),
+    ("BAD_CONFIG_SCHEMA", "A setting cannot be so"),
     ("BAD_LISTENER_ID", "Bad listener ID"),
     ("BAD_REQUEST", "Request parameters are invalid"),
     ("BAD_TOPIC", "Topic syntax error"),
@@ -34,8 +36,11 @@ const CODES: &[(&str, &str)] = &[
     ("INTERNAL_ERROR", "Something failed in the gateway"),
     ("INVALID_PARAMETER", "A parameter cannot be understood"),
     ("LOGIN_LOCKED", "Too many failed logins"),
+    ("MESSAGE_ID_NOT_FOUND", "Message ID not found"),
+    ("MESSAGE_ID_SCHEMA_ERROR", "Message ID is no number"),
     ("NOT_FOUND", "Resource was not found"),
     ("PASSWORD_EXPIRED", "The password has to be changed first"),
+    ("RESOURCE_NOT_FOUND", "Resource was not found"),
     ("SERVICE_UNAVAILABLE", "Service unavailable"),
     ("TOPIC_NOT_FOUND", "Topic not found"),
     ("UNSUPPORTED_MEDIA_TYPE", "The body is of another type"),
@@ -44,7 +49,12 @@ const CODES: &[(&str, &str)] = &[
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), more: None }
+    }
+
+    /// The same with one more field.
+    pub fn with(self, name: &'static str, value: Value) -> Self {
+        Self { more: Some((name, value)), ..self }
     }
 
     pub fn bad(message: impl Into<String>) -> Self {
@@ -63,6 +73,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", message)
     }
 
+    /// Something failed that should not.
+    pub fn internal(error: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string())
+    }
+
     /// The store cannot keep it.
     pub fn store(error: &impl std::fmt::Display) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", format!("it cannot be kept: {error}"))
@@ -71,7 +86,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "code": self.code, "message": self.message }))).into_response()
+        let mut told = json!({ "code": self.code, "message": self.message });
+        if let Some((name, value)) = self.more {
+            told[name] = value;
+        }
+        (self.status, Json(told)).into_response()
     }
 }
 

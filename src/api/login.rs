@@ -21,10 +21,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     accounts::Role,
+    audit,
     error::{ApiError, Body},
     world::World,
 };
 use crate::access::passwords::{Secret, Stored};
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// Whoever asks.
 #[derive(Clone, Debug)]
@@ -36,11 +41,9 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 enum Kind {
     /// With a token of an account, whose password must be changed first.
-    Account {
-        name: Box<str>,
-        initial: bool,
-    },
-    Key,
+    Account { name: Box<str>, initial: bool },
+    /// With a key of this name.
+    Key(Box<str>),
 }
 
 impl Caller {
@@ -48,8 +51,20 @@ impl Caller {
     pub fn account(&self) -> Option<&str> {
         match &self.kind {
             Kind::Account { name, .. } => Some(name),
-            Kind::Key => None,
+            Kind::Key(_) => None,
         }
+    }
+
+    /// The account, or the key.
+    pub fn name(&self) -> &str {
+        match &self.kind {
+            Kind::Account { name, .. } | Kind::Key(name) => name,
+        }
+    }
+
+    /// Whether it is a program's.
+    pub fn is_key(&self) -> bool {
+        matches!(self.kind, Kind::Key(_))
     }
 
     /// Whether this may be asked at all.
@@ -57,12 +72,12 @@ impl Caller {
         let looks = *method == Method::GET || *method == Method::HEAD;
         let manages = ["/users", "/api_key", "/logout"].iter().any(|start| path.starts_with(start));
         match &self.kind {
-            Kind::Key if manages => Err(ApiError::new(
+            Kind::Key(_) if manages => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "API_KEY_NOT_ALLOW",
                 "a key manages neither accounts nor keys",
             )),
-            Kind::Key => self.role_may(looks),
+            Kind::Key(_) => self.role_may(looks),
             Kind::Account { name, initial } => {
                 let own = path == "/logout" || path == format!("/users/{name}/change_pwd");
                 if own || looks && !*initial {
@@ -120,7 +135,7 @@ pub fn public_routes() -> OpenApiRouter<Arc<World>> {
 )]
 pub async fn log_in(
     State(world): State<Arc<World>>,
-    Extension(peer): Extension<SocketAddr>,
+    Extension(Peer(peer)): Extension<Peer>,
     Body(shown): Body<LogIn>,
 ) -> Result<Json<Value>, ApiError> {
     let address: IpAddr = peer.ip().to_canonical();
@@ -131,7 +146,8 @@ pub async fn log_in(
             "too many logins have failed: try again in five minutes",
         )
     };
-    if world.throttle.holds(&shown.username, address, Instant::now()) {
+    let begun = Instant::now();
+    if world.throttle.holds(&shown.username, address, begun) {
         return Err(locked());
     }
     let account = world.accounts.find(&shown.username);
@@ -153,7 +169,8 @@ pub async fn log_in(
     let failed =
         || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the system gives no random bytes");
     let token = world.tokens.issue(&shown.username, Instant::now()).ok_or_else(failed)?;
-    tracing::info!(%address, account = shown.username, "logged in to the API");
+    let asked = (&Method::POST, "/login");
+    audit::record(&world, (&shown.username, false), Some(address), asked, StatusCode::OK, begun.elapsed()).await;
     Ok(Json(json!({
         "token": token,
         "version": env!("CARGO_PKG_VERSION"),
@@ -190,8 +207,13 @@ fn caller(world: &World, headers: &HeaderMap) -> Option<Caller> {
     }
     let decoded = STANDARD.decode(shown.strip_prefix("Basic ")?).ok()?;
     let (key, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    let (_, known) = world.keys.all().into_iter().find(|(_, known)| known.is(key, secret))?;
-    Some(Caller { role: known.role, kind: Kind::Key })
+    let (name, known) = world.keys.all().into_iter().find(|(_, known)| known.is(key, secret))?;
+    Some(Caller { role: known.role, kind: Kind::Key(name.into()) })
+}
+
+/// Whether who has shown this may still look at a path.
+pub fn may_look(world: &World, headers: &HeaderMap, path: &str) -> bool {
+    caller(world, headers).is_some_and(|caller| caller.may(&Method::GET, path).is_ok())
 }
 
 /// Lets through who may ask.

@@ -1,18 +1,26 @@
 //! The management interface: REST under `/api/v5` with EMQX's paths, fields and codes, and metrics for Prometheus.
 //!
-//! It runs on the runtime that is no data path, and looks at the bus from outside: no listing takes a lock for longer than one session's copy takes.
+//! It runs on the runtime that is no data path, and looks at the bus from outside: listings read directories of their own, and take a session's lock for no longer
+//! than its copy takes.
 
 mod accounts;
+mod audit;
 mod authentication;
 mod authorization;
 mod banned;
 mod clients;
+mod configs;
+mod delayed;
+mod directories;
+mod directory;
 mod error;
 mod explain;
+mod gateways;
 mod keys;
 mod listeners;
 mod login;
 mod multipart;
+mod observe;
 mod openapi;
 mod page;
 mod publish;
@@ -25,6 +33,7 @@ mod status;
 mod subscriptions;
 mod throttle;
 mod tokens;
+mod window;
 mod world;
 
 use std::sync::Arc;
@@ -42,8 +51,8 @@ use utoipa_axum::router::OpenApiRouter;
 pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
     keys::KEY_PREFIX,
-    server::{Server, ServerSettings},
-    world::{ListenerCounts, ListenerView, World},
+    server::{Server, ServerSettings, TlsConfig},
+    world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 
@@ -67,6 +76,11 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(authorization::routes())
         .merge(explain::routes())
         .merge(listeners::routes())
+        .merge(audit::routes())
+        .merge(configs::routes())
+        .merge(delayed::routes())
+        .merge(gateways::routes())
+        .merge(observe::routes())
 }
 
 /// What is served to everybody.
@@ -81,11 +95,10 @@ fn router(world: Arc<World>) -> Router {
     described.merge(others);
     let description = openapi::document(described);
     let describe = get(move || openapi::serve(description.clone()));
-    let api = Router::new()
-        .merge(guarded.route_layer(middleware::from_fn_with_state(world.clone(), authenticate)))
-        .merge(open)
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_so);
+    let guarded = guarded
+        .route_layer(middleware::from_fn_with_state(world.clone(), audit::audit))
+        .route_layer(middleware::from_fn_with_state(world.clone(), authenticate));
+    let api = Router::new().merge(guarded).merge(open).fallback(unknown).method_not_allowed_fallback(not_so);
     Router::new()
         .nest("/api/v5", api)
         .route("/api-docs/openapi.json", describe.clone())

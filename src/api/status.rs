@@ -110,7 +110,7 @@ fn tell(world: &World) -> Value {
 }
 
 /// Resident memory of this process in bytes; 0 where that cannot be told.
-fn resident_bytes() -> u64 {
+pub(super) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     kib_of(&status, "VmRSS:")
 }
@@ -258,20 +258,28 @@ pub async fn prometheus(State(world): State<Arc<World>>) -> Response {
     put("thingway_stored_messages", "gauge", "", gauges.stored.messages as u64);
     put("thingway_stored_bytes", "gauge", "", gauges.stored.bytes);
     put("thingway_bans", "gauge", "", world.access.bans_len() as u64);
+    let listeners = world.listeners.views();
     for (name, kind, of) in [
         ("thingway_listener_connections", "gauge", 0),
         ("thingway_listener_accepted_total", "counter", 1),
         ("thingway_listener_refused_total", "counter", 2),
     ] {
         let _ = writeln!(text, "# TYPE {name} {kind}");
-        for listener in &world.listeners {
-            let counts = (listener.counts)();
+        for listener in &listeners {
+            let counts = listener.counts.unwrap_or_default();
             let value = [counts.connections as u64, counts.accepted, counts.refused][of];
             let _ = writeln!(
                 text,
                 "{name}{{listener=\"{}:{}\",protocol=\"{}\"}} {value}",
                 listener.kind, listener.name, listener.protocol
             );
+        }
+    }
+    text.push_str("# TYPE emqx_cert_expiry_at gauge\n");
+    for listener in &listeners {
+        if let Some(certificate) = &listener.certificate {
+            let (kind, name, at) = (listener.kind, &listener.name, certificate.not_after_unix_secs);
+            let _ = writeln!(text, "emqx_cert_expiry_at{{listener_type=\"{kind}\",listener_name=\"{name}\"}} {at}");
         }
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

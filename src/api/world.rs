@@ -4,16 +4,34 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
-use super::{accounts::Accounts, keys::Keys, rates::Rates, throttle::Throttle, tokens::Tokens};
+use super::{
+    accounts::Accounts, audit::Audit, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
+    throttle::Throttle, tokens::Tokens,
+};
 use crate::{
     access::{Access, passwords::Hashers, users::UserDatabase},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
+    config::{Config, RunTime},
     store::{Journal, Settled},
 };
+
+/// What does at once what settings say, and tells why it cannot.
+pub type Apply = Box<dyn Fn(&Config, &[String]) -> Result<(), String> + Send + Sync>;
+
+/// The listeners, which the gateway starts and stops. Names are kind and name, as `tcp.default`.
+pub trait Listeners: Send + Sync {
+    /// All of them, whether they run or not.
+    fn views(&self) -> Vec<ListenerView>;
+    /// Starts one that does not run, or tells why it cannot.
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), String>>;
+    /// Stops one, and ends its connections.
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()>;
+}
 
 /// A listener, as it is shown.
 pub struct ListenerView {
@@ -23,12 +41,32 @@ pub struct ListenerView {
     pub name: String,
     /// What its peers speak.
     pub protocol: &'static str,
-    /// Where it listens.
+    /// Where it listens, or would.
     pub address: String,
+    /// It starts with the gateway.
+    pub enabled: bool,
     /// Most connections; `None` for any number.
     pub connections_max: Option<u64>,
-    /// What there is and was.
-    pub counts: Box<dyn Fn() -> ListenerCounts + Send + Sync>,
+    /// The path of a listener for WebSocket.
+    pub websocket_path: Option<String>,
+    /// Why it does not run, if it should.
+    pub failure: Option<String>,
+    /// What there is and was; `None` while it does not run.
+    pub counts: Option<ListenerCounts>,
+    /// What it shows to clients.
+    pub certificate: Option<CertificateView>,
+}
+
+/// A certificate, as it is shown.
+pub struct CertificateView {
+    /// Its subject.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// When it ends, in seconds since 1970.
+    pub not_after_unix_secs: u64,
+    /// Names and addresses that it is good for.
+    pub names: Vec<String>,
 }
 
 /// What there is of a listener's connections.
@@ -55,7 +93,11 @@ pub struct World {
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// The listeners.
-    pub listeners: Vec<ListenerView>,
+    pub listeners: Box<dyn Listeners>,
+    /// The settings.
+    pub run_time: Arc<RunTime>,
+    /// Does what settings say that count at once: the settings, and the keys that have changed.
+    pub apply: Apply,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".
@@ -69,27 +111,25 @@ pub struct World {
     pub(super) keys: Keys,
     pub(super) tokens: Tokens,
     pub(super) throttle: Throttle,
+    pub(super) audit: Audit,
     pub(super) hashers: Arc<Hashers>,
     pub(super) rates: Rates,
+    pub(super) directories: Directories,
+    pub(super) observe: Observe,
     pub(super) started: std::time::Instant,
     /// One change of what is kept at a time.
     pub(super) changes: tokio::sync::Mutex<()>,
 }
 
 impl World {
-    /// Milliseconds since 1970 at the bus's zero.
-    fn zero_unix_ms(&self) -> u64 {
-        self.bus.config().events.clock_zero_unix_ms
-    }
-
     /// A time of the bus as text.
     pub(super) fn date(&self, at: Instant) -> String {
-        date_of_ms(self.zero_unix_ms().saturating_add(at.as_millis()))
+        date_of_ms(self.unix_ms(at))
     }
 
     /// A time of the bus in milliseconds since 1970.
     pub(super) fn unix_ms(&self, at: Instant) -> u64 {
-        self.zero_unix_ms().saturating_add(at.as_millis())
+        self.bus.config().events.clock_zero_unix_ms.saturating_add(at.as_millis())
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -145,5 +185,10 @@ pub(super) fn date_of_ms(unix_ms: u64) -> String {
 }
 
 pub(super) fn unix_secs() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    unix_ms() / 1000
+}
+
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

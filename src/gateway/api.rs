@@ -4,15 +4,28 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use zeroize::Zeroizing;
 
-use super::{Gateway, StartError, listeners::Running};
+use super::{
+    Gateway, StartError,
+    access::Door,
+    switchboard::{Slot, Switchboard},
+};
 use crate::{
-    api::{ListenerCounts, ListenerView, Server, ServerSettings},
-    config::{Bind, Config, Security},
+    api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings, TlsConfig},
+    bus::Bus,
+    config::{Bind, Config, RunTime, Security, StoreDurability},
+    logging,
+    net::{
+        certificates,
+        tls::{CertificateFiles, TlsOptions, TlsServer},
+    },
     protocols,
 };
 
@@ -29,13 +42,20 @@ pub(super) fn start(
     let wrong = |error: io::Error| StartError::Api { address: dashboard.bind.to_string(), error };
     let settings = ServerSettings {
         socket: socket(&dashboard.bind).map_err(wrong)?,
+        tls: tls(config)?,
         node: config.gateway.name.clone(),
         bus: gateway.bus.clone(),
         access: gateway.door.access.clone(),
         users: gateway.door.users(),
         journal: gateway.store.journal.clone(),
         settings,
-        listeners: gateway.running.iter().map(|running| view(running, config)).collect(),
+        listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), settings: gateway.settings.clone() }),
+        run_time: gateway.settings.clone(),
+        apply: {
+            let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
+            Box::new(move |config, keys| apply(&door, &bus, config, keys))
+        },
+        traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,
         first_password: first_password(config).map_err(wrong)?,
@@ -49,6 +69,41 @@ pub(super) fn start(
         },
     };
     Server::start(settings).map(Some).map_err(wrong)
+}
+
+/// How often the files of the certificate are looked at, at most.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
+
+fn tls(config: &Config) -> Result<Option<(TcpListener, TlsConfig)>, StartError> {
+    let settings = &config.dashboard.tls;
+    if !settings.enable {
+        return Ok(None);
+    }
+    let wrong = |error: io::Error| StartError::Api { address: settings.bind.to_string(), error };
+    let files = match settings.certificate.as_os_str().is_empty() {
+        true => certificates::self_signed(&config.gateway.data_dir.join("certs"))
+            .map_err(|error| wrong(io::Error::other(error)))?,
+        false => CertificateFiles { certificate: settings.certificate.clone(), key: settings.key.clone() },
+    };
+    let mut options = TlsOptions::new(files);
+    options.alpn = vec![b"http/1.1".to_vec()];
+    let server = TlsServer::load(options).map_err(|error| wrong(io::Error::other(error)))?;
+    let looked = Mutex::new(Instant::now());
+    let current = move || {
+        let is_due = {
+            let mut looked = looked.lock();
+            let is_due = looked.elapsed() >= CERTIFICATE_INTERVAL;
+            if is_due {
+                *looked = Instant::now();
+            }
+            is_due
+        };
+        if is_due && let Err(error) = server.reload() {
+            tracing::warn!(%error, "changed certificates of the dashboard cannot be used; the old ones stay");
+        }
+        server.config()
+    };
+    Ok(Some((socket(&settings.bind).map_err(wrong)?, Box::new(current))))
 }
 
 fn first_password(config: &Config) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
@@ -92,23 +147,82 @@ fn socket(bind: &Bind) -> io::Result<TcpListener> {
     }
 }
 
-fn view(running: &Running, config: &Config) -> ListenerView {
-    let (kind, name) = running.name().split_once('.').unwrap_or(("", running.name()));
-    let settings = config.listeners.iter().find(|(of, other, _)| of.as_str() == kind && *other == name);
-    let shared = running.shared();
-    ListenerView {
-        kind: running.kind().as_str(),
-        name: name.to_owned(),
-        protocol: running.protocol(),
-        address: running.info().address,
-        connections_max: settings.and_then(|(_, _, listener)| listener.max_connections.finite()).map(u64::from),
-        counts: Box::new(move || {
-            let counters = &Arc::clone(&shared).counters;
-            ListenerCounts {
-                connections: counters.connections.load(Ordering::Relaxed),
-                accepted: counters.accepted.load(Ordering::Relaxed),
-                refused: counters.refused_full.load(Ordering::Relaxed),
+/// Does what settings say that count at once.
+pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) -> Result<(), String> {
+    if keys.iter().any(|key| key.starts_with("log.")) {
+        logging::set_filter(&config.log.level).map_err(|error| error.to_string())?;
+    }
+    match keys.iter().any(|key| key.starts_with("access.")) {
+        true => door.reload(config, bus).map_err(|error| error.to_string()),
+        false => Ok(()),
+    }
+}
+
+/// The listeners, for the interface.
+struct Listeners {
+    switchboard: Arc<Switchboard>,
+    settings: Arc<RunTime>,
+}
+
+impl api::Listeners for Listeners {
+    fn views(&self) -> Vec<ListenerView> {
+        let current = self.settings.current();
+        self.switchboard.slots_of(&current.config).iter().map(|slot| view(slot, &current.config)).collect()
+    }
+
+    fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let current = self.settings.current();
+            match self.switchboard.slots_of(&current.config).iter().find(|slot| slot.name == name) {
+                Some(slot) => {
+                    self.switchboard.start_one(slot, &current.config).await?;
+                    self.settings.in_effect(&format!("listeners.{name}"));
+                    Ok(())
+                }
+                None => Ok(()),
             }
+        })
+    }
+
+    fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(slot) = self.switchboard.find(name) {
+                self.switchboard.stop_one(&slot).await;
+            }
+        })
+    }
+}
+
+fn view(slot: &Slot, config: &Config) -> ListenerView {
+    let name = slot.own_name();
+    let settings = config.listeners.of(slot.kind).get(name);
+    let view = slot.view();
+    let (info, shared, certificate) = match view.info {
+        Some((info, shared, certificate)) => (Some(info), Some(shared), certificate),
+        None => (None, None, None),
+    };
+    ListenerView {
+        kind: slot.kind.as_str(),
+        name: name.to_owned(),
+        protocol: settings.map_or("", |settings| settings.protocol.as_str()),
+        address: match info {
+            Some(info) => info.address,
+            None => settings.map(|settings| settings.bind.to_string()).unwrap_or_default(),
+        },
+        enabled: settings.is_some_and(|settings| settings.enable),
+        connections_max: settings.and_then(|settings| settings.max_connections.finite()).map(u64::from),
+        websocket_path: settings.filter(|_| slot.kind.is_websocket()).map(|settings| settings.websocket.path.clone()),
+        failure: view.failure,
+        counts: shared.map(|shared| ListenerCounts {
+            connections: shared.counters.connections.load(Ordering::Relaxed),
+            accepted: shared.counters.accepted.load(Ordering::Relaxed),
+            refused: shared.counters.refused_full.load(Ordering::Relaxed),
+        }),
+        certificate: certificate.map(|certificate| CertificateView {
+            subject: certificate.subject,
+            issuer: certificate.issuer,
+            not_after_unix_secs: certificate.not_after_unix_secs,
+            names: certificate.names,
         }),
     }
 }

@@ -3,6 +3,7 @@ use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 use thingway_contract::Instant;
 use tokio::sync::watch;
 
+use super::switchboard::Switchboard;
 use crate::{
     access::Access,
     bus::{
@@ -60,7 +61,7 @@ pub(super) async fn run(
     access: Arc<Access>,
     cores: Cores,
     settings: Settings,
-    listeners: Vec<Arc<ListenerShared>>,
+    listeners: Arc<Switchboard>,
     log: Arc<PeerLog>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -77,7 +78,7 @@ pub(super) async fn run(
             _ = checks.tick(), if overload.is_some() => {
                 if let Some(overload) = &mut overload {
                     let now = clock.now();
-                    overload.check(cores.lag(now), &listeners, now);
+                    overload.check(cores.lag(now), &listeners.shared(), now);
                 }
                 continue;
             }
@@ -118,8 +119,9 @@ impl Overload {
             self.well_since = now;
             if !self.shedding {
                 tracing::warn!(?lag, memory, "overloaded: new connections are told that the server is busy");
-                self.set(true, listeners);
             }
+            // Every time: one may have been started meanwhile.
+            self.set(true, listeners);
         } else if self.shedding && now.since(self.well_since) > self.limits.cooldown {
             tracing::info!("no longer overloaded");
             self.set(false, listeners);

@@ -1,8 +1,12 @@
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{ListenerInfo, StartError};
 use crate::{
-    config::{self, ClientAuth, Config, CrlExpired, ListenerKind, TlsIdentity},
+    config::{self, ClientAuth, CrlExpired, ListenerKind, TlsIdentity},
     net::{
         Cores,
         certificates::{self, CertificateError},
@@ -28,29 +32,22 @@ pub(super) struct Running {
     bind: String,
     /// It listens on every address of both families.
     every: bool,
+    /// The file of the certificate that it shows first.
+    certificate: Option<PathBuf>,
     handle: ListenerHandle,
 }
 
 impl Running {
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub fn kind(&self) -> ListenerKind {
-        self.kind
-    }
-
-    /// What its peers speak.
-    pub fn protocol(&self) -> &'static str {
-        self.protocol
-    }
-
     pub fn address(&self) -> Option<SocketAddr> {
         self.handle.local_address()
     }
 
     pub fn shared(&self) -> Arc<ListenerShared> {
         self.handle.shared().clone()
+    }
+
+    pub fn certificate_file(&self) -> Option<PathBuf> {
+        self.certificate.clone()
     }
 
     pub fn info(&self) -> ListenerInfo {
@@ -77,31 +74,25 @@ impl Running {
     }
 }
 
-/// Starts all enabled listeners, or none: those already started are stopped when one fails.
-pub(super) async fn start_all(config: &Config, common: &Common, cores: &Cores) -> Result<Vec<Running>, StartError> {
-    let mut running = Vec::new();
-    for (kind, name, listener) in config.listeners.iter().filter(|(_, _, listener)| listener.enable) {
-        let name = format!("{}.{name}", kind.as_str());
-        let started = options(kind, &name, listener, &config.gateway.data_dir, common)
-            .and_then(|options| Ok(protocols::start(listener, options, common, cores)?));
-        match started {
-            Ok(handle) => running.push(Running {
-                kind,
-                name,
-                protocol: listener.protocol.as_str(),
-                bind: listener.bind.to_string(),
-                every: matches!(listener.bind, config::Bind::Any(_)),
-                handle,
-            }),
-            Err(error) => {
-                for running in &running {
-                    Running::stop(running).await;
-                }
-                return Err(error);
-            }
-        }
-    }
-    Ok(running)
+/// Starts a listener.
+pub(super) fn start(
+    kind: ListenerKind,
+    name: &str,
+    listener: &config::Listener,
+    common: &Common,
+    cores: &Cores,
+) -> Result<Running, StartError> {
+    let options = options(kind, name, listener, &common.config.gateway.data_dir, common)?;
+    let certificate = options.tls.as_ref().and_then(|tls| Some(tls.certificates.first()?.certificate.clone()));
+    Ok(Running {
+        kind,
+        name: name.to_owned(),
+        protocol: listener.protocol.as_str(),
+        bind: listener.bind.to_string(),
+        every: matches!(listener.bind, config::Bind::Any(_)),
+        certificate,
+        handle: protocols::start(listener, options, common, cores)?,
+    })
 }
 
 fn options(

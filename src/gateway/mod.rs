@@ -7,6 +7,7 @@ mod housekeeping;
 mod keeping;
 mod listeners;
 mod secret;
+mod switchboard;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,12 +15,12 @@ use thingway_contract::CloseReason;
 use thingway_store::BackendError;
 use tokio::{sync::watch, task::JoinHandle};
 
-use self::{access::Door, backup::Backups, listeners::Running};
+use self::{access::Door, backup::Backups, switchboard::Switchboard};
 use crate::{
     access_config::AccessError,
     api::Server,
     bus::{Bus, Handle},
-    config::{self, Config},
+    config::{self, Config, Problems, RunTime},
     logging::PeerLog,
     net::{Cores, core::Clock, listener::ListenError, memory::MemoryListener},
     protocols::{self, Common},
@@ -32,8 +33,9 @@ pub struct Gateway {
     bus: Arc<Bus>,
     common: Common,
     cores: Cores,
-    door: Door,
-    running: Vec<Running>,
+    door: Arc<Door>,
+    settings: Arc<RunTime>,
+    listeners: Arc<Switchboard>,
     infos: Vec<ListenerInfo>,
     stop: watch::Sender<bool>,
     housekeeping: JoinHandle<()>,
@@ -82,6 +84,9 @@ pub struct ListenerInfo {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The configuration is not good.
+    #[error(transparent)]
+    Configuration(#[from] Problems),
     /// Every listener is switched off.
     #[error("every listener is switched off")]
     NothingToDo,
@@ -137,16 +142,29 @@ impl StartError {
 }
 
 impl Gateway {
-    /// Starts everything that the configuration says. To be called in a multi-thread tokio runtime, which then does
-    /// what is no data path.
+    /// Starts everything that the configuration says, with what was changed at run time before. To be called in a multi-thread tokio runtime, which then
+    /// does what is no data path.
+    ///
+    /// # Errors
+    /// Why it cannot.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(RunTime::embedded(&config)?).await
+    }
+
+    /// The same with settings that know where they come from.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn start_with(settings: RunTime) -> Result<Self, StartError> {
+        let run_time = Arc::new(settings);
+        let config = run_time.current().config.clone();
         raise_open_files(config.gateway.open_files_max);
         let secret = secret::secret(&config).map_err(StartError::Secret)?;
         let clock = Clock::new();
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
         let store = keeping::open(&config, &bus_config, clock.now())?;
-        let door = Door::new(&config, &store.settings, &secret)?;
+        let door = Arc::new(Door::new(&config, &store.settings, &secret)?);
         let mut bus = Bus::new(bus_config, &format!("auto-{:x}-", unix_millis()));
         let journal = Journal::default();
         bus.keep(journal.clone());
@@ -168,31 +186,42 @@ impl Gateway {
             secret,
             log: log.clone(),
         };
-        let started = listeners::start_all(&config, &common, &cores).await;
+        let started = Switchboard::start(&config, &common, &cores).await;
         let running = match started {
-            Ok(running) if running.is_empty() => Err(StartError::NothingToDo),
+            Ok(listeners) if listeners.shared().is_empty() => Err(StartError::NothingToDo),
             other => other,
         };
-        let running = match running {
-            Ok(running) => running,
+        let listeners = match running {
+            Ok(listeners) => Arc::new(listeners),
             Err(error) => {
                 stop_cores(&cores).await;
                 return Err(error);
             }
         };
         let (stop, stopped) = watch::channel(false);
-        let shared = running.iter().map(Running::shared).collect();
         let housekeeping = tokio::spawn(housekeeping::run(
             bus.clone(),
             door.access.clone(),
             cores.clone(),
             housekeeping::Settings::new(&config),
-            shared,
+            listeners.clone(),
             log,
             stopped,
         ));
-        let infos = running.iter().map(Running::info).collect();
-        let mut gateway = Self { bus, common, cores, door, running, infos, stop, housekeeping, store, api: None };
+        let infos = listeners.slots().iter().filter_map(|slot| slot.info()).collect();
+        let mut gateway = Self {
+            bus,
+            common,
+            cores,
+            door,
+            settings: run_time,
+            listeners,
+            infos,
+            stop,
+            housekeeping,
+            store,
+            api: None,
+        };
         match api::start(&config, &gateway, settings) {
             Ok(api) => gateway.api = api,
             Err(error) => {
@@ -210,12 +239,17 @@ impl Gateway {
 
     /// The address of a listener, as `tcp.default`; with the real port when port 0 was asked for.
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.running.iter().find(|running| running.name() == name)?.address()
+        self.listeners.find(name)?.address()
     }
 
     /// The address of the management interface.
     pub fn api_address(&self) -> Option<SocketAddr> {
         self.api.as_ref().map(Server::address)
+    }
+
+    /// The same over TLS.
+    pub fn api_tls_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref()?.tls_address()
     }
 
     /// The bus.
@@ -244,6 +278,20 @@ impl Gateway {
         self.door.reload(config, self.bus())
     }
 
+    /// Reads the configuration again, and does what of it counts at once. When something is wrong all stays as it was.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn reload(&self) -> Result<(), config::ChangeError> {
+        let keys = ["log.level".to_owned(), "access.rules".to_owned()];
+        self.settings.read_again(|config| api::apply(&self.door, &self.bus, config, &keys))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Arc<RunTime> {
+        &self.settings
+    }
+
     /// The access layer.
     pub fn access(&self) -> &Arc<crate::access::Access> {
         &self.door.access
@@ -261,9 +309,7 @@ impl Gateway {
         if let Some(api) = self.api {
             api.stop().await;
         }
-        for running in &self.running {
-            running.stop().await;
-        }
+        self.listeners.close().await;
         self.bus.for_each_session(|session| {
             session.signal(CloseReason::ShuttingDown);
         });

@@ -10,7 +10,7 @@ use std::{
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType};
 use tracing::warn;
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::{pem::parse_x509_pem, prelude::GeneralName};
 
 use super::{
     listener::IoCause,
@@ -60,6 +60,43 @@ pub fn self_signed(directory: &Path) -> Result<CertificateFiles, CertificateErro
         "no certificate is configured: made a self-signed one, which clients will not trust by themselves"
     );
     Ok(files)
+}
+
+/// What people want to know about a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// Its subject, as `CN=broker, O=Example`.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// When it ends, in seconds since 1970.
+    pub not_after_unix_secs: u64,
+    /// DNS names and addresses that it is good for.
+    pub names: Vec<String>,
+}
+
+impl CertificateInfo {
+    /// The first certificate of a PEM file; `None` when there is none that can be read.
+    pub fn read(file: &Path) -> Option<Self> {
+        let text = std::fs::read(file).ok()?;
+        let (_, pem) = parse_x509_pem(&text).ok()?;
+        let certificate = pem.parse_x509().ok()?;
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let names = names.into_iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => match **bytes {
+                [a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
+                _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| Ipv6Addr::from(bytes).to_string()),
+            },
+            _ => None,
+        });
+        Some(Self {
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            not_after_unix_secs: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
+            names: names.collect(),
+        })
+    }
 }
 
 fn make(directory: &Path, files: &CertificateFiles) -> Result<(), CertificateError> {

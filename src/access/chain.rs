@@ -25,6 +25,11 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
     /// Asks it. Must not wait for anything.
     fn ask(&self, attempt: &Arc<Attempt>) -> Asked;
 
+    /// What somebody would be let in with who proves to be whom it says, as far as that is known here without asking anybody.
+    fn presume(&self, _attempt: &Attempt) -> Option<Grant> {
+        None
+    }
+
     /// Nobody has said anything of somebody who is to be turned away for it: an authenticator whose answer takes its time for those it knows takes the
     /// same time here, so that nobody learns whom it knows.
     fn pretend(&self, _attempt: &Arc<Attempt>) -> Option<Answer> {
@@ -67,6 +72,28 @@ impl Chain {
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|authenticator| authenticator.name())
+    }
+
+    /// What somebody would be let in with who proves to be whom it says, if that is known without asking anybody.
+    pub fn presume(&self, attempt: &Attempt) -> Option<Grant> {
+        self.0.iter().find_map(|authenticator| authenticator.presume(attempt))
+    }
+
+    /// Asks all until one decides, and gives what each has said.
+    pub async fn tell(&self, attempt: &Arc<Attempt>) -> Vec<(&str, Said)> {
+        let mut told = Vec::new();
+        for authenticator in &*self.0 {
+            let said = match authenticator.ask(attempt) {
+                Asked::Said(said) => said,
+                Asked::Later(answer) => answer.await,
+            };
+            let decides = !matches!(said, Said::Ignore);
+            told.push((authenticator.name(), said));
+            if decides {
+                break;
+            }
+        }
+        told
     }
 
     /// Asks, as far as that needs no waiting.

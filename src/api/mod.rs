@@ -5,6 +5,8 @@
 
 mod accounts;
 mod audit;
+mod authentication;
+mod authorization;
 mod banned;
 mod clients;
 mod configs;
@@ -12,10 +14,12 @@ mod delayed;
 mod directories;
 mod directory;
 mod error;
+mod explain;
 mod gateways;
 mod keys;
 mod listeners;
 mod login;
+mod multipart;
 mod observe;
 mod openapi;
 mod page;
@@ -68,6 +72,9 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(publish::routes())
         .merge(retained::routes())
         .merge(banned::routes())
+        .merge(authentication::routes())
+        .merge(authorization::routes())
+        .merge(explain::routes())
         .merge(listeners::routes())
         .merge(audit::routes())
         .merge(configs::routes())

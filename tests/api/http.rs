@@ -66,6 +66,11 @@ impl Caller {
         Self { authorization: Some(format!("Basic {shown}")), ..self.clone() }
     }
 
+    /// The line of a head that shows who it is.
+    pub fn authorization(&self) -> String {
+        self.authorization.as_ref().map_or_else(String::new, |shown| format!("Authorization: {shown}\r\n"))
+    }
+
     pub async fn log_in(&self, username: &str, password: &str) -> Self {
         let told = self.post("/api/v5/login", &json!({ "username": username, "password": password })).await;
         assert_eq!(told.status, 200, "{told:?}");

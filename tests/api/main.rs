@@ -4,6 +4,7 @@
 mod common;
 
 mod access;
+mod authorization;
 mod described;
 mod http;
 mod listing;

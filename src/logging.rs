@@ -5,7 +5,7 @@ use std::{
     fs::OpenOptions,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use tracing_subscriber::{
     filter::{ParseError, Targets},
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
+    reload,
     util::{SubscriberInitExt, TryInitError},
 };
 
@@ -38,6 +39,9 @@ pub enum LoggingError {
     /// The file cannot be opened.
     #[error("cannot open the log file {0}: {1}")]
     File(PathBuf, io::Error),
+    /// The log is gone.
+    #[error("the log's filter cannot be changed: {0}")]
+    Change(#[from] reload::Error),
     /// There is a log already.
     #[error("the log was set up before: {0}")]
     Again(#[from] TryInitError),
@@ -54,7 +58,25 @@ pub fn init(filter: &str, format: Format, file: Option<&Path>) -> Result<(), Log
             layer(format, Arc::new(file.map_err(|error| LoggingError::File(path.into(), error))?), false)
         }
     };
-    Ok(tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?)
+    let (filter, handle) = reload::Layer::new(targets);
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    // The first one that was set up is the only one.
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Writes from now on what this filter says. Nothing happens where there is no log.
+///
+/// # Errors
+/// When the filter is none.
+pub fn set_filter(filter: &str) -> Result<(), LoggingError> {
+    let targets: Targets = filter.replace(' ', "").parse()?;
+    match FILTER.get() {
+        Some(handle) => Ok(handle.reload(targets)?),
+        None => Ok(()),
+    }
 }
 
 fn layer<W>(format: Format, writer: W, colour: bool) -> Box<dyn Layer<Registry> + Send + Sync>

@@ -8,7 +8,7 @@ use tracing::{error, info};
 
 use thingway::{
     cli::{self, Arguments},
-    config::{Loaded, Log, LogFormat},
+    config::{Loaded, Log, LogFormat, RunTime},
     gateway::Gateway,
     logging::{self, Format},
 };
@@ -51,7 +51,8 @@ async fn serve(loaded: Loaded, arguments: &Arguments) -> Result<(), Box<dyn std:
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (mut back_up, mut reload) = (signal(SignalKind::user_defined1())?, signal(SignalKind::hangup())?);
     let drain_timeout = config.gateway.drain_timeout.duration();
-    let gateway = Gateway::start(config.clone()).await.map_err(|error| match error.key() {
+    let run_time = RunTime::new(loaded.clone(), arguments.configuration.sources());
+    let gateway = Gateway::start_with(run_time).await.map_err(|error| match error.key() {
         // Some say the key themselves.
         Some(key) if error.to_string().contains(&*key) => format!("{}: {error}", loaded.origin(&key)),
         Some(key) => format!("{}: {key}: {error}", loaded.origin(&key)),
@@ -68,24 +69,18 @@ async fn serve(loaded: Loaded, arguments: &Arguments) -> Result<(), Box<dyn std:
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
             _ = back_up.recv() => gateway.back_up(),
-            _ = reload.recv() => read_again(&gateway, arguments),
+            _ = reload.recv() => {
+                // What is wrong is told, and then all stays as it was.
+                if let Err(error) = gateway.reload() {
+                    error!("access stays as it was: {error}");
+                }
+            }
         }
     };
     info!("{signal}: draining for at most {drain_timeout:?}");
     gateway.drain(drain_timeout).await;
     info!("stopped");
     Ok(())
-}
-
-/// SIGHUP. What is wrong is told, and then all stays as it was.
-fn read_again(gateway: &Gateway, arguments: &Arguments) {
-    match arguments.configuration.load() {
-        Ok(loaded) => match gateway.reload_access(&loaded.config) {
-            Ok(()) => {}
-            Err(error) => error!("access stays as it was: {error}"),
-        },
-        Err(problems) => error!("access stays as it was: {problems}"),
-    }
 }
 
 fn init_log(log: &Log) -> Result<(), logging::LoggingError> {

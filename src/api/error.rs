@@ -17,6 +17,7 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    more: Option<(&'static str, Value)>,
 }
 
 /// EMQX's codes that are used here, and what they mean.
@@ -24,6 +25,7 @@ const CODES: &[(&str, &str)] = &[
     ("ALREADY_EXISTS", "Resource already existed"),
     ("API_KEY_NOT_ALLOW", "An API key may not do this"),
     ("BAD_API_KEY_OR_SECRET", "Bad API key or secret"),
+    ("BAD_CONFIG_SCHEMA", "A setting cannot be so"),
     ("BAD_LISTENER_ID", "Bad listener ID"),
     ("BAD_REQUEST", "Request parameters are invalid"),
     ("BAD_TOPIC", "Topic syntax error"),
@@ -43,7 +45,12 @@ const CODES: &[(&str, &str)] = &[
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), more: None }
+    }
+
+    /// The same with one more field.
+    pub fn with(self, name: &'static str, value: Value) -> Self {
+        Self { more: Some((name, value)), ..self }
     }
 
     pub fn bad(message: impl Into<String>) -> Self {
@@ -70,7 +77,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "code": self.code, "message": self.message }))).into_response()
+        let mut told = json!({ "code": self.code, "message": self.message });
+        if let Some((name, value)) = self.more {
+            told[name] = value;
+        }
+        (self.status, Json(told)).into_response()
     }
 }
 

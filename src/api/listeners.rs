@@ -1,15 +1,16 @@
 //! `/listeners`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    error::{ApiError, Path},
+    error::{ApiError, Body, Path},
     world::{ListenerView, World, date_of_ms},
 };
+use crate::config::Origin;
 
 fn tell(world: &World, listener: &ListenerView) -> Value {
     let counts = listener.counts.unwrap_or_default();
@@ -42,8 +43,8 @@ fn tell(world: &World, listener: &ListenerView) -> Value {
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
     OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(find))
+        .routes(routes!(list, add))
+        .routes(routes!(find, change, remove))
         .routes(routes!(start))
         .routes(routes!(stop))
         .routes(routes!(restart))
@@ -123,4 +124,128 @@ pub async fn restart(State(world): State<Arc<World>>, Path(id): Path<String>) ->
     world.listeners.stop(&name).await;
     world.listeners.start(&name).await.map_err(ApiError::bad)?;
     find(State(world), Path(id)).await
+}
+
+/// The settings of a listener that a body has: its fields, below the listener's key.
+fn settings_of(name: &str, body: &Map<String, Value>) -> BTreeMap<String, Option<Value>> {
+    let mut changes = BTreeMap::new();
+    flatten(&format!("listeners.{name}"), body, &mut changes);
+    // What listings tell, and is no setting.
+    const TOLD: [&str; 12] = [
+        "id",
+        "type",
+        "name",
+        "running",
+        "path",
+        "status",
+        "failure",
+        "accepted",
+        "refused",
+        "certificate",
+        "node_status",
+        "acceptors",
+    ];
+    for told in TOLD {
+        changes.retain(|key, _| {
+            let rest = key.strip_prefix("listeners.").and_then(|key| key.strip_prefix(name)).unwrap_or(key);
+            !rest.strip_prefix('.').is_some_and(|rest| rest == told || rest.starts_with(&format!("{told}.")))
+        });
+    }
+    changes
+}
+
+fn flatten(parent: &str, fields: &Map<String, Value>, into: &mut BTreeMap<String, Option<Value>>) {
+    for (name, value) in fields {
+        let key = format!("{parent}.{name}");
+        match value {
+            Value::Object(fields) => flatten(&key, fields, into),
+            Value::Null => {
+                into.insert(key, None);
+            }
+            other => {
+                into.insert(key, Some(other.clone()));
+            }
+        }
+    }
+}
+
+/// A new listener, of its type, name and settings. It starts unless `enable` is false.
+#[utoipa::path(
+    post,
+    path = "/listeners",
+    tag = "listeners",
+    request_body = BTreeMap<String, Value>,
+    responses((status = 200, description = "The listener", body = Value)),
+)]
+pub async fn add(
+    State(world): State<Arc<World>>,
+    Body(body): Body<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("");
+    let (kind, name) = (text("type"), text("name"));
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if kind.is_empty() || name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+        return Err(ApiError::bad("type is as tcp, and name has at most 64 letters, digits, \"-\" and \"_\""));
+    }
+    let id = format!("{kind}:{name}");
+    if found(&world, &id).is_ok() {
+        return Err(ApiError::exists("there is such a listener"));
+    }
+    let name = format!("{kind}.{name}");
+    super::configs::make(&world, settings_of(&name, &body)).await?;
+    if body.get("enable") != Some(&Value::Bool(false))
+        && let Err(why) = world.listeners.start(&name).await
+    {
+        // One that cannot listen shall not keep the gateway from its next start.
+        super::configs::make(&world, [(format!("listeners.{name}"), None)].into()).await?;
+        return Err(ApiError::bad(why));
+    }
+    find(State(world), Path(id)).await
+}
+
+/// Changes the settings of a listener; it is started again if it runs.
+#[utoipa::path(
+    put,
+    path = "/listeners/{id}",
+    tag = "listeners",
+    params(("id" = String, Path, description = "Its kind and name, as tcp:default")),
+    request_body = BTreeMap<String, Value>,
+    responses((status = 200, description = "The listener", body = Value)),
+)]
+pub async fn change(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+    Body(body): Body<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    let (view, name) = found(&world, &id)?;
+    super::configs::make(&world, settings_of(&name, &body)).await?;
+    let enabled = body.get("enable").and_then(Value::as_bool);
+    if view.counts.is_some() || enabled == Some(false) {
+        world.listeners.stop(&name).await;
+    }
+    if view.counts.is_some() && enabled != Some(false) || enabled == Some(true) {
+        world.listeners.start(&name).await.map_err(ApiError::bad)?;
+    }
+    find(State(world), Path(id)).await
+}
+
+/// Stops a listener and removes it. One that the file has or that is built in cannot be removed, but switched off.
+#[utoipa::path(
+    delete,
+    path = "/listeners/{id}",
+    tag = "listeners",
+    params(("id" = String, Path, description = "Its kind and name, as tcp:default")),
+    responses((status = 204, description = "It is gone")),
+)]
+pub async fn remove(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+    let (_, name) = found(&world, &id)?;
+    let key = format!("listeners.{name}");
+    let bind = format!("{key}.bind");
+    let is_ours = |told: &crate::config::Told| told.key == bind && matches!(told.origin, Origin::RunTime { .. });
+    if !world.run_time.tell().iter().any(is_ours) {
+        return Err(ApiError::bad("it is in the configuration: set enable to false, or take it out of the file"));
+    }
+    super::configs::make(&world, [(key, None)].into()).await?;
+    world.listeners.stop(&name).await;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -6,6 +6,7 @@ mod accounts;
 mod audit;
 mod banned;
 mod clients;
+mod configs;
 mod error;
 mod keys;
 mod listeners;
@@ -41,7 +42,7 @@ pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
     keys::KEY_PREFIX,
     server::{Server, ServerSettings},
-    world::{CertificateView, ListenerCounts, ListenerView, Listeners, World},
+    world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 
@@ -63,6 +64,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(banned::routes())
         .merge(listeners::routes())
         .merge(audit::routes())
+        .merge(configs::routes())
         .merge(observe::routes())
 }
 

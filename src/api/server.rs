@@ -32,6 +32,7 @@ use crate::{
         passwords::{Hashers, HashersSettings},
     },
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
+    config::RunTime,
     store::Journal,
 };
 
@@ -64,6 +65,10 @@ pub struct ServerSettings {
     pub traces: Option<PathBuf>,
     /// The listeners.
     pub listeners: Box<dyn super::Listeners>,
+    /// The settings.
+    pub run_time: Arc<RunTime>,
+    /// Does what settings say that count at once.
+    pub apply: super::Apply,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".
@@ -116,6 +121,8 @@ impl Server {
             access: settings.access,
             journal: settings.journal,
             listeners: settings.listeners,
+            run_time: settings.run_time,
+            apply: settings.apply,
             packets: settings.packets,
             hardened: settings.hardened,
             clock: settings.clock,

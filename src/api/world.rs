@@ -15,8 +15,12 @@ use super::{
 use crate::{
     access::{Access, passwords::Hashers},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
+    config::{Config, RunTime},
     store::{Journal, Settled},
 };
+
+/// What does at once what settings say, and tells why it cannot.
+pub type Apply = Box<dyn Fn(&Config, &[String]) -> Result<(), String> + Send + Sync>;
 
 /// The listeners, which the gateway starts and stops. Names are kind and name, as `tcp.default`.
 pub trait Listeners: Send + Sync {
@@ -87,6 +91,10 @@ pub struct World {
     pub journal: Journal<Handle>,
     /// The listeners.
     pub listeners: Box<dyn Listeners>,
+    /// The settings.
+    pub run_time: Arc<RunTime>,
+    /// Does what settings say that count at once: the settings, and the keys that have changed.
+    pub apply: Apply,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".

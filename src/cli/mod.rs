@@ -86,11 +86,16 @@ pub enum Command {
 impl ConfigurationArguments {
     /// Reads and checks the configuration.
     pub fn load(&self) -> Result<Loaded, Problems> {
+        Config::load(&self.sources())
+    }
+
+    /// Where it is read from.
+    pub fn sources(&self) -> Sources {
         let mut assignments = self.assignments.clone();
         if let Some(directory) = &self.data_dir {
             assignments.push(format!("gateway.data_dir={}", directory.display()));
         }
-        Config::load(&Sources::of_process(self.config.clone(), assignments))
+        Sources::of_process(self.config.clone(), assignments)
     }
 }
 

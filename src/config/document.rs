@@ -12,7 +12,7 @@ const WIDTH: usize = 118;
 const PREFACE: &str = "\
 # Every setting of Thingway with its default. The gateway needs no file: uncomment what shall be different.
 #
-# Each layer beats the one before: built-in defaults, this file, the environment, the command line.
+# Each layer beats the one before: built-in defaults, this file, changes at run time, the environment, the command line.
 # The file is what --config names, or else ./thingway.toml, or else /etc/thingway/thingway.toml.
 # In the environment, mqtt.max_qos is THINGWAY_MQTT__MAX_QOS; on the command line, --set mqtt.max_qos=1.
 # `thingway check` tells what is wrong with a configuration, `thingway explain mqtt.max_qos` which layer set a value.

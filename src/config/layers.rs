@@ -10,6 +10,7 @@ use super::problem::Origin;
 pub use figment::value::{Dict, Value};
 
 const FILE: &str = "file";
+const RUN_TIME: &str = "run time";
 const ENVIRONMENT: &str = "environment";
 const COMMAND_LINE: &str = "command line";
 
@@ -60,6 +61,7 @@ impl Layers {
         let metadata = match origin {
             Origin::Default => Metadata::named("defaults"),
             Origin::File { path, .. } => Metadata::from(FILE, path.as_path()),
+            Origin::RunTime { path, .. } => Metadata::from(RUN_TIME, path.as_path()),
             Origin::Environment(variable) => Metadata::from(ENVIRONMENT, Source::Custom(variable)),
             Origin::CommandLine(text) => Metadata::from(COMMAND_LINE, Source::Custom(text)),
         };
@@ -81,6 +83,7 @@ impl Layers {
         let Some(metadata) = self.0.find_metadata(key) else { return Origin::Default };
         match (metadata.name.as_ref(), &metadata.source) {
             (FILE, Some(Source::File(path))) => Origin::File { path: PathBuf::from(path), line: 0 },
+            (RUN_TIME, Some(Source::File(path))) => Origin::RunTime { path: PathBuf::from(path), line: 0 },
             (ENVIRONMENT, Some(Source::Custom(variable))) => Origin::Environment(variable.clone()),
             (COMMAND_LINE, Some(Source::Custom(text))) => Origin::CommandLine(text.clone()),
             _ => Origin::Default,

@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -11,6 +11,7 @@ use super::{
     file,
     layers::{self, Dict, Layers, Value},
     problem::{Cause, Origin, Problem, Problems},
+    run_time,
     schema::{self, Key, Shape},
     validate,
     value::SHOWN,
@@ -41,7 +42,32 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// Without what listeners inherit.
     layers: Layers,
-    lines: BTreeMap<String, usize>,
+    lines: Lines,
+}
+
+/// On which lines keys stand.
+#[derive(Clone, Debug, Default)]
+struct Lines {
+    file: BTreeMap<String, usize>,
+    run_time: BTreeMap<String, usize>,
+}
+
+/// What is read.
+#[derive(Clone)]
+struct Texts<'a> {
+    /// The values below all layers.
+    base: Dict,
+    file: (&'a Path, &'a str),
+    run_time: Option<(&'a Path, &'a str)>,
+    environment: &'a [(String, String)],
+    assignments: &'a [String],
+}
+
+impl<'a> Texts<'a> {
+    /// A file alone, over the built-in defaults.
+    fn of_file(path: &'a Path, text: &'a str) -> Self {
+        Self { base: defaults(), file: (path, text), run_time: None, environment: &[], assignments: &[] }
+    }
 }
 
 impl Sources {
@@ -62,6 +88,11 @@ impl Sources {
 impl Config {
     /// Reads and checks the configuration. Errors: everything that is wrong with it, in the order of the layers.
     pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+        Self::load_with(sources, None)
+    }
+
+    /// The same with another text for what was changed at run time.
+    pub(super) fn load_with(sources: &Sources, run_time: Option<&str>) -> Result<Loaded, Problems> {
         let mut problems = Vec::new();
         let text = match &sources.file {
             None => String::new(),
@@ -72,13 +103,26 @@ impl Config {
             }),
         };
         let path = sources.file.clone().unwrap_or_default();
-        let loaded = load(&path, &text, &sources.environment, &sources.assignments, problems)?;
+        let text = Texts {
+            base: defaults(),
+            file: (&path, &text),
+            run_time: None,
+            environment: &sources.environment,
+            assignments: &sources.assignments,
+        };
+        let loaded = over_run_time(&text, run_time, problems)?;
         Ok(Loaded { file: sources.file.clone(), ..loaded })
+    }
+
+    /// A configuration that is there already, with what was changed at run time over it.
+    pub(super) fn load_over(config: &Self, run_time: Option<&str>) -> Result<Loaded, Problems> {
+        let text = Texts { base: layers::tree(config), ..Texts::of_file(Path::new(""), "") };
+        over_run_time(&text, run_time, Vec::new())
     }
 
     /// The settings that a TOML text makes, over the defaults. For tests and for programs that embed the gateway.
     pub fn from_toml(text: &str) -> Result<Self, Problems> {
-        load(Path::new("configuration"), text, &[], &[], Vec::new()).map(|loaded| loaded.config)
+        load(&Texts::of_file(Path::new("configuration"), text), Vec::new()).map(|loaded| loaded.config)
     }
 }
 
@@ -116,25 +160,59 @@ pub fn inherited_from(key: &str) -> Option<String> {
     }
 }
 
-fn load(
-    path: &Path,
+/// With what was changed at run time, which lies where the other layers say that the gateway keeps its things.
+fn over_run_time(texts: &Texts<'_>, run_time: Option<&str>, problems: Vec<Problem>) -> Result<Loaded, Problems> {
+    let loaded = load(texts, problems)?;
+    let path = run_time::path_in(&loaded.config.gateway.data_dir);
+    let read;
+    let text = match run_time {
+        Some(text) => text,
+        None => match fs::read_to_string(&path) {
+            Ok(text) => {
+                read = text;
+                &read
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(loaded),
+            Err(error) => {
+                let origin = Origin::RunTime { path, line: 0 };
+                let cause = Cause::FileUnreadable(error.kind());
+                return Err(Problems(vec![Problem { origin, key: String::new(), cause }]));
+            }
+        },
+    };
+    load(&Texts { run_time: Some((&path, text)), ..texts.clone() }, Vec::new())
+}
+
+/// One more layer, of a text in TOML.
+fn push_toml(
+    layers: Layers,
+    keys: &[Key],
     text: &str,
-    environment: &[(String, String)],
-    assignments: &[String],
-    mut problems: Vec<Problem>,
-) -> Result<Loaded, Problems> {
-    let keys = Config::keys();
+    at: &dyn Fn(usize) -> Origin,
+    problems: &mut Vec<Problem>,
+) -> (Layers, BTreeMap<String, usize>) {
     let parsed = file::parse(text);
-    let in_file = |line: usize| Origin::File { path: path.to_owned(), line };
     for (line, message) in parsed.faults {
-        problems.push(Problem { origin: in_file(line), key: String::new(), cause: Cause::Syntax(message) });
+        problems.push(Problem { origin: at(line), key: String::new(), cause: Cause::Syntax(message) });
     }
     let lines = parsed.lines;
-    let origin = |key: &str| in_file(lines.get(key).copied().unwrap_or(0));
-    let values = check(&keys, parsed.values, "", &origin, &mut problems);
-    let mut layers = Layers::new(defaults()).push(in_file(0), values);
+    let origin = |key: &str| at(lines.get(key).copied().unwrap_or(0));
+    let values = check(keys, parsed.values, "", &origin, problems);
+    (layers.push(at(0), values), lines)
+}
 
-    for (variable, text) in environment {
+fn load(texts: &Texts<'_>, mut problems: Vec<Problem>) -> Result<Loaded, Problems> {
+    let Texts { base, file: (path, text), run_time, environment, assignments } = texts;
+    let keys = Config::keys();
+    let in_file = |line: usize| Origin::File { path: path.to_path_buf(), line };
+    let (mut layers, file) = push_toml(Layers::new(base.clone()), &keys, text, &in_file, &mut problems);
+    let mut lines = Lines { file, ..Lines::default() };
+    if let Some((path, text)) = run_time {
+        let at = |line: usize| Origin::RunTime { path: path.to_path_buf(), line };
+        (layers, lines.run_time) = push_toml(layers, &keys, text, &at, &mut problems);
+    }
+
+    for (variable, text) in *environment {
         let Some(name) = variable.strip_prefix(PREFIX) else { continue };
         let origin = Origin::Environment(variable.clone());
         if !name.contains("__") {
@@ -148,7 +226,7 @@ fn load(
         let key = name.to_ascii_lowercase().replace("__", ".");
         layers = assign(layers, &keys, &key, text, origin, &mut problems);
     }
-    for assignment in assignments {
+    for assignment in *assignments {
         let origin = Origin::CommandLine(shown(&keys, assignment));
         match assignment.split_once('=') {
             Some((key, text)) => layers = assign(layers, &keys, key.trim(), text.trim(), origin, &mut problems),
@@ -258,9 +336,11 @@ fn typed(text: &str, fits: fn(&Value) -> bool) -> Value {
     }
 }
 
-fn origin_of(layers: &Layers, lines: &BTreeMap<String, usize>, key: &str) -> Origin {
+fn origin_of(layers: &Layers, lines: &Lines, key: &str) -> Origin {
+    let line = |lines: &BTreeMap<String, usize>| lines.get(key).copied().unwrap_or(0);
     match layers.origin(key) {
-        Origin::File { path, .. } => Origin::File { path, line: lines.get(key).copied().unwrap_or(0) },
+        Origin::File { path, .. } => Origin::File { path, line: line(&lines.file) },
+        Origin::RunTime { path, .. } => Origin::RunTime { path, line: line(&lines.run_time) },
         origin => origin,
     }
 }
@@ -293,7 +373,9 @@ mod tests {
     fn layered(text: &str, environment: &[(&str, &str)], assignments: &[&str]) -> Result<Loaded, Problems> {
         let environment: Vec<_> = environment.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         let assignments: Vec<_> = assignments.iter().map(|text| (*text).to_owned()).collect();
-        load(Path::new("t.toml"), text, &environment, &assignments, Vec::new())
+        let texts =
+            Texts { environment: &environment, assignments: &assignments, ..Texts::of_file(Path::new("t.toml"), text) };
+        load(&texts, Vec::new())
     }
 
     #[test]

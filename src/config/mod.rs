@@ -1,5 +1,5 @@
-//! The gateway's settings: one file per section, read from layers of which each beats the one before: built-in defaults, a file, the environment,
-//! the command line.
+//! The gateway's settings: one file per section, read from layers of which each beats the one before: built-in defaults, a file, what was
+//! changed at run time, the environment, the command line.
 
 mod access;
 mod access_databases;
@@ -23,6 +23,7 @@ mod overload;
 mod problem;
 mod queue;
 mod retained;
+mod run_time;
 mod schema;
 mod shared;
 mod store;
@@ -57,6 +58,8 @@ pub use overload::Overload;
 pub use problem::{Cause, Origin, Problem, Problems};
 pub use queue::{DropOrder, Queue};
 pub use retained::Retained;
+pub use run_time::{ChangeError, RUN_TIME_FILE, RunTime, Told};
+pub use schema::{Key, Shape};
 pub use shared::{Shared, Strategy};
 pub use store::{Store, StoreDurability};
 pub use sys_topics::{SysEvents, SysTopics};

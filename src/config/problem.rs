@@ -12,6 +12,13 @@ pub enum Origin {
         /// The line, from 1; 0 when it concerns the file as a whole.
         line: usize,
     },
+    /// A change that was made while the gateway ran.
+    RunTime {
+        /// The file that has it.
+        path: PathBuf,
+        /// The line, from 1; 0 when it concerns the file as a whole.
+        line: usize,
+    },
     /// A variable of the environment.
     Environment(String),
     /// `--set`, with this text.
@@ -130,6 +137,8 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("built-in default"),
             Self::File { path, line: 0 } => path.display().fmt(f),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::RunTime { path, line: 0 } => write!(f, "run time, {}", path.display()),
+            Self::RunTime { path, line } => write!(f, "run time, {}:{line}", path.display()),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::CommandLine(text) => write!(f, "command line --set {text}"),
         }

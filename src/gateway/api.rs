@@ -12,12 +12,14 @@ use zeroize::Zeroizing;
 
 use super::{
     Gateway, StartError,
+    access::Door,
     switchboard::{Slot, Switchboard},
 };
 use crate::{
     api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings},
-    config::{Bind, Config, Security, StoreDurability},
-    protocols,
+    bus::Bus,
+    config::{Bind, Config, RunTime, Security, StoreDurability},
+    logging, protocols,
 };
 
 /// Starts it, if it is wanted.
@@ -39,7 +41,12 @@ pub(super) fn start(
         journal: gateway.store.journal.clone(),
         settings,
         traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
-        listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), config: config.clone() }),
+        listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), settings: gateway.settings.clone() }),
+        run_time: gateway.settings.clone(),
+        apply: {
+            let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
+            Box::new(move |config, keys| apply(&door, &bus, config, keys))
+        },
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,
         first_password: first_password(config).map_err(wrong)?,
@@ -96,21 +103,38 @@ fn socket(bind: &Bind) -> io::Result<TcpListener> {
     }
 }
 
+/// Does what settings say that count at once.
+pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) -> Result<(), String> {
+    if keys.iter().any(|key| key.starts_with("log.")) {
+        logging::set_filter(&config.log.level).map_err(|error| error.to_string())?;
+    }
+    match keys.iter().any(|key| key.starts_with("access.")) {
+        true => door.reload(config, bus).map_err(|error| error.to_string()),
+        false => Ok(()),
+    }
+}
+
 /// The listeners, for the interface.
 struct Listeners {
     switchboard: Arc<Switchboard>,
-    config: Config,
+    settings: Arc<RunTime>,
 }
 
 impl api::Listeners for Listeners {
     fn views(&self) -> Vec<ListenerView> {
-        self.switchboard.slots().iter().map(|slot| view(slot, &self.config)).collect()
+        let current = self.settings.current();
+        self.switchboard.slots_of(&current.config).iter().map(|slot| view(slot, &current.config)).collect()
     }
 
     fn start<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            match self.switchboard.find(name) {
-                Some(slot) => self.switchboard.start_one(slot, &self.config).await,
+            let current = self.settings.current();
+            match self.switchboard.slots_of(&current.config).iter().find(|slot| slot.name == name) {
+                Some(slot) => {
+                    self.switchboard.start_one(slot, &current.config).await?;
+                    self.settings.in_effect(&format!("listeners.{name}"));
+                    Ok(())
+                }
                 None => Ok(()),
             }
         })
@@ -119,14 +143,14 @@ impl api::Listeners for Listeners {
     fn stop<'a>(&'a self, name: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if let Some(slot) = self.switchboard.find(name) {
-                self.switchboard.stop_one(slot).await;
+                self.switchboard.stop_one(&slot).await;
             }
         })
     }
 }
 
 fn view(slot: &Slot, config: &Config) -> ListenerView {
-    let name = slot.name.split_once('.').map_or("", |(_, name)| name);
+    let name = slot.own_name();
     let settings = config.listeners.of(slot.kind).get(name);
     let view = slot.view();
     let (info, shared, certificate) = match view.info {

@@ -15,16 +15,12 @@ use thingway_contract::CloseReason;
 use thingway_store::BackendError;
 use tokio::{sync::watch, task::JoinHandle};
 
-use self::{
-    access::Door,
-    backup::Backups,
-    switchboard::{Slot, Switchboard},
-};
+use self::{access::Door, backup::Backups, switchboard::Switchboard};
 use crate::{
     access_config::AccessError,
     api::Server,
     bus::{Bus, Handle},
-    config::{self, Config},
+    config::{self, Config, Problems, RunTime},
     logging::PeerLog,
     net::{Cores, core::Clock, listener::ListenError, memory::MemoryListener},
     protocols::{self, Common},
@@ -37,7 +33,8 @@ pub struct Gateway {
     bus: Arc<Bus>,
     common: Common,
     cores: Cores,
-    door: Door,
+    door: Arc<Door>,
+    settings: Arc<RunTime>,
     listeners: Arc<Switchboard>,
     infos: Vec<ListenerInfo>,
     stop: watch::Sender<bool>,
@@ -87,6 +84,9 @@ pub struct ListenerInfo {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The configuration is not good.
+    #[error(transparent)]
+    Configuration(#[from] Problems),
     /// Every listener is switched off.
     #[error("every listener is switched off")]
     NothingToDo,
@@ -142,16 +142,29 @@ impl StartError {
 }
 
 impl Gateway {
-    /// Starts everything that the configuration says. To be called in a multi-thread tokio runtime, which then does
-    /// what is no data path.
+    /// Starts everything that the configuration says, with what was changed at run time before. To be called in a multi-thread tokio runtime, which then
+    /// does what is no data path.
+    ///
+    /// # Errors
+    /// Why it cannot.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(RunTime::embedded(&config)?).await
+    }
+
+    /// The same with settings that know where they come from.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn start_with(settings: RunTime) -> Result<Self, StartError> {
+        let run_time = Arc::new(settings);
+        let config = run_time.current().config.clone();
         raise_open_files(config.gateway.open_files_max);
         let secret = secret::secret(&config).map_err(StartError::Secret)?;
         let clock = Clock::new();
         let mut bus_config = protocols::bus_config(&config);
         bus_config.events.clock_zero_unix_ms = unix_millis().saturating_sub(clock.now().as_millis());
         let store = keeping::open(&config, &bus_config, clock.now())?;
-        let door = Door::new(&config, &store.settings, &secret)?;
+        let door = Arc::new(Door::new(&config, &store.settings, &secret)?);
         let mut bus = Bus::new(bus_config, &format!("auto-{:x}-", unix_millis()));
         let journal = Journal::default();
         bus.keep(journal.clone());
@@ -195,8 +208,20 @@ impl Gateway {
             log,
             stopped,
         ));
-        let infos = listeners.slots().iter().filter_map(Slot::info).collect();
-        let mut gateway = Self { bus, common, cores, door, listeners, infos, stop, housekeeping, store, api: None };
+        let infos = listeners.slots().iter().filter_map(|slot| slot.info()).collect();
+        let mut gateway = Self {
+            bus,
+            common,
+            cores,
+            door,
+            settings: run_time,
+            listeners,
+            infos,
+            stop,
+            housekeeping,
+            store,
+            api: None,
+        };
         match api::start(&config, &gateway, settings) {
             Ok(api) => gateway.api = api,
             Err(error) => {
@@ -246,6 +271,20 @@ impl Gateway {
     /// What is wrong.
     pub fn reload_access(&self, config: &Config) -> Result<(), AccessError> {
         self.door.reload(config, self.bus())
+    }
+
+    /// Reads the configuration again, and does what of it counts at once. When something is wrong all stays as it was.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn reload(&self) -> Result<(), config::ChangeError> {
+        let keys = ["log.level".to_owned(), "access.rules".to_owned()];
+        self.settings.read_again(|config| api::apply(&self.door, &self.bus, config, &keys))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Arc<RunTime> {
+        &self.settings
     }
 
     /// The access layer.

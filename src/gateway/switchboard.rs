@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use thingway_contract::CloseReason;
 
 use super::{
@@ -18,7 +18,7 @@ use crate::{
 /// Every listener of the configuration, whether it listens or not.
 #[derive(Debug)]
 pub(super) struct Switchboard {
-    slots: Vec<Slot>,
+    slots: RwLock<Vec<Arc<Slot>>>,
     common: Common,
     cores: Cores,
     /// One change at a time.
@@ -53,7 +53,7 @@ pub(super) struct SlotView {
 impl Switchboard {
     /// Starts all enabled listeners, or none: those already started are stopped when one fails.
     pub async fn start(config: &Config, common: &Common, cores: &Cores) -> Result<Self, StartError> {
-        let mut slots: Vec<Slot> = Vec::new();
+        let mut slots: Vec<Arc<Slot>> = Vec::new();
         for (kind, name, listener) in config.listeners.iter() {
             let name = format!("{kind}.{name}");
             let state = match listener.enable {
@@ -61,7 +61,7 @@ impl Switchboard {
                 true => listeners::start(kind, &name, listener, common, cores).map(State::Runs),
             };
             match state {
-                Ok(state) => slots.push(Slot { kind, name, state: Mutex::new(state) }),
+                Ok(state) => slots.push(Arc::new(Slot { kind, name, state: Mutex::new(state) })),
                 Err(error) => {
                     for slot in &slots {
                         slot.rest().await;
@@ -71,22 +71,36 @@ impl Switchboard {
             }
         }
         let cores = cores.clone();
+        let slots = RwLock::new(slots);
         Ok(Self { slots, common: common.clone(), cores, changing: tokio::sync::Mutex::default() })
     }
 
-    /// All of them, in the order of the configuration.
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
+    /// All of them, those of the start in the order of the configuration.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.read().clone()
+    }
+
+    /// All of them, with those that this configuration has now, and without those that rest and that it has no more.
+    pub fn slots_of(&self, config: &Config) -> Vec<Arc<Slot>> {
+        let mut slots = self.slots.write();
+        slots.retain(|slot| slot.is_in(config) || slot.running(|_| ()).is_some());
+        for (kind, name, _) in config.listeners.iter() {
+            let name = format!("{kind}.{name}");
+            if !slots.iter().any(|slot| slot.name == name) {
+                slots.push(Arc::new(Slot { kind, name, state: Mutex::new(State::Rests) }));
+            }
+        }
+        slots.clone()
     }
 
     /// One of them, by kind and name, as `tcp.default`.
-    pub fn find(&self, name: &str) -> Option<&Slot> {
-        self.slots.iter().find(|slot| slot.name == name)
+    pub fn find(&self, name: &str) -> Option<Arc<Slot>> {
+        self.slots.read().iter().find(|slot| slot.name == name).cloned()
     }
 
     /// Counters and switches of those that run.
     pub fn shared(&self) -> Vec<Arc<ListenerShared>> {
-        self.slots.iter().filter_map(|slot| slot.running(Running::shared)).collect()
+        self.slots.read().iter().filter_map(|slot| slot.running(Running::shared)).collect()
     }
 
     /// Starts one that rests, as this configuration has it. Nothing happens to one that runs.
@@ -98,8 +112,7 @@ impl Switchboard {
         if slot.running(|_| ()).is_some() {
             return Ok(());
         }
-        let name = slot.name.split_once('.').map_or("", |(_, name)| name);
-        let started = match config.listeners.of(slot.kind).get(name) {
+        let started = match config.listeners.of(slot.kind).get(slot.own_name()) {
             Some(listener) => self.start_slot(slot, config, listener),
             None => Err("it is in the configuration no more".to_owned()),
         };
@@ -135,13 +148,22 @@ impl Switchboard {
 
     /// Accepts nothing any more. Connections go on.
     pub async fn close(&self) {
-        for slot in &self.slots {
+        for slot in self.slots() {
             slot.rest().await;
         }
     }
 }
 
 impl Slot {
+    /// Its name among those of its kind.
+    pub fn own_name(&self) -> &str {
+        self.name.split_once('.').map_or("", |(_, name)| name)
+    }
+
+    fn is_in(&self, config: &Config) -> bool {
+        config.listeners.of(self.kind).contains_key(self.own_name())
+    }
+
     fn running<T>(&self, ask: impl FnOnce(&Running) -> T) -> Option<T> {
         match &*self.state.lock() {
             State::Runs(running) => Some(ask(running)),

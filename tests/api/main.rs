@@ -8,6 +8,7 @@ mod described;
 mod http;
 mod observe;
 mod operate;
+mod settings;
 mod shapes;
 mod work;
 

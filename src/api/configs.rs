@@ -1,0 +1,167 @@
+//! Settings: `/configs`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, extract::State, http::StatusCode, http::header, response::IntoResponse};
+use serde_json::{Map, Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    error::{ApiError, Body},
+    world::World,
+};
+use crate::config::{ChangeError, Config, Key, Origin, Problems, Shape, Told};
+
+/// Settings in one request.
+const CHANGES_MAX: usize = 1000;
+
+impl ApiError {
+    /// A setting cannot be as it was wished.
+    pub(super) fn setting(error: ChangeError) -> Self {
+        let one = |key: &str, why: &str| json!([{ "path": key, "message": why }]);
+        let errors = match &error {
+            ChangeError::Refused(Problems(problems)) => problems
+                .iter()
+                .map(|problem| json!({ "path": problem.key, "message": problem.cause.to_string() }))
+                .collect(),
+            ChangeError::Fixed { key, why } => one(key, why),
+            ChangeError::NotDone(why) => one("", why),
+            ChangeError::File { .. } => return Self::store(&error),
+        };
+        Self::new(StatusCode::BAD_REQUEST, "BAD_CONFIG_SCHEMA", error.to_string()).with("errors", errors)
+    }
+}
+
+/// What is served here.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new().routes(routes!(list, change)).routes(routes!(schema)).routes(routes!(export))
+}
+
+/// Every setting by its dotted key: its value, who set it, whether a change counts, and whether it counts from the next start on.
+#[utoipa::path(
+    get,
+    path = "/configs",
+    tag = "settings",
+    responses((status = 200, description = "Settings by their keys", body = Value)),
+)]
+pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
+    let told = world.run_time.tell().into_iter().map(|told| {
+        let source = match &told.origin {
+            Origin::Default => "default".to_owned(),
+            Origin::RunTime { .. } => "run time".to_owned(),
+            other => other.to_string(),
+        };
+        let Told { key, value, settable, pending, .. } = told;
+        (key, json!({ "value": value, "source": source, "settable": settable, "pending": pending }))
+    });
+    Json(Value::Object(told.collect()))
+}
+
+/// Changes settings, by their dotted keys; null takes a change of before away. All of them or none.
+#[utoipa::path(
+    put,
+    path = "/configs",
+    tag = "settings",
+    request_body = BTreeMap<String, Value>,
+    responses((status = 200, description = "Which count at once, and which from the next start on", body = Value)),
+)]
+pub async fn change(
+    State(world): State<Arc<World>>,
+    Body(changes): Body<BTreeMap<String, Option<Value>>>,
+) -> Result<Json<Value>, ApiError> {
+    let (applied, pending) = make(&world, changes).await?;
+    Ok(Json(json!({ "applied": applied, "pending": pending })))
+}
+
+/// Changes settings, one request after the other.
+pub(super) async fn make(
+    world: &Arc<World>,
+    changes: BTreeMap<String, Option<Value>>,
+) -> Result<(Vec<String>, Vec<String>), ApiError> {
+    if changes.is_empty() || changes.len() > CHANGES_MAX {
+        return Err(ApiError::bad(format!("from 1 to {CHANGES_MAX} settings, by their dotted keys")));
+    }
+    let _changing = world.changes.lock().await;
+    let world = world.clone();
+    // It reads and writes files.
+    let made = tokio::task::spawn_blocking(move || {
+        world.run_time.change(&changes, |config, keys| (world.apply)(config, keys))
+    });
+    let failed = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the change has failed");
+    made.await.map_err(failed)?.map_err(ApiError::setting)
+}
+
+/// Every setting with its meaning and what may be written. `{name}` in a key stands for a name that operators choose.
+#[utoipa::path(
+    get,
+    path = "/configs/schema",
+    tag = "settings",
+    responses((status = 200, description = "Sections and their settings", body = Value)),
+)]
+pub async fn schema() -> Json<Value> {
+    let sections = Config::keys().into_iter().map(|section| {
+        let mut keys = Vec::new();
+        if let Shape::Section(inner) | Shape::Overrides(_, inner) = &section.shape {
+            describe(inner, section.name, &mut keys);
+        }
+        json!({ "path": section.name, "doc": doc(&section), "keys": keys })
+    });
+    Json(json!({ "sections": sections.collect::<Vec<_>>() }))
+}
+
+fn doc(key: &Key) -> String {
+    key.doc.concat().trim().to_owned()
+}
+
+fn describe(keys: &[Key], parent: &str, into: &mut Vec<Value>) {
+    for key in keys {
+        let path = format!("{parent}.{}", key.name);
+        match &key.shape {
+            Shape::Leaf { expected, is_secret, .. } => {
+                let mut told = Map::new();
+                told.insert("name".into(), key.name.into());
+                told.insert("path".into(), path.into());
+                told.insert("doc".into(), doc(key).into());
+                told.insert("expected".into(), key.expected().into());
+                told.insert("kind".into(), if *is_secret { "secret" } else { kind_of(expected) }.into());
+                if let Some(range) = &key.range {
+                    told.insert("min".into(), (*range.start()).into());
+                    told.insert("max".into(), (*range.end()).into());
+                }
+                let choices: Vec<_> = expected.split('"').skip(1).step_by(2).collect();
+                if kind_of(expected) == "choice" {
+                    told.insert("choices".into(), choices.into());
+                }
+                into.push(told.into());
+            }
+            Shape::Section(inner) | Shape::Overrides(_, inner) => describe(inner, &path, into),
+            Shape::Named(inner, _) => describe(inner, &format!("{path}.{{name}}"), into),
+        }
+    }
+}
+
+/// What a form shows for it.
+fn kind_of(expected: &str) -> &'static str {
+    let starts = |with: &[&str]| with.iter().any(|with| expected.starts_with(with));
+    match expected {
+        "true or false" => "bool",
+        _ if starts(&["a whole number", "a number from", "a number,"]) || expected == "a number" => {
+            if expected.contains("infinity") { "text" } else { "number" }
+        }
+        _ if starts(&["one of \"", "\""]) && !expected.contains("list") => "choice",
+        _ if starts(&["a list", "a table"]) => "list",
+        _ => "text",
+    }
+}
+
+/// What was changed at run time, as TOML without secrets.
+#[utoipa::path(
+    get,
+    path = "/configs/export",
+    tag = "settings",
+    responses((status = 200, description = "TOML", body = String, content_type = "text/plain")),
+)]
+pub async fn export(State(world): State<Arc<World>>) -> Result<impl IntoResponse, ApiError> {
+    let text = world.run_time.export().map_err(|error| ApiError::store(&error))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text))
+}

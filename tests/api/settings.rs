@@ -1,0 +1,159 @@
+//! Settings that are changed while the gateway runs.
+
+use serde_json::{Value, json};
+use thingway::config::StoreDurability;
+
+use crate::{
+    Managed,
+    common::{Client, Connect, Version},
+};
+
+async fn start(folder: &std::path::Path) -> Managed {
+    Managed::with(|config| {
+        config.gateway.data_dir = folder.into();
+        config.store.durability = StoreDurability::Os;
+        config.mqtt.max_qos = 1;
+    })
+    .await
+}
+
+async fn change(managed: &Managed, changes: Value) -> Value {
+    let told = managed.admin.put("/api/v5/configs", &changes).await;
+    assert_eq!(told.status, 200, "{changes}: {told:?}");
+    told.json()
+}
+
+#[tokio::test]
+async fn a_change_counts_and_survives_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    let told = managed.get("/api/v5/configs").await.json();
+    assert_eq!(told["mqtt.max_qos"], json!({ "value": 1, "source": "default", "settable": true, "pending": false }));
+    assert_eq!(told["gateway.data_dir"]["settable"], false);
+
+    let mut client = managed.gateway.client(Version::V5, "c").await;
+    client.subscribe("a", 0).await;
+    let rules = json!([{ "permission": "deny", "action": "subscribe", "topics": ["a"] }, { "permission": "allow" }]);
+    let told = change(&managed, json!({ "access.rules": rules, "mqtt.max_qos": 0, "log.level": "warn" })).await;
+    assert_eq!(told, json!({ "applied": ["access.rules", "log.level"], "pending": ["mqtt.max_qos"] }));
+    client.publish("a", "not heard", 1).await;
+    client.publish("b", "sentinel", 1).await;
+    let refused = managed.gateway.client(Version::V5, "d").await.subscribe("a", 0).await;
+    assert_eq!(refused, 0x87);
+    assert!(managed.get("/api/v5/clients/c/subscriptions").await.json().as_array().is_some_and(Vec::is_empty));
+    let told = managed.get("/api/v5/configs").await.json();
+    assert_eq!(
+        (&told["access.rules"]["source"], &told["access.rules"]["pending"]),
+        (&json!("run time"), &json!(false))
+    );
+    assert_eq!((&told["mqtt.max_qos"]["value"], &told["mqtt.max_qos"]["pending"]), (&json!(0), &json!(true)));
+    let exported = managed.get("/api/v5/configs/export").await;
+    assert!(exported.text().contains("[mqtt]\nmax_qos = 0\n"), "{}", exported.text());
+
+    managed.gateway.into_gateway().drain(std::time::Duration::from_secs(5)).await;
+    let managed = start(folder.path()).await;
+    let told = managed.get("/api/v5/configs").await.json();
+    assert_eq!((&told["mqtt.max_qos"]["value"], &told["mqtt.max_qos"]["pending"]), (&json!(0), &json!(false)));
+    let refused = managed.gateway.client(Version::V5, "d").await.subscribe("a", 0).await;
+    assert_eq!(refused, 0x87);
+    assert_eq!(change(&managed, json!({ "access.rules": null })).await["applied"], json!(["access.rules"]));
+    assert_eq!(managed.gateway.client(Version::V5, "d").await.subscribe("a", 0).await, 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_told_by_its_key_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    for (wrong, key) in [
+        (json!({ "mqtt.max_qos": 7, "log.level": "warn" }), "mqtt.max_qos"),
+        (json!({ "mqtt.max_qoss": 1 }), "mqtt.max_qoss"),
+        (json!({ "log.level": "loud" }), "log.level"),
+        (json!({ "store.durability": "memory" }), "store.durability"),
+        (json!({ "access.rules": [{ "permission": "perhaps" }] }), "access.rules"),
+        (json!({ "access.rule_files": [{ "path": "/nowhere", "format": "emqx" }] }), "access.rule_files"),
+    ] {
+        let told = managed.admin.put("/api/v5/configs", &wrong).await;
+        assert_eq!((told.status, told.code()), (400, "BAD_CONFIG_SCHEMA".into()), "{wrong}: {told:?}");
+        assert_eq!(told.json()["errors"][0]["path"], key, "{told:?}");
+    }
+    for wrong in [json!({}), json!([]), json!("x"), json!({ "mqtt.max_qos": { "a": null } })] {
+        assert_eq!(managed.admin.put("/api/v5/configs", &wrong).await.status, 400, "{wrong}");
+    }
+    assert_eq!(managed.get("/api/v5/configs/export").await.text(), "");
+}
+
+#[tokio::test]
+async fn secrets_are_not_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    change(&managed, json!({ "access.jwt.main.secret": "hush hush hush" })).await;
+    let told = managed.get("/api/v5/configs").await;
+    assert!(!told.text().contains("hush"));
+    assert_eq!(told.json()["access.jwt.main.secret"]["value"], "***");
+    let exported = managed.get("/api/v5/configs/export").await;
+    assert_eq!(exported.text(), "# Left out, since they are secret: access.jwt.main.secret\n");
+    change(&managed, json!({ "access.jwt.main": null })).await;
+    assert!(managed.get("/api/v5/configs").await.json().get("access.jwt.main.secret").is_none());
+}
+
+#[tokio::test]
+async fn a_form_can_be_made_from_what_is_told_of_settings() {
+    let managed = Managed::start().await;
+    let told = managed.get("/api/v5/configs/schema").await.json();
+    let sections = told["sections"].as_array().expect("sections");
+    let find = |path: &str| {
+        let keys = sections.iter().flat_map(|section| section["keys"].as_array().expect("keys"));
+        keys.clone().find(|key| key["path"] == path).unwrap_or_else(|| panic!("no {path}")).clone()
+    };
+    let qos = find("mqtt.max_qos");
+    assert_eq!((&qos["kind"], &qos["min"], &qos["max"]), (&json!("number"), &json!(0.0), &json!(2.0)));
+    let drop = find("queue.drop");
+    assert_eq!((&drop["kind"], &drop["choices"]), (&json!("choice"), &json!(["oldest", "newest"])));
+    assert_eq!(find("listeners.tcp.{name}.enable")["kind"], "bool");
+    assert_eq!(find("access.jwt.{name}.secret")["kind"], "secret");
+    assert!(find("log.level")["doc"].as_str().is_some_and(|text| !text.is_empty()));
+    let known: Vec<_> =
+        managed.get("/api/v5/configs").await.json().as_object().expect("settings").keys().cloned().collect();
+    for key in known.iter().filter(|key| !key.starts_with("listeners.")) {
+        find(key);
+    }
+}
+
+#[tokio::test]
+async fn listeners_are_made_changed_and_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    let admin = &managed.admin;
+    let new = json!({ "type": "tcp", "name": "extra", "bind": "127.0.0.1:0", "max_connections": 5 });
+    let told = admin.post("/api/v5/listeners", &new).await;
+    assert_eq!(told.status, 200, "{told:?}");
+    let connect = async |told: &Value| {
+        let address = told["bind"].as_str().expect("an address").parse().expect("an address");
+        Client::connect(address, &Connect::new(Version::V5, "c")).await.0
+    };
+    let told = told.json();
+    assert_eq!((&told["id"], &told["status"]["max_connections"]), (&json!("tcp:extra"), &json!(5)));
+    let mut client = connect(&told).await;
+    assert_eq!(admin.post("/api/v5/listeners", &new).await.code(), "ALREADY_EXISTS");
+    let told =
+        admin.put("/api/v5/listeners/tcp:extra", &json!({ "max_connections": 7, "mqtt": { "max_qos": 1 } })).await;
+    assert_eq!((told.status, &told.json()["status"]["max_connections"]), (200, &json!(7)));
+    client.expect_disconnected(&[0x98]).await;
+    connect(&told.json()).await;
+    for wrong in [
+        json!({ "type": "tcp", "name": "a b", "bind": "127.0.0.1:0" }),
+        json!({ "type": "vsock", "name": "a", "bind": "127.0.0.1:0" }),
+        json!({ "type": "tcp", "name": "a" }),
+        json!({ "type": "tcp", "name": "a", "bind": "127.0.0.1:0", "nonsense": 1 }),
+        json!({ "type": "tcp", "name": "a", "bind": "192.0.2.1:0" }),
+    ] {
+        assert_eq!(admin.post("/api/v5/listeners", &wrong).await.status, 400, "{wrong}");
+    }
+    assert_eq!(managed.get("/api/v5/listeners").await.json().as_array().map(Vec::len), Some(2));
+    assert_eq!(admin.delete("/api/v5/listeners/tcp:default").await.status, 400);
+    let told = admin.put("/api/v5/listeners/tcp:extra", &json!({ "enable": false })).await.json();
+    assert_eq!((&told["running"], &told["enable"]), (&json!(false), &json!(false)));
+    assert_eq!(admin.delete("/api/v5/listeners/tcp:extra").await.status, 204);
+    assert_eq!(managed.get("/api/v5/listeners/tcp:extra").await.status, 404);
+    assert_eq!(managed.get("/api/v5/configs/export").await.text(), "");
+}

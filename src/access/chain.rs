@@ -4,7 +4,10 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use thingway_contract::Refusal;
 
-use super::attempt::{Attempt, Grant, Said};
+use super::{
+    attempt::{Attempt, Grant, Said},
+    line::LineState,
+};
 
 /// An answer that comes later.
 pub type Answer = Pin<Box<dyn Future<Output = Said> + Send>>;
@@ -24,6 +27,11 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
 
     /// Asks it. Must not wait for anything.
     fn ask(&self, attempt: &Arc<Attempt>) -> Asked;
+
+    /// How the service is that it asks; `None` for one that asks none.
+    fn line(&self) -> Option<LineState> {
+        None
+    }
 
     /// Nobody has said anything of somebody who is to be turned away for it: an authenticator whose answer takes its time for those it knows takes the
     /// same time here, so that nobody learns whom it knows.
@@ -67,6 +75,11 @@ impl Chain {
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|authenticator| authenticator.name())
+    }
+
+    /// How the services are that are asked.
+    pub fn lines(&self) -> impl Iterator<Item = LineState> {
+        self.0.iter().filter_map(|authenticator| authenticator.line())
     }
 
     /// Asks, as far as that needs no waiting.

@@ -4,6 +4,7 @@
 mod common;
 
 mod access;
+mod alarms;
 mod described;
 mod http;
 mod observe;

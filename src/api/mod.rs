@@ -104,6 +104,7 @@ fn router(world: Arc<World>) -> Router {
         .route("/api-docs/openapi.json", describe.clone())
         .route("/api-docs/swagger.json", describe)
         .route("/status", get(status::status))
+        .route("/ready", get(observe::ready))
         .route(
             "/metrics",
             get(status::prometheus).route_layer(middleware::from_fn_with_state(world.clone(), authenticate)),

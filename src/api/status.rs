@@ -13,6 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
+    observe::expose,
     query::Query,
     rates::{DROPPED, RECEIVED, SENT},
     world::World,
@@ -282,5 +283,6 @@ pub async fn prometheus(State(world): State<Arc<World>>) -> Response {
             let _ = writeln!(text, "emqx_cert_expiry_at{{listener_type=\"{kind}\",listener_name=\"{name}\"}} {at}");
         }
     }
+    expose(&world, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod access;
+mod alarms;
 mod authorization;
 mod described;
 mod http;

@@ -4,6 +4,7 @@
 mod common;
 
 mod access;
+mod assets;
 mod described;
 mod http;
 mod operate;

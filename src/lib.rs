@@ -21,3 +21,4 @@ pub mod net;
 pub mod network;
 pub mod protocols;
 pub mod store;
+pub mod watch;

@@ -211,6 +211,11 @@ fn caller(world: &World, headers: &HeaderMap) -> Option<Caller> {
     Some(Caller { role: known.role, kind: Kind::Key(name.into()) })
 }
 
+/// Whether who has shown this may still look at a path.
+pub fn may_look(world: &World, headers: &HeaderMap, path: &str) -> bool {
+    caller(world, headers).is_some_and(|caller| caller.may(&Method::GET, path).is_ok())
+}
+
 /// Lets through who may ask.
 pub async fn authenticate(
     State(world): State<Arc<World>>,

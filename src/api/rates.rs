@@ -91,9 +91,14 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
     responses((status = 200, description = "Rates and numbers", body = Value)),
 )]
 pub async fn current(State(world): State<Arc<World>>) -> Json<Value> {
+    Json(tell(&world))
+}
+
+/// How it is now.
+pub fn tell(world: &World) -> Value {
     let [received, sent, dropped, bytes_received, bytes_sent] = world.rates.tell();
     let gauges = world.bus.gauges();
-    Json(json!({
+    json!({
         "received_msg_rate": received,
         "sent_msg_rate": sent,
         "dropped_msg_rate": dropped,
@@ -106,7 +111,7 @@ pub async fn current(State(world): State<Arc<World>>) -> Json<Value> {
         "shared_subscriptions": gauges.shared_subscriptions,
         "retained_msg_count": gauges.retained,
         "node_uptime": world.started.elapsed().as_secs(),
-    }))
+    })
 }
 
 /// Rates over the last seconds at a node.

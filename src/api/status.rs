@@ -110,7 +110,7 @@ fn tell(world: &World) -> Value {
 }
 
 /// Resident memory of this process in bytes; 0 where that cannot be told.
-fn resident_bytes() -> u64 {
+pub(super) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     kib_of(&status, "VmRSS:")
 }

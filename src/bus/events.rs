@@ -3,9 +3,12 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use thingway_contract::{FaultKind, Instant, Message, MessageHead, Properties, Topic, TopicFilter, TopicLimits};
+use thingway_contract::{
+    ClientId, FaultKind, Instant, Message, MessageHead, Properties, Topic, TopicFilter, TopicLimits,
+};
 
-use super::{Bus, ConnectionInfo, Lane};
+use super::{Bus, ConnectionInfo, Lane, Session};
+use crate::watch::{ClientEvent, Happened};
 
 /// Which events are published.
 #[derive(Clone, Debug, Default)]
@@ -59,12 +62,13 @@ impl DepartCause {
 impl Bus {
     pub(super) fn tell_connected(
         &self,
-        id: &str,
+        id: &ClientId,
         info: &ConnectionInfo,
         expiry_secs: u32,
         now: Instant,
         lane: &mut Lane,
     ) {
+        self.watch.happened(|| ClientEvent::of(Happened::Connected, id, Some(info), now));
         if !self.config.events.connected {
             return;
         }
@@ -81,12 +85,16 @@ impl Bus {
 
     pub(super) fn tell_disconnected(
         &self,
-        id: &str,
+        id: &ClientId,
         info: &ConnectionInfo,
         cause: DepartCause,
         now: Instant,
         lane: &mut Lane,
     ) {
+        self.watch.happened(|| ClientEvent {
+            reason: Some(cause.as_str()),
+            ..ClientEvent::of(Happened::Disconnected, id, Some(info), now)
+        });
         if !self.config.events.disconnected {
             return;
         }
@@ -98,17 +106,27 @@ impl Bus {
         });
     }
 
-    pub(super) fn tell_subscribed(&self, id: &str, filter: &TopicFilter, qos: u8, now: Instant, lane: &mut Lane) {
+    pub(super) fn tell_subscribed(
+        &self,
+        session: &Session,
+        filter: &TopicFilter,
+        qos: u8,
+        now: Instant,
+        lane: &mut Lane,
+    ) {
+        self.watch.happened(|| ClientEvent::about(Happened::Subscribed, session, filter, now));
         if self.config.events.subscribed {
-            let event =
-                |ts| json!({ "clientid": id, "topic": filter.to_string(), "subopts": { "qos": qos }, "ts": ts });
+            let id = session.id();
+            let event = |ts| json!({ "clientid": id.as_str(), "topic": filter.to_string(), "subopts": { "qos": qos }, "ts": ts });
             self.tell(id, "subscribed", now, lane, event);
         }
     }
 
-    pub(super) fn tell_unsubscribed(&self, id: &str, filter: &TopicFilter, now: Instant, lane: &mut Lane) {
+    pub(super) fn tell_unsubscribed(&self, session: &Session, filter: &TopicFilter, now: Instant, lane: &mut Lane) {
+        self.watch.happened(|| ClientEvent::about(Happened::Unsubscribed, session, filter, now));
         if self.config.events.unsubscribed {
-            let event = |ts| json!({ "clientid": id, "topic": filter.to_string(), "ts": ts });
+            let id = session.id();
+            let event = |ts| json!({ "clientid": id.as_str(), "topic": filter.to_string(), "ts": ts });
             self.tell(id, "unsubscribed", now, lane, event);
         }
     }
@@ -133,6 +151,26 @@ impl Bus {
             let payload = event(ts).to_string();
             self.publish(Message::new(head, topic, Properties::default(), payload.as_bytes()), None, now, lane);
         }
+    }
+}
+
+impl ClientEvent {
+    fn of(what: Happened, id: &ClientId, info: Option<&ConnectionInfo>, at: Instant) -> Self {
+        Self {
+            what,
+            client_id: id.clone(),
+            username: info.and_then(|info| info.username.clone()),
+            protocol: info.map_or("", |info| info.origin.protocol),
+            remote: info.and_then(|info| info.remote),
+            topic: None,
+            reason: None,
+            at,
+        }
+    }
+
+    fn about(what: Happened, session: &Session, filter: &TopicFilter, at: Instant) -> Self {
+        let info = session.connection();
+        Self { topic: Some(filter.to_string().into()), ..Self::of(what, session.id(), info.as_ref(), at) }
     }
 }
 

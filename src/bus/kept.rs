@@ -112,7 +112,7 @@ impl Bus {
         state.connection = Some(Box::new(request.info.clone()));
         state.rare().link = Some(Link::default());
         let epoch = session.attach(request.waker.clone(), request.core);
-        self.count_connected(lane);
+        self.count_connected(&request.info, lane);
         let attach = Attach {
             client_id: session.id().clone(),
             expiry_secs,
@@ -161,6 +161,7 @@ impl Bus {
             authentication_data: None,
             response_information: None,
         };
+        self.note_client(session);
         self.tell_connected(session.id(), &request.info, session_expiry_secs, now, lane);
         Some(Ok(Box::new(Granted { session: session.clone(), epoch: *epoch, connected })))
     }

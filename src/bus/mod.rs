@@ -5,12 +5,14 @@
 //! then each subscriber's queue is locked for one push.
 
 mod budget;
+mod changes;
 mod connect;
 mod counters;
 mod events;
 mod inbox;
 mod kept;
 mod lane;
+mod presence;
 mod publish;
 mod registry;
 pub mod retained;
@@ -32,12 +34,14 @@ use thingway_contract::{ClientId, CloseReason, Instant, PublisherKey, TopicLimit
 use self::{
     budget::Budget,
     kept::Keeping,
+    presence::Presence,
     registry::Registry,
     retained::Retained,
     routes::Routes,
     timers::{Due, Timers},
 };
 pub use self::{
+    changes::Feed,
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
     events::{DepartCause, EventConfig},
@@ -46,7 +50,10 @@ pub use self::{
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Origin, Session, SessionInfo, Taken},
 };
-use crate::store::{Journal, Queued};
+use crate::{
+    store::{Journal, Queued},
+    watch::Watch,
+};
 
 /// Settings of the bus.
 #[derive(Clone, Debug)]
@@ -121,10 +128,14 @@ pub struct Bus {
     counters: CounterSet,
     connected: AtomicUsize,
     connected_max: AtomicUsize,
+    presence: Presence,
+    watch: Arc<Watch>,
     next_key: AtomicU64,
     /// Names the next delayed message.
     next_delayed: AtomicU64,
     keeping: Option<Keeping>,
+    changed_clients: Feed<ClientId>,
+    changed_filters: Feed<Arc<str>>,
     assigned_prefix: Box<str>,
 }
 
@@ -142,9 +153,13 @@ impl Bus {
             counters: CounterSet::default(),
             connected: AtomicUsize::new(0),
             connected_max: AtomicUsize::new(0),
+            presence: Presence::default(),
+            watch: Arc::default(),
             next_key: AtomicU64::new(1),
             next_delayed: AtomicU64::new(1),
             keeping: None,
+            changed_clients: Feed::default(),
+            changed_filters: Feed::default(),
             assigned_prefix: assigned_prefix.into(),
             config,
         }
@@ -175,6 +190,17 @@ impl Bus {
         &self.retained
     }
 
+    /// What is looked at of what passes by.
+    #[inline]
+    pub fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+
+    /// Sessions with a connection, by protocol: those that there ever were.
+    pub fn connected_by_protocol(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.presence.all()
+    }
+
     /// A session by client id.
     pub fn session(&self, id: &str) -> Option<Arc<Session>> {
         self.registry.find(id)
@@ -183,6 +209,16 @@ impl Bus {
     /// Visits all sessions without holding a lock during the visits.
     pub fn for_each_session(&self, visit: impl FnMut(&Arc<Session>)) {
         self.registry.for_each(visit);
+    }
+
+    /// Clients that came, went, subscribed or unsubscribed.
+    pub fn changed_clients(&self) -> &Feed<ClientId> {
+        &self.changed_clients
+    }
+
+    /// Filters that somebody subscribed to, or unsubscribed from.
+    pub fn changed_filters(&self) -> &Feed<Arc<str>> {
+        &self.changed_filters
     }
 
     /// Ends the connection of this client; false when there is none.

@@ -15,6 +15,7 @@ use super::{
     routes::{self, Grant},
     shared::{ShareStrategy, SharedGroup},
 };
+use crate::watch::Who;
 
 /// What a publication came with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +75,13 @@ impl Bus {
         lane: &mut Lane,
     ) -> PublishOutcome {
         lane.now = now;
+        let is_watched = self.watch.looks_at_messages();
+        if is_watched {
+            self.watch.published(
+                &message,
+                publisher.map(|session| || session.who()).as_ref().map(|who| who as &dyn Fn() -> Who),
+            );
+        }
         let exchange = self.exchange_of(publisher, occasion.packet_id);
         let is_reserved = message.topic_bytes().first() == Some(&b'$');
         if is_reserved && let Some(rest) = message.topic().strip_prefix("$delayed/") {
@@ -124,6 +132,12 @@ impl Bus {
             PublishOutcome::Accepted
         } else {
             lane.count(Counter::DroppedNoSubscribers, 1);
+            if is_watched {
+                self.watch.dropped(
+                    &message,
+                    publisher.map(|session| || session.who()).as_ref().map(|who| who as &dyn Fn() -> Who),
+                );
+            }
             PublishOutcome::NoSubscribers
         }
     }
@@ -182,6 +196,20 @@ impl Bus {
             lane.count(Counter::DroppedQuota, 1);
             PublishOutcome::QuotaExceeded
         }
+    }
+
+    /// Messages that wait for their time, with when that is and their ids, in no order.
+    pub fn delayed_messages(&self) -> Vec<(Instant, u64, Message)> {
+        self.timers.delayed_messages()
+    }
+
+    /// Has a message that waits for its time never be published; false when it waits no more.
+    pub fn cancel_delayed(&self, id: u64) -> bool {
+        let was_there = self.timers.cancel_delayed(id);
+        if was_there {
+            self.record_spent(Cause::Delayed(id));
+        }
+        was_there
     }
 
     /// True for a delivery to a kept session that goes through the journal: all that must arrive, and QoS 0 that waits for a connection.

@@ -28,7 +28,9 @@ impl Bus {
                 let subscription = wanted?;
                 let filter = subscription.filter.clone();
                 let qos = self.subscribe_one(session, subscription, lane)?;
-                self.tell_subscribed(session.id(), &filter, qos as u8, now, lane);
+                self.note_filter(&filter, session);
+                self.note_client(session);
+                self.tell_subscribed(session, &filter, qos as u8, now, lane);
                 Ok(qos)
             })
             .collect();
@@ -135,7 +137,9 @@ impl Bus {
         let one = |filter: Result<TopicFilter, _>| {
             let filter = filter?;
             self.unsubscribe_one(session, &filter, lane)?;
-            self.tell_unsubscribed(session.id(), &filter, now, lane);
+            self.note_filter(&filter, session);
+            self.note_client(session);
+            self.tell_unsubscribed(session, &filter, now, lane);
             Ok(())
         };
         filters.into_iter().map(one).collect()

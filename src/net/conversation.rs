@@ -254,6 +254,10 @@ impl<P: Protocol> Conversation<P> {
         core: &mut CoreLocal,
         mut charge: impl FnMut(&Lane, Option<&Arc<Rates>>) -> bool,
     ) -> Step<P> {
+        if core.outbox.is_watched() {
+            self.tell_acknowledged(turn, core);
+        }
+        core.outbox.set_watched(turn.service.bus.watch().looks_at_acknowledgements());
         while core.outbox.requests_len() > 0 {
             let mut requests = std::mem::take(&mut core.requests);
             core.outbox.swap_requests(&mut requests);
@@ -275,6 +279,16 @@ impl<P: Protocol> Conversation<P> {
             result?;
         }
         Ok(())
+    }
+
+    /// Tells those who look for slow subscribers what this one has acknowledged.
+    #[cold]
+    fn tell_acknowledged(&self, turn: Turn<'_, P>, core: &mut CoreLocal) {
+        let messages = core.outbox.take_acknowledged();
+        if let Some(session) = &self.session {
+            let watch = turn.service.bus.watch();
+            messages.iter().for_each(|message| watch.acknowledged(message, turn.now, &|| session.who()));
+        }
     }
 
     fn execute(
@@ -474,6 +488,8 @@ impl<P: Protocol> Conversation<P> {
             return Ok(if more { Batch::More } else { Batch::Drained });
         }
         let sifts = self.sifts();
+        let watch = turn.service.bus.watch();
+        let is_watched = watch.looks_at_messages();
         let mut sent = Sent::default();
         let mut deliveries = batch.drain(..);
         let mount = self.stage.as_deref().and_then(Stage::mount).cloned();
@@ -497,8 +513,12 @@ impl<P: Protocol> Conversation<P> {
                 continue;
             }
             let bytes = delivery.message.payload().len() + delivery.message.topic_bytes().len();
+            let seen = is_watched.then(|| delivery.clone());
             match self.machine.deliver(delivery, turn.now, &mut core.outbox) {
                 Delivered::Sent => {
+                    if let Some(seen) = &seen {
+                        watch.delivered(seen, turn.now, &|| session.who());
+                    }
                     sent.add(qos, bytes);
                     if packet_id != 0 && !qos.is_acknowledged() {
                         turn.service.bus.acknowledged(session, packet_id);

@@ -174,6 +174,8 @@ impl<P: Protocol> Permits<'_, P> {
             return Ok(true);
         }
         self.lane.count(Counter::AuthorizationDeny, 1);
+        let word = if matches!(action, Action::Publish { .. }) { "publish" } else { "subscribe" };
+        self.service.bus.watch().denied(word, topic, &|| self.session.who());
         match access.deny_action() {
             DenyAction::Ignore => Ok(false),
             DenyAction::Disconnect => Err(CloseReason::NotAuthorized),

@@ -21,7 +21,9 @@ impl Operation {
     /// Its path with every parameter filled in.
     pub fn path_of(&self, value: &str) -> String {
         let parts = self.path.split('/').map(|part| if part.starts_with('{') { value } else { part });
-        format!("/api/v5{}", parts.collect::<Vec<_>>().join("/"))
+        // This one would go on for ever.
+        let query = if self.path == "/live" { "?events=none" } else { "" };
+        format!("/api/v5{}{query}", parts.collect::<Vec<_>>().join("/"))
     }
 }
 

@@ -125,3 +125,67 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
         bytes = &bytes[end + 4 + size..];
     }
 }
+
+/// Server-sent events, as they come.
+#[derive(Debug)]
+pub struct Events {
+    stream: TcpStream,
+    pending: Vec<u8>,
+    text: String,
+}
+
+impl Caller {
+    /// Begins to listen, and insists that it may.
+    pub async fn listen(&self, path: &str) -> Events {
+        let mut stream = TcpStream::connect(self.address).await.expect("it is served");
+        let authorization = self.authorization.as_deref().unwrap_or_default();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: {authorization}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it is read");
+        let mut events = Events { stream, pending: Vec::new(), text: String::new() };
+        let head = loop {
+            if let Some(end) = events.pending.windows(4).position(|four| four == b"\r\n\r\n") {
+                break String::from_utf8(events.pending.drain(..end + 4).collect()).expect("a head is text");
+            }
+            assert!(events.read().await, "it has a head");
+        };
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(head.to_ascii_lowercase().contains("content-type: text/event-stream"), "{head}");
+        events
+    }
+}
+
+impl Events {
+    async fn read(&mut self) -> bool {
+        self.stream.read_buf(&mut self.pending).await.expect("it is told") > 0
+    }
+
+    /// The next event of this name and its data; `None` when the stream ends.
+    pub async fn next(&mut self, name: &str) -> Option<Value> {
+        loop {
+            while let Some((one, rest)) = self.text.split_once("\n\n") {
+                let (one, rest) = (one.to_owned(), rest.to_owned());
+                self.text = rest;
+                if let Some(data) = one.strip_prefix(&format!("event: {name}\ndata: ")) {
+                    return Some(serde_json::from_str(data).expect("JSON"));
+                }
+            }
+            let end = loop {
+                if let Some(end) = self.pending.windows(2).position(|two| two == b"\r\n") {
+                    let size = std::str::from_utf8(&self.pending[..end]).expect("text");
+                    let size = usize::from_str_radix(size, 16).expect("a size");
+                    if size == 0 {
+                        return None;
+                    }
+                    if self.pending.len() >= end + 4 + size {
+                        break end + 2..end + 2 + size;
+                    }
+                }
+                if !self.read().await {
+                    return None;
+                }
+            };
+            self.text += std::str::from_utf8(&self.pending[end.clone()]).expect("text");
+            self.pending.drain(..end.end + 2);
+        }
+    }
+}

@@ -23,6 +23,8 @@ pub struct Outbox {
     requests: Vec<Request>,
     datagram_ends: Vec<usize>,
     closing: bool,
+    watched: bool,
+    acknowledged: Vec<Message>,
     received: [u32; PACKET_KINDS],
     sent: [u32; PACKET_KINDS],
     /// Kinds that were counted, a bit for each.
@@ -76,6 +78,26 @@ impl Outbox {
         self.closing
     }
 
+    /// True while somebody wants to know which messages their subscriber has acknowledged.
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// The peer has acknowledged a message: to be told while [`Outbox::is_watched`].
+    pub fn acknowledged(&mut self, message: Message) {
+        self.acknowledged.push(message);
+    }
+
+    /// For drivers: whether somebody wants to know.
+    pub fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
+    /// For drivers: the messages that were acknowledged.
+    pub fn take_acknowledged(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.acknowledged)
+    }
+
     /// Counts a received packet of this kind (an index into [`crate::Protocol::PACKET_NAMES`]).
     pub fn count_received(&mut self, kind: u8) {
         let kind = usize::from(kind) % PACKET_KINDS;
@@ -113,6 +135,7 @@ impl Outbox {
 
     /// For drivers: forgets the requests of a conversation that has ended.
     pub fn forget_requests(&mut self) {
+        self.acknowledged.clear();
         self.requests.clear();
     }
 

@@ -1,6 +1,6 @@
 //! Outgoing QoS 1 and 2 messages under way (MQTT 5.0, sections 4.3, 4.4 and 4.9).
 
-use thingway_contract::{Delivery, Parked, Qos, Unacknowledged};
+use thingway_contract::{Delivery, Message, Parked, Qos, Unacknowledged};
 
 /// What the client has not fully acknowledged, in the order in which it was first sent.
 ///
@@ -170,6 +170,11 @@ impl Inflight {
         }
         self.append(id, Some(delivery), Stage::Sent, true);
         self.quota = self.quota.saturating_sub(1);
+    }
+
+    /// The message with this identifier, as long as its content is there.
+    pub(crate) fn message(&self, id: u16) -> Option<&Message> {
+        Some(&self.slot(id)?.delivery.as_ref()?.message)
     }
 
     /// How far the message with this identifier is, and its quality of service; `None` for an unknown identifier.

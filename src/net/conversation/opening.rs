@@ -53,6 +53,9 @@ impl<P: Protocol> Conversation<P> {
     ) -> Step<P> {
         let Turn { service, now, .. } = turn;
         admission::count(&admitted, &core.lane);
+        if service.bus.watch().is_traced() {
+            self.trace_admitted(&connect, &admitted, turn);
+        }
         let admission = match admitted {
             Ok(admission) => admission,
             Err(refusal) => return self.refuse_session(refusal, turn, core),
@@ -95,6 +98,18 @@ impl<P: Protocol> Conversation<P> {
             prefix: mount.map(|mount| mount.prefix().clone()),
         };
         self.connect(Box::new(request), turn, core)
+    }
+
+    #[cold]
+    fn trace_admitted(&self, connect: &Connect, admitted: &Result<Admission, Refusal>, turn: Turn<'_, P>) {
+        let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
+        let remote = self.opening().and_then(|opening| opening.peer.remote);
+        let shown = connect.credentials.username.as_deref();
+        let (username, outcome) = match admitted {
+            Ok(admission) => (admission.username.as_deref().or(shown), "allowed".to_owned()),
+            Err(refusal) => (shown, format!("refused: {refusal:?}")),
+        };
+        turn.service.bus.watch().admitted(client_id, username, remote, &outcome);
     }
 
     fn connect(&mut self, mut request: Box<SessionRequest>, turn: Turn<'_, P>, core: &mut CoreLocal) -> Step<P> {

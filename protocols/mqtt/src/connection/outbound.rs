@@ -89,7 +89,10 @@ impl Connection {
     pub(super) fn on_puback(&mut self, ack: Ack<'_>, now: Instant, out: &mut Outbox) -> Result<(), MqttFault> {
         let id = ack.packet_id;
         match self.outbound_stage(id) {
-            Some((_, Qos::AtLeastOnce)) => self.finish(id, now, out),
+            Some((_, Qos::AtLeastOnce)) => {
+                self.tell_acknowledged(id, out);
+                self.finish(id, now, out);
+            }
             Some(_) => return Err(MqttFault::AckOutOfOrder(PacketType::Puback)),
             // Of an earlier connection, or sent twice.
             None => {}
@@ -126,6 +129,7 @@ impl Connection {
     /// QoS 2: the client has the message. It is released when the gateway has kept that, where it wants to, and not before
     /// those that the client took over earlier [MQTT-4.6.0-4].
     fn take_over(&mut self, id: u16, out: &mut Outbox) {
+        self.tell_acknowledged(id, out);
         let Some(inflight) = &mut self.inflight else { return };
         if inflight.is_kept(id) {
             inflight.receive(id);
@@ -152,6 +156,15 @@ impl Connection {
 
     fn outbound_stage(&self, id: u16) -> Option<(Stage, Qos)> {
         self.inflight.as_ref()?.stage(id)
+    }
+
+    /// The client has this message.
+    fn tell_acknowledged(&self, id: u16, out: &mut Outbox) {
+        if out.is_watched()
+            && let Some(message) = self.inflight.as_ref().and_then(|inflight| inflight.message(id))
+        {
+            out.acknowledged(message.clone());
+        }
     }
 
     fn finish(&mut self, id: u16, now: Instant, out: &mut Outbox) {

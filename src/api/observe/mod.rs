@@ -1,0 +1,90 @@
+//! What is seen of the gateway while it works: its history, what happens now, and what somebody has asked to be looked at.
+
+mod history;
+mod live;
+mod slow;
+mod topic_metrics;
+mod trace_log;
+mod traces;
+
+use std::{path::PathBuf, sync::Arc};
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
+use super::world::{World, unix_secs};
+use crate::watch::Watch;
+
+/// What this needs to remember.
+#[derive(Debug)]
+pub struct Observe {
+    history: History,
+    live: Live,
+    slow: SlowSubscriptions,
+    topics: TopicMetrics,
+    traces: Traces,
+}
+
+impl Observe {
+    /// With what was kept.
+    ///
+    /// # Errors
+    /// When what was kept cannot be read.
+    pub fn new(
+        settings: &[(String, String)],
+        traces: Option<PathBuf>,
+        watch: &Watch,
+    ) -> Result<Self, (String, serde_json::Error)> {
+        let observe = Self {
+            history: History::of(settings, unix_secs()),
+            live: Live::default(),
+            slow: SlowSubscriptions::of(settings)?,
+            topics: TopicMetrics::of(settings)?,
+            traces: Traces::of(settings, traces)?,
+        };
+        observe.slow.start(watch);
+        observe.topics.start(watch);
+        observe.traces.run(watch, unix_secs());
+        Ok(observe)
+    }
+
+    /// Does what is due. To be called once a second, after the rates were taken.
+    pub fn tick(&self, world: &Arc<World>) {
+        if self.history.tick(world) {
+            tokio::spawn({
+                let world = world.clone();
+                async move { world.observe.history.save(&world).await }
+            });
+        }
+        self.topics.tick();
+        self.traces.run(world.bus.watch(), unix_secs());
+        tokio::task::spawn_blocking({
+            let world = world.clone();
+            move || world.observe.traces.flush()
+        });
+        self.live.tick(world);
+    }
+
+    /// Keeps what is not kept yet.
+    pub async fn close(&self, world: &World) {
+        self.traces.flush();
+        self.history.save(world).await;
+    }
+}
+
+/// The paths of all this.
+pub fn routes() -> OpenApiRouter<Arc<World>> {
+    OpenApiRouter::new()
+        .routes(routes!(history::monitor))
+        .routes(routes!(history::monitor_of_node))
+        .routes(routes!(live::live))
+        .routes(routes!(slow::list, slow::clear))
+        .routes(routes!(slow::settings, slow::change))
+        .routes(routes!(topic_metrics::list, topic_metrics::add, topic_metrics::reset, topic_metrics::clear))
+        .routes(routes!(topic_metrics::find, topic_metrics::remove))
+        .routes(routes!(traces::list, traces::add, traces::clear))
+        .routes(routes!(traces::remove))
+        .routes(routes!(traces::stop))
+        .routes(routes!(traces::download))
+        .routes(routes!(traces::log))
+}

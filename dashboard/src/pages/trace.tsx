@@ -109,7 +109,7 @@ function Log({ name, onClose }: { name: string; onClose: () => void }) {
         {text.length >= SHOWN_MAX && <span class="soft">{t("trace.bounded", { n: bytes(SHOWN_MAX) })}</span>}
       </div>
       {error && <Note kind="bad">{error}</Note>}
-      <pre class="log" ref={box} tabIndex={0} aria-label={t("trace.log_of", { name })}>
+      <pre class="trace-log" ref={box} tabIndex={0} aria-label={t("trace.log_of", { name })}>
         {text || t("trace.nothing")}
       </pre>
     </Dialog>

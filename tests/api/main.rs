@@ -5,6 +5,7 @@ mod common;
 
 mod access;
 mod alarms;
+mod assets;
 mod authorization;
 mod described;
 mod http;

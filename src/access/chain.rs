@@ -4,7 +4,10 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use thingway_contract::Refusal;
 
-use super::attempt::{Attempt, Grant, Said};
+use super::{
+    attempt::{Attempt, Grant, Said},
+    line::LineState,
+};
 
 /// An answer that comes later.
 pub type Answer = Pin<Box<dyn Future<Output = Said> + Send>>;
@@ -27,6 +30,11 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
 
     /// What somebody would be let in with who proves to be whom it says, as far as that is known here without asking anybody.
     fn presume(&self, _attempt: &Attempt) -> Option<Grant> {
+        None
+    }
+
+    /// How the service is that it asks; `None` for one that asks none.
+    fn line(&self) -> Option<LineState> {
         None
     }
 
@@ -94,6 +102,11 @@ impl Chain {
             }
         }
         told
+    }
+
+    /// How the services are that are asked.
+    pub fn lines(&self) -> impl Iterator<Item = LineState> {
+        self.0.iter().filter_map(|authenticator| authenticator.line())
     }
 
     /// Asks, as far as that needs no waiting.

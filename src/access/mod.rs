@@ -20,6 +20,7 @@ mod flapping;
 mod guard;
 mod inquiry;
 mod known;
+mod line;
 pub mod names;
 pub mod passwords;
 mod pending;
@@ -77,6 +78,7 @@ pub use self::{
     guard::{Guard, Identity, May},
     inquiry::{Inquiring, Question},
     known::Known,
+    line::LineState,
     policy::{DenyAction, Look, Policy, Reason, Source},
     values::{is_of_attempts, is_of_inquiries},
 };
@@ -598,6 +600,11 @@ impl Access {
     /// All bans that are not over, in no order.
     pub fn bans(&self) -> Vec<Ban> {
         self.bans.list(unix_ms())
+    }
+
+    /// How the services are that are asked about clients.
+    pub fn lines(&self) -> Vec<LineState> {
+        self.settings.chain.lines().chain(self.policy.load().lines()).collect()
     }
 
     /// How many bans there are.

@@ -4,6 +4,7 @@ use super::{
     attempt::Grant,
     authority::Authority,
     known::Known,
+    line::LineState,
     rules::{Action, Permission, Rule, RuleDatabase, RuleSet, Rules, Who},
 };
 
@@ -126,6 +127,15 @@ impl Policy {
             Source::Authority(authority) => Some(authority.name()),
             Source::Rules(_) => None,
         })
+    }
+
+    /// How the services are that are asked.
+    pub fn lines(&self) -> Vec<LineState> {
+        let of = |source: &Source| match source {
+            Source::Authority(authority) => authority.line(),
+            Source::Rules(_) => None,
+        };
+        self.sources.iter().filter_map(of).collect()
     }
 
     /// The authority at a place.

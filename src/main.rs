@@ -64,6 +64,9 @@ async fn serve(loaded: Loaded, arguments: &Arguments) -> Result<(), Box<dyn std:
     if let Some(address) = gateway.api_address() {
         info!("listening: API over HTTP on {address} (dashboard)");
     }
+    if let Some(address) = gateway.api_tls_address() {
+        info!("listening: API over HTTPS on {address} (dashboard.tls)");
+    }
     let signal = loop {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",

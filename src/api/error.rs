@@ -36,8 +36,11 @@ const CODES: &[(&str, &str)] = &[
     ("INTERNAL_ERROR", "Something failed in the gateway"),
     ("INVALID_PARAMETER", "A parameter cannot be understood"),
     ("LOGIN_LOCKED", "Too many failed logins"),
+    ("MESSAGE_ID_NOT_FOUND", "Message ID not found"),
+    ("MESSAGE_ID_SCHEMA_ERROR", "Message ID is no number"),
     ("NOT_FOUND", "Resource was not found"),
     ("PASSWORD_EXPIRED", "The password has to be changed first"),
+    ("RESOURCE_NOT_FOUND", "Resource was not found"),
     ("SERVICE_UNAVAILABLE", "Service unavailable"),
     ("TOPIC_NOT_FOUND", "Topic not found"),
     ("USER_NOT_FOUND", "User not found"),
@@ -67,6 +70,11 @@ impl ApiError {
 
     pub fn exists(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "ALREADY_EXISTS", message)
+    }
+
+    /// Something failed that should not.
+    pub fn internal(error: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string())
     }
 
     /// The store cannot keep it.

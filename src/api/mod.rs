@@ -1,13 +1,18 @@
 //! The management interface: REST under `/api/v5` with EMQX's paths, fields and codes, and metrics for Prometheus.
 //!
-//! It runs on the runtime that is no data path, and looks at the bus from outside: no listing takes a lock for longer than one session's copy takes.
+//! It runs on the runtime that is no data path, and looks at the bus from outside: listings read directories of their own, and take a session's lock for no longer
+//! than its copy takes.
 
 mod accounts;
 mod audit;
 mod banned;
 mod clients;
 mod configs;
+mod delayed;
+mod directories;
+mod directory;
 mod error;
+mod gateways;
 mod keys;
 mod listeners;
 mod login;
@@ -24,6 +29,7 @@ mod status;
 mod subscriptions;
 mod throttle;
 mod tokens;
+mod window;
 mod world;
 
 use std::sync::Arc;
@@ -41,7 +47,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
     keys::KEY_PREFIX,
-    server::{Server, ServerSettings},
+    server::{Server, ServerSettings, TlsConfig},
     world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
@@ -65,6 +71,8 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(listeners::routes())
         .merge(audit::routes())
         .merge(configs::routes())
+        .merge(delayed::routes())
+        .merge(gateways::routes())
         .merge(observe::routes())
 }
 

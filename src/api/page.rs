@@ -3,7 +3,8 @@ use utoipa::IntoParams;
 
 use super::{error::ApiError, query::Query};
 
-const LIMIT: usize = 100;
+/// How many are on a page unless told.
+pub const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
 const PAGE_MAX: usize = 1_000_000;
 
@@ -46,6 +47,32 @@ impl Page {
         Ok(Self { page, limit })
     }
 
+    /// The first page with this limit.
+    ///
+    /// # Errors
+    /// When it is out of bounds.
+    pub fn of_limit(limit: usize) -> Result<Self, ApiError> {
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(ApiError::bad(format!("limit is from 1 to {LIMIT_MAX}")));
+        }
+        Ok(Self { page: 1, limit })
+    }
+
+    /// Its number.
+    pub const fn number(self) -> usize {
+        self.page
+    }
+
+    /// How many are on it.
+    pub const fn limit(self) -> usize {
+        self.limit
+    }
+
+    /// How many are before it.
+    pub const fn first(self) -> usize {
+        (self.page - 1) * self.limit
+    }
+
     /// Nothing by now.
     pub const fn collect<T>(self) -> Collected<T> {
         Collected { page: self, seen: 0, items: Vec::new() }
@@ -64,8 +91,7 @@ impl Page {
 impl<T> Collected<T> {
     /// One more that is in the listing; it is made only when it is on the page.
     pub fn see(&mut self, make: impl FnOnce() -> T) {
-        let first = (self.page.page - 1) * self.page.limit;
-        if self.seen >= first && self.items.len() < self.page.limit {
+        if self.seen >= self.page.first() && self.items.len() < self.page.limit {
             self.items.push(make());
         }
         self.seen += 1;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use thingway_contract::{Message, MessageHead, Properties, Topic, TopicFilter};
@@ -10,14 +10,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
-    page::{Page, Paging},
+    page::Paging,
     query::Query,
+    window::{Cursor, Found, Window},
     world::World,
 };
 use crate::{access::is_system, bus::retained::RetainedCursor};
 
-/// Messages looked at in one go.
-const BATCH: usize = 1000;
+/// How often messages are looked at for one answer, some hundred at a time. Behind them a cursor goes on.
+const BATCHES_MAX: usize = 800;
 
 fn tell(world: &World, message: &Message) -> Value {
     let head = message.head();
@@ -40,10 +41,11 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
     get,
     path = "/mqtt/retainer/messages",
     tag = "retained messages",
-    params(Paging, ("topic" = Option<String>, Query, description = "A filter")),
+    params(Paging, Cursor, ("topic" = Option<String>, Query, description = "A filter")),
     responses((status = 200, description = "A page of messages", body = Value)),
 )]
-pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
+pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Response, ApiError> {
+    let window = Window::of(&query)?;
     let mut cursor = match query.find("topic") {
         Some(text) => {
             let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", "it is no topic filter");
@@ -52,17 +54,62 @@ pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<
         }
         None => RetainedCursor::everything(),
     };
-    let mut page = Page::of(&query)?.collect();
+    let is_everything = query.find("topic").is_none();
+    if let Some(place) = window.after() {
+        let wrong = || {
+            ApiError::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER", "the cursor was not given since the last start")
+        };
+        let (shard, seek) = read_place(&world, place).ok_or_else(wrong)?;
+        world.bus.retained().resume(&mut cursor, shard, seek);
+    }
+    world.looking(move |world| walk(world, cursor, &window, is_everything)).await
+}
+
+/// Goes on with a walk until there is what is wanted.
+fn walk(world: &World, mut cursor: RetainedCursor, window: &Window, is_everything: bool) -> Response {
+    let retained = world.bus.retained();
+    let (skip, limit) = window.place();
+    let mut found = Found::new(window);
     let mut batch = Vec::new();
-    loop {
-        let more = world.bus.retained().next_batch(&mut cursor, world.now(), BATCH, &mut batch);
-        batch.drain(..).for_each(|message| page.see(|| message));
-        if !more {
+    let mut behind = None;
+    let mut is_over = false;
+    for _ in 0..BATCHES_MAX {
+        let left = (skip + limit).saturating_sub(found.seen());
+        if left == 0 {
+            // Whether there is more, and where that is.
+            behind.get_or_insert_with(|| write_place(world, &cursor));
+        }
+        is_over = !retained.next_batch(&mut cursor, world.now(), left.max(1), &mut batch);
+        batch.drain(..).for_each(|message| found.see(|| message));
+        if is_over || found.is_full() {
             break;
         }
-        tokio::task::yield_now().await;
     }
-    Ok(Json(page.into_json(|message| tell(&world, &message))))
+    if !is_over {
+        found.leave_uncounted();
+    }
+    match behind.filter(|_| found.is_full()) {
+        Some(place) => found.give_up_at(place),
+        None if is_over => {}
+        None => found.give_up_at(write_place(world, &cursor)),
+    }
+    if is_everything && window.after().is_none() {
+        found.count(retained.len());
+    }
+    found.into_answer(window, |message| message.topic().to_owned(), |message| Some(tell(world, &message)))
+}
+
+/// A place in a walk, which only this run of the gateway understands.
+fn write_place(world: &World, cursor: &RetainedCursor) -> String {
+    let (shard, seek) = cursor.place().unwrap_or_default();
+    format!("{}:{shard}:{}", world.bus.config().events.clock_zero_unix_ms, String::from_utf8_lossy(seek))
+}
+
+fn read_place(world: &World, text: &str) -> Option<(usize, Vec<u8>)> {
+    let (run, rest) = text.split_once(':')?;
+    let (shard, seek) = rest.split_once(':')?;
+    let is_ours = run.parse() == Ok(world.bus.config().events.clock_zero_unix_ms);
+    Some((shard.parse().ok().filter(|_| is_ours)?, seek.as_bytes().to_vec()))
 }
 
 fn found(world: &World, topic: &str) -> Result<Message, ApiError> {

@@ -10,9 +10,12 @@ use axum::{Extension, Router, body::Body};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     sync::{Semaphore, watch},
     task::JoinSet,
+    time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::{
@@ -47,10 +50,15 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Logins that wait to be tried.
 const LOGINS_MAX: usize = 100;
 
+/// Gives what a new connection over TLS is met with.
+pub type TlsConfig = Box<dyn Fn() -> Arc<rustls::ServerConfig> + Send + Sync>;
+
 /// What the gateway gives to its interface.
 pub struct ServerSettings {
     /// Where it listens.
     pub socket: TcpListener,
+    /// Where it listens over TLS, and with what.
+    pub tls: Option<(TcpListener, TlsConfig)>,
     /// The node's name.
     pub node: String,
     /// The bus.
@@ -85,6 +93,7 @@ pub struct ServerSettings {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
 }
@@ -95,9 +104,10 @@ impl Server {
     /// # Errors
     /// When the socket cannot be used, or what is kept cannot be read.
     pub fn start(settings: ServerSettings) -> io::Result<Self> {
-        settings.socket.set_nonblocking(true)?;
-        let address = settings.socket.local_addr()?;
-        let socket = tokio::net::TcpListener::from_std(settings.socket)?;
+        let socket = listener(settings.socket)?;
+        let address = socket.local_addr()?;
+        let tls = settings.tls.map(|(socket, config)| Ok::<_, io::Error>((listener(socket)?, config))).transpose()?;
+        let tls_address = tls.as_ref().map(|(socket, _)| socket.local_addr()).transpose()?;
         let wrong = |(key, error): (String, serde_json::Error)| {
             io::Error::new(io::ErrorKind::InvalidData, format!("the store's setting {key:?}: {error}"))
         };
@@ -134,18 +144,24 @@ impl Server {
             throttle: Default::default(),
             hashers: Arc::new(Hashers::start(HashersSettings { threads: 1, waiting_max: LOGINS_MAX })?),
             rates: Rates::default(),
+            directories: Default::default(),
             observe,
             started: Instant::now(),
             changes: Default::default(),
         });
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(serve(socket, world, stopped));
-        Ok(Self { address, stop, served })
+        let served = tokio::spawn(serve(socket, tls, world, stopped));
+        Ok(Self { address, tls_address, stop, served })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens over TLS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// Takes no more requests and ends its connections.
@@ -157,7 +173,17 @@ impl Server {
     }
 }
 
-async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: watch::Receiver<bool>) {
+fn listener(socket: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    socket.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(socket)
+}
+
+async fn serve(
+    socket: tokio::net::TcpListener,
+    tls: Option<(tokio::net::TcpListener, TlsConfig)>,
+    world: Arc<World>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let router = router(world.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -170,21 +196,39 @@ async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: 
         };
         let accepted = async {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (socket.accept().await, place)
+            let over_tls = async {
+                match &tls {
+                    Some((socket, config)) => (socket.accept().await, Some(config)),
+                    None => std::future::pending().await,
+                }
+            };
+            let (accepted, config) = tokio::select! {
+                accepted = socket.accept() => (accepted, None),
+                accepted = over_tls => accepted,
+            };
+            (accepted, config.map(|config| TlsAcceptor::from(config())), place)
         };
         tokio::select! {
             biased;
             () = stop => break,
             _ = seconds.tick() => {
                 world.rates.sample(&world.bus, Instant::now());
+                world.keep_directories();
                 world.observe.tick(&world);
             }
             Some(_) = connections.join_next() => {}
-            (accepted, place) = accepted => match accepted {
+            (accepted, acceptor, place) = accepted => match accepted {
                 Ok((stream, peer)) => {
                     let router = router.clone();
                     connections.spawn(async move {
-                        converse(stream, peer, router).await;
+                        match acceptor {
+                            None => converse(stream, peer, router).await,
+                            Some(acceptor) => match timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+                                Ok(Ok(stream)) => converse(stream, peer, router).await,
+                                Ok(Err(error)) => tracing::debug!(%peer, "no TLS to the API: {error}"),
+                                Err(_) => tracing::debug!(%peer, "no TLS to the API: it took too long"),
+                            },
+                        }
                         drop(place);
                     });
                 }
@@ -200,12 +244,12 @@ async fn serve(socket: tokio::net::TcpListener, world: Arc<World>, mut stopped: 
     world.observe.close(&world).await;
 }
 
-async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, router: Router) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, peer: SocketAddr, router: Router) {
     let router = router.layer(Extension(Peer(peer)));
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let answer = router.clone().oneshot(request.map(Body::new));
         async move {
-            match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            match timeout(ANSWER_TIMEOUT, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Ok(axum::response::IntoResponse::into_response(axum::http::StatusCode::REQUEST_TIMEOUT)),
             }

@@ -1,28 +1,29 @@
 //! Subscriptions and the topics that they are about.
 
+mod search;
+
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use thingway_contract::{
-    FilterKind, Qos, RetainHandling, Subscription, SubscriptionOptions, Topic, TopicFilter, TopicLimits,
-};
+use thingway_contract::{Qos, RetainHandling, Subscription, SubscriptionOptions, Topic, TopicFilter, TopicLimits};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use self::search::Filters;
+use self::search::Wanted;
 use super::{
     clients::session,
     error::{ApiError, Body, Path},
-    page::{Page, Paging},
+    page::Paging,
     query::Query,
+    window::{Cursor, Found, Window},
     world::World,
 };
 
 /// Subscriptions in one request.
 const BULK_MAX: usize = 1000;
-/// Topics that are sorted for one page.
-const TOPICS_MAX: usize = 100_000;
 
 fn tell(world: &World, id: &str, filter: &TopicFilter, options: &SubscriptionOptions) -> Value {
     json!({
@@ -60,6 +61,7 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
     tag = "subscriptions",
     params(
         Paging,
+        Cursor,
         ("clientid" = Option<String>, Query),
         ("qos" = Option<u8>, Query),
         ("topic" = Option<String>, Query, description = "The filter itself"),
@@ -68,34 +70,10 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
     ),
     responses((status = 200, description = "A page of subscriptions", body = Value)),
 )]
-pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
-    let qos: Option<u8> = query.read("qos")?;
-    let (topic, group) = (query.find("topic"), query.find("share_group"));
-    let matching = query.find("match_topic").map(|text| parse_topic(&world, text)).transpose()?;
-    let is_met = |filter: &TopicFilter, options: &SubscriptionOptions| {
-        qos.is_none_or(|qos| qos == options.qos as u8)
-            && topic.is_none_or(|topic| filter.filter() == topic || filter.to_string() == topic)
-            && group.is_none_or(|group| matches!(filter.kind(), FilterKind::Shared(name) if **name == *group))
-            && matching.is_none_or(|topic| filter.matches(topic))
-    };
-    let mut page = Page::of(&query)?.collect();
-    let mut look = |session: &Arc<crate::bus::Session>| {
-        if session.subscriptions_len() == 0 {
-            return;
-        }
-        for (filter, options) in session.subscriptions().iter().filter(|(filter, options)| is_met(filter, options)) {
-            page.see(|| tell(&world, session.id().as_str(), filter, options));
-        }
-    };
-    match query.find("clientid") {
-        Some(id) => {
-            if let Some(session) = world.bus.session(id) {
-                look(&session);
-            }
-        }
-        None => world.bus.for_each_session(look),
-    }
-    Ok(Json(page.into_json(|told| told)))
+pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Response, ApiError> {
+    let window = Window::of(&query)?;
+    let wanted = Wanted::of(&world, &query)?;
+    world.looking(move |world| wanted.find(world, &window)).await
 }
 
 /// Subscriptions of a client.
@@ -261,19 +239,28 @@ fn unsubscribe_from(world: &World, id: &str, gone: &[Gone]) -> Result<StatusCode
     get,
     path = "/topics",
     tag = "subscriptions",
-    params(Paging, ("topic" = Option<String>, Query)),
+    params(Paging, Cursor, ("topic" = Option<String>, Query)),
     responses((status = 200, description = "A page of filters", body = Value)),
 )]
-pub async fn topics(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
-    let page = Page::of(&query)?;
-    let tell = |filter: &str| json!({ "topic": filter, "node": world.node });
-    if let Some(topic) = query.find("topic") {
-        let last = world.bus.routes().filters_after(None, TOPICS_MAX);
-        let found = last.iter().filter(|info| *info.filter == *topic).map(|info| tell(&info.filter)).collect();
-        return Ok(Json(page.cut(found)));
-    }
-    let filters = world.bus.routes().filters_after(None, TOPICS_MAX);
-    Ok(Json(page.cut(filters.iter().map(|info| tell(&info.filter)).collect())))
+pub async fn topics(State(world): State<Arc<World>>, query: Query) -> Result<Response, ApiError> {
+    let window = Window::of(&query)?;
+    let topic = query.find("topic").map(Arc::from);
+    let look = move |world: &World| {
+        let directory = &world.directories.filters;
+        let view = match topic {
+            Some(topic) => directory.some(&world.bus, vec![topic]).into(),
+            None => directory.look(&world.bus),
+        };
+        let mut found = Found::new(&window);
+        for (block, from) in view.blocks_after(window.after()) {
+            if !found.pass(block.len() - from) {
+                (from..block.len()).for_each(|at| found.see(|| block.name(at).to_owned()));
+            }
+        }
+        let tell = |filter: String| Some(json!({ "topic": filter, "node": world.node }));
+        found.into_answer(&window, String::clone, tell)
+    };
+    world.looking(look).await
 }
 
 /// A filter that somebody subscribes to.
@@ -285,8 +272,7 @@ pub async fn topics(State(world): State<Arc<World>>, query: Query) -> Result<Jso
     responses((status = 200, description = "The filter", body = Value)),
 )]
 pub async fn topic(State(world): State<Arc<World>>, Path(topic): Path<String>) -> Result<Json<Value>, ApiError> {
-    let filters = world.bus.routes().filters_after(None, TOPICS_MAX);
     let missing = || ApiError::new(StatusCode::NOT_FOUND, "TOPIC_NOT_FOUND", "nobody subscribes to it");
-    let info = filters.iter().find(|info| *info.filter == *topic).ok_or_else(missing)?;
+    let info = world.bus.routes().filter(&topic).ok_or_else(missing)?;
     Ok(Json(json!([{ "topic": &*info.filter, "node": world.node }])))
 }

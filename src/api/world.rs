@@ -10,7 +10,8 @@ use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
 use super::{
-    accounts::Accounts, audit::Audit, keys::Keys, observe::Observe, rates::Rates, throttle::Throttle, tokens::Tokens,
+    accounts::Accounts, audit::Audit, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
+    throttle::Throttle, tokens::Tokens,
 };
 use crate::{
     access::{Access, passwords::Hashers},
@@ -111,6 +112,7 @@ pub struct World {
     pub(super) audit: Audit,
     pub(super) hashers: Arc<Hashers>,
     pub(super) rates: Rates,
+    pub(super) directories: Directories,
     pub(super) observe: Observe,
     pub(super) started: std::time::Instant,
     /// One change of what is kept at a time.
@@ -118,19 +120,14 @@ pub struct World {
 }
 
 impl World {
-    /// Milliseconds since 1970 at the bus's zero.
-    fn zero_unix_ms(&self) -> u64 {
-        self.bus.config().events.clock_zero_unix_ms
-    }
-
     /// A time of the bus as text.
     pub(super) fn date(&self, at: Instant) -> String {
-        date_of_ms(self.zero_unix_ms().saturating_add(at.as_millis()))
+        date_of_ms(self.unix_ms(at))
     }
 
     /// A time of the bus in milliseconds since 1970.
     pub(super) fn unix_ms(&self, at: Instant) -> u64 {
-        self.zero_unix_ms().saturating_add(at.as_millis())
+        self.bus.config().events.clock_zero_unix_ms.saturating_add(at.as_millis())
     }
 
     pub(super) fn now(&self) -> Instant {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use thingway_contract::{
-    ClientId, CloseReason, Connected, Delivery, Departure, Instant, MessageHead, Parked, Qos, Refusal, Will, WillFate,
+    ClientId, CloseReason, Connected, Delivery, Departure, Instant, MessageHead, Parked, Qos, Refusal, TopicFilter,
+    Will, WillFate,
 };
 use thingway_store::{Cause, Number};
 
@@ -149,6 +150,7 @@ impl Bus {
             }
             let granted = self.grant(&session, &mut state, request, lane);
             drop(state);
+            self.note_client(&session);
             self.tell_connected(&id, &request.info, granted.connected.session_expiry_secs, now, lane);
             return ConnectOutcome::Granted(Box::new(granted));
         }
@@ -322,6 +324,7 @@ impl Bus {
         self.cancel_timers(state);
         for (filter, _) in state.subscriptions.take_all() {
             self.routes.remove(&filter, session);
+            self.note_filter(&filter, session);
         }
         session.set_subscriptions_len(0);
         let queue = session.inbox().take_all();
@@ -330,6 +333,16 @@ impl Bus {
         let lost = |d: &Delivery| is_shared(d) && d.qos.is_acknowledged() && d.packet_id == 0;
         let redispatch = sent.chain(queue).filter(lost).collect();
         Rest { will: state.will.take(), redispatch, waiting: state.take_waiting(), ticket }
+    }
+
+    /// Tells whoever keeps a directory of clients that one has changed.
+    pub(super) fn note_client(&self, session: &Session) {
+        self.changed_clients.note(session.key().0, || session.id().clone());
+    }
+
+    /// Tells whoever keeps a directory of filters that one may have come or gone.
+    pub(super) fn note_filter(&self, filter: &TopicFilter, session: &Session) {
+        self.changed_filters.note(session.key().0, || filter.shared_filter().clone());
     }
 
     pub(super) fn cancel_timers(&self, state: &mut State) {
@@ -343,6 +356,7 @@ impl Bus {
 
     fn settle(&self, rest: Rest, session: &Arc<Session>, now: Instant, lane: &mut Lane) {
         lane.now = now;
+        self.note_client(session);
         for delivery in rest.redispatch {
             self.redispatch(delivery, session, lane);
         }

@@ -184,6 +184,11 @@ impl Inbox {
         }
     }
 
+    /// A part of what is queued.
+    pub fn part(&self, skip: usize, count: usize) -> Vec<Delivery> {
+        self.queue.iter().skip(skip).take(count).cloned().collect()
+    }
+
     /// Makes room for so many that are about to be pushed.
     pub fn reserve(&mut self, count: usize) {
         self.queue.reserve(count);

@@ -161,6 +161,7 @@ impl Bus {
             authentication_data: None,
             response_information: None,
         };
+        self.note_client(session);
         self.tell_connected(session.id(), &request.info, session_expiry_secs, now, lane);
         Some(Ok(Box::new(Granted { session: session.clone(), epoch: *epoch, connected })))
     }

@@ -5,6 +5,7 @@
 //! then each subscriber's queue is locked for one push.
 
 mod budget;
+mod changes;
 mod connect;
 mod counters;
 mod events;
@@ -40,6 +41,7 @@ use self::{
     timers::{Due, Timers},
 };
 pub use self::{
+    changes::Feed,
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
     events::{DepartCause, EventConfig},
@@ -132,6 +134,8 @@ pub struct Bus {
     /// Names the next delayed message.
     next_delayed: AtomicU64,
     keeping: Option<Keeping>,
+    changed_clients: Feed<ClientId>,
+    changed_filters: Feed<Arc<str>>,
     assigned_prefix: Box<str>,
 }
 
@@ -154,6 +158,8 @@ impl Bus {
             next_key: AtomicU64::new(1),
             next_delayed: AtomicU64::new(1),
             keeping: None,
+            changed_clients: Feed::default(),
+            changed_filters: Feed::default(),
             assigned_prefix: assigned_prefix.into(),
             config,
         }
@@ -203,6 +209,16 @@ impl Bus {
     /// Visits all sessions without holding a lock during the visits.
     pub fn for_each_session(&self, visit: impl FnMut(&Arc<Session>)) {
         self.registry.for_each(visit);
+    }
+
+    /// Clients that came, went, subscribed or unsubscribed.
+    pub fn changed_clients(&self) -> &Feed<ClientId> {
+        &self.changed_clients
+    }
+
+    /// Filters that somebody subscribed to, or unsubscribed from.
+    pub fn changed_filters(&self) -> &Feed<Arc<str>> {
+        &self.changed_filters
     }
 
     /// Ends the connection of this client; false when there is none.

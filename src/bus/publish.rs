@@ -198,6 +198,20 @@ impl Bus {
         }
     }
 
+    /// Messages that wait for their time, with when that is and their ids, in no order.
+    pub fn delayed_messages(&self) -> Vec<(Instant, u64, Message)> {
+        self.timers.delayed_messages()
+    }
+
+    /// Has a message that waits for its time never be published; false when it waits no more.
+    pub fn cancel_delayed(&self, id: u64) -> bool {
+        let was_there = self.timers.cancel_delayed(id);
+        if was_there {
+            self.record_spent(Cause::Delayed(id));
+        }
+        was_there
+    }
+
     /// True for a delivery to a kept session that goes through the journal: all that must arrive, and QoS 0 that waits for a connection.
     fn is_recorded(&self, session: &Session, delivery: &Delivery) -> bool {
         delivery.qos.is_acknowledged() || self.config.queue.offline_qos0 && !session.is_connected()

@@ -186,13 +186,7 @@ impl Retained {
         let RetainedCursor { filter, reserved, shards, seek } = cursor;
         let shards = shards.get_or_insert_with(|| {
             first_seek(filter, seek);
-            match levels(filter).next() {
-                Some("+" | "#") | None => 0..SHARDS,
-                Some(first) => {
-                    let only = self.shard_of(first.as_bytes());
-                    only..only + 1
-                }
-            }
+            self.shards_of(filter)
         });
         let Some(number) = shards.clone().next() else { return false };
         let full = batch.len() + limit.min(BATCH);
@@ -253,6 +247,23 @@ impl Retained {
         swept
     }
 
+    /// Lets a walk begin where another over the same filter had come to, as [`RetainedCursor::place`] told.
+    pub fn resume(&self, cursor: &mut RetainedCursor, shard: usize, seek: Vec<u8>) {
+        let shards = self.shards_of(&cursor.filter);
+        cursor.shards = Some(shard.clamp(shards.start, shards.end)..shards.end);
+        cursor.seek = seek;
+    }
+
+    fn shards_of(&self, filter: &str) -> Range<usize> {
+        match levels(filter).next() {
+            Some("+" | "#") | None => 0..SHARDS,
+            Some(first) => {
+                let only = self.shard_of(first.as_bytes());
+                only..only + 1
+            }
+        }
+    }
+
     fn shard(&self, topic: &[u8]) -> &RwLock<Shard> {
         &self.shards[self.shard_of(topic.split(|&byte| byte == b'/').next().unwrap_or_default())]
     }
@@ -303,6 +314,11 @@ impl RetainedCursor {
     /// A walk over everything, topics beginning with `$` included.
     pub fn everything() -> Self {
         Self { reserved: true, ..Self::new("#") }
+    }
+
+    /// Where it has come to, for [`Retained::resume`]; `None` before the first batch. It means nothing to a gateway that was started anew.
+    pub fn place(&self) -> Option<(usize, &[u8])> {
+        Some((self.shards.as_ref()?.start, &self.seek))
     }
 }
 

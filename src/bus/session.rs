@@ -263,6 +263,12 @@ impl Session {
         self.state.lock().subscriptions.iter().cloned().collect()
     }
 
+    /// Shows its connection and its subscriptions, without copying them. Whoever looks must be quick: its lock is held, though not that of its queue.
+    pub fn look<R>(&self, look: impl FnOnce(Option<&ConnectionInfo>, &[(TopicFilter, SubscriptionOptions)]) -> R) -> R {
+        let state = self.state.lock();
+        look(state.connection.as_deref(), state.subscriptions.as_slice())
+    }
+
     /// What is told of it in listings.
     pub fn info(&self) -> SessionInfo {
         let (queued, queued_bytes) = self.queued();
@@ -309,6 +315,11 @@ impl Session {
     pub(super) fn queued(&self) -> (usize, usize) {
         let inbox = self.inbox.lock();
         if self.is_kept() { inbox.own() } else { (inbox.len(), inbox.bytes()) }
+    }
+
+    /// A part of what waits in its queue, for one that is not kept. Publishers wait meanwhile, so it should be small.
+    pub fn waiting(&self, skip: usize, count: usize) -> Vec<Delivery> {
+        self.inbox.lock().part(skip, count)
     }
 
     /// True while retained messages for new subscriptions are still to come: the connection that empties the queue calls

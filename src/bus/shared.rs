@@ -143,6 +143,11 @@ impl<S> SharedGroup<S> {
         self.members.load().iter().find(|member| Arc::ptr_eq(&member.session, session)).map(|m| m.options.unpack())
     }
 
+    /// Visits the members, in no order.
+    pub fn for_each_member(&self, mut visit: impl FnMut(&Arc<S>)) {
+        self.members.load().iter().for_each(|member| visit(&member.session));
+    }
+
     fn seed(&self) -> u64 {
         std::ptr::from_ref(self).addr() as u64
     }

@@ -28,6 +28,8 @@ impl Bus {
                 let subscription = wanted?;
                 let filter = subscription.filter.clone();
                 let qos = self.subscribe_one(session, subscription, lane)?;
+                self.note_filter(&filter, session);
+                self.note_client(session);
                 self.tell_subscribed(session, &filter, qos as u8, now, lane);
                 Ok(qos)
             })
@@ -135,6 +137,8 @@ impl Bus {
         let one = |filter: Result<TopicFilter, _>| {
             let filter = filter?;
             self.unsubscribe_one(session, &filter, lane)?;
+            self.note_filter(&filter, session);
+            self.note_client(session);
             self.tell_unsubscribed(session, &filter, now, lane);
             Ok(())
         };

@@ -22,6 +22,10 @@ impl Subscriptions {
         self.list.iter()
     }
 
+    pub fn as_slice(&self) -> &[(TopicFilter, SubscriptionOptions)] {
+        &self.list
+    }
+
     /// All filters begin with this.
     pub fn are_below(&self, prefix: &str) -> bool {
         self.list.iter().all(|(filter, _)| filter.filter().starts_with(prefix))

@@ -105,6 +105,28 @@ impl Timers {
         if working { Due::Working } else { Due::Nothing }
     }
 
+    /// All delayed messages that wait, with when they are due and their ids, in no order.
+    pub fn delayed_messages(&self) -> Vec<(Instant, u64, Message)> {
+        let delayed = self.delayed.lock();
+        let mut all = Vec::with_capacity(delayed.wheel.len());
+        delayed.wheel.for_each(|_, due, (id, message)| all.push((due, *id, message.clone())));
+        all
+    }
+
+    /// Takes a delayed message away; false when it waits no more.
+    pub fn cancel_delayed(&self, id: u64) -> bool {
+        let mut delayed = self.delayed.lock();
+        let mut found = None;
+        delayed.wheel.for_each(|key, _, (other, _)| {
+            if *other == id {
+                found = Some(key);
+            }
+        });
+        let Some((_, message)) = found.and_then(|key| delayed.wheel.cancel(key)) else { return false };
+        delayed.bytes -= message.weight();
+        true
+    }
+
     /// Number of delayed messages that wait.
     pub fn delayed_len(&self) -> usize {
         self.delayed.lock().wheel.len()

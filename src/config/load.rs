@@ -253,8 +253,11 @@ fn load(texts: &Texts<'_>, mut problems: Vec<Problem>) -> Result<Loaded, Problem
 
 /// Listeners that were not told where to listen do so on the loopback address.
 fn keep_near(config: &mut Config, layers: &Layers) {
-    if let (Bind::Any(port), Origin::Default) = (&config.dashboard.bind, layers.origin("dashboard.bind")) {
-        config.dashboard.bind = Bind::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
+    let dashboard = &mut config.dashboard;
+    for (bind, key) in [(&mut dashboard.bind, "dashboard.bind"), (&mut dashboard.tls.bind, "dashboard.tls.bind")] {
+        if let (Bind::Any(port), Origin::Default) = (&*bind, layers.origin(key)) {
+            *bind = Bind::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)));
+        }
     }
     for kind in ListenerKind::ALL {
         for (name, listener) in config.listeners.of_mut(*kind) {

@@ -43,7 +43,7 @@ pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
 pub use access_jwt::{AccessJwt, JwtFrom};
 pub use alarms::Alarms;
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
-pub use dashboard::Dashboard;
+pub use dashboard::{Dashboard, DashboardTls};
 pub use delayed::Delayed;
 pub use document::document;
 pub use explain::{explain, similar_key};

@@ -301,22 +301,33 @@ impl Checker<'_> {
         self.mqtt(&format!("{at}.mqtt"), &listener.mqtt);
     }
 
+    /// Both or none; they are looked for when they are used.
+    fn certificate_and_key(&mut self, at: &str, used: bool, certificate: &Path, key: &Path) {
+        let (certificate_key, key_key) = (format!("{at}.certificate"), format!("{at}.key"));
+        match (is_set(certificate), is_set(key)) {
+            (true, false) => {
+                let cause = Cause::Needs { other: key_key, expected: "its private key's file" };
+                self.tell(certificate_key, cause);
+            }
+            (false, true) => {
+                let cause = Cause::Needs { other: certificate_key, expected: "its certificate's file" };
+                self.tell(key_key, cause);
+            }
+            (true, true) if used => {
+                self.file(certificate_key, certificate);
+                self.file(key_key, key);
+            }
+            _ => {}
+        }
+    }
+
     fn tls(&mut self, at: &str, kind: ListenerKind, listener: &Listener) {
         if !kind.is_encrypted() {
             return;
         }
         let tls = &listener.tls;
         let at = format!("{at}.tls");
-        let (certificate, key) = (format!("{at}.certificate"), format!("{at}.key"));
-        match (is_set(&tls.certificate), is_set(&tls.key)) {
-            (true, false) => self.tell(certificate, Cause::Needs { other: key, expected: "its private key's file" }),
-            (false, true) => self.tell(key, Cause::Needs { other: certificate, expected: "its certificate's file" }),
-            (true, true) if listener.enable => {
-                self.file(certificate, &tls.certificate);
-                self.file(key, &tls.key);
-            }
-            _ => {}
-        }
+        self.certificate_and_key(&at, listener.enable, &tls.certificate, &tls.key);
         for pair in &tls.additional {
             for path in [&pair.certificate, &pair.key] {
                 if is_set(path) {
@@ -405,18 +416,33 @@ impl Checker<'_> {
         if !dashboard.enable {
             return;
         }
-        if let super::Bind::Path(_) = &dashboard.bind {
-            self.bad("dashboard.bind".into(), dashboard.bind.to_string(), "an address or a port");
-        }
         if is_set(&dashboard.first_password_file) {
             self.file("dashboard.first_password_file".into(), &dashboard.first_password_file);
         }
+        self.dashboard_bind(config, "dashboard.bind", &dashboard.bind);
+        let tls = &dashboard.tls;
+        if !tls.enable {
+            return;
+        }
+        self.dashboard_bind(config, "dashboard.tls.bind", &tls.bind);
+        if tls.bind.collides(&dashboard.bind) {
+            let other = "dashboard.bind".to_owned();
+            let other_origin = (self.origin)(&other);
+            let cause = Cause::Collision { other, other_origin, bind: tls.bind.to_string() };
+            self.tell("dashboard.tls.bind".into(), cause);
+        }
+        self.certificate_and_key("dashboard.tls", true, &tls.certificate, &tls.key);
+    }
+
+    fn dashboard_bind(&mut self, config: &Config, key: &str, bind: &Bind) {
+        if let Bind::Path(_) = bind {
+            self.bad(key.into(), bind.to_string(), "an address or a port");
+        }
         let mut others = config.listeners.iter().filter(|(kind, _, other)| other.enable && !kind.is_udp());
-        if let Some((kind, name, _)) = others.find(|(_, _, other)| other.bind.collides(&dashboard.bind)) {
+        if let Some((kind, name, _)) = others.find(|(_, _, other)| other.bind.collides(bind)) {
             let other = format!("listeners.{kind}.{name}.bind");
             let other_origin = (self.origin)(&other);
-            let bind = dashboard.bind.to_string();
-            self.tell("dashboard.bind".into(), Cause::Collision { other, other_origin, bind });
+            self.tell(key.into(), Cause::Collision { other, other_origin, bind: bind.to_string() });
         }
     }
 

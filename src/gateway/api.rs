@@ -4,9 +4,11 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use zeroize::Zeroizing;
 
@@ -16,10 +18,15 @@ use super::{
     switchboard::{Slot, Switchboard},
 };
 use crate::{
-    api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings},
+    api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings, TlsConfig},
     bus::Bus,
     config::{Bind, Config, RunTime, Security, StoreDurability},
-    logging, protocols,
+    logging,
+    net::{
+        certificates,
+        tls::{CertificateFiles, TlsOptions, TlsServer},
+    },
+    protocols,
 };
 
 /// Starts it, if it is wanted.
@@ -35,18 +42,19 @@ pub(super) fn start(
     let wrong = |error: io::Error| StartError::Api { address: dashboard.bind.to_string(), error };
     let settings = ServerSettings {
         socket: socket(&dashboard.bind).map_err(wrong)?,
+        tls: tls(config)?,
         node: config.gateway.name.clone(),
         bus: gateway.bus.clone(),
         access: gateway.door.access.clone(),
         journal: gateway.store.journal.clone(),
         settings,
-        traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
         listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), settings: gateway.settings.clone() }),
         run_time: gateway.settings.clone(),
         apply: {
             let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
             Box::new(move |config, keys| apply(&door, &bus, config, keys))
         },
+        traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,
         first_password: first_password(config).map_err(wrong)?,
@@ -60,6 +68,41 @@ pub(super) fn start(
         },
     };
     Server::start(settings).map(Some).map_err(wrong)
+}
+
+/// How often the files of the certificate are looked at, at most.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(60);
+
+fn tls(config: &Config) -> Result<Option<(TcpListener, TlsConfig)>, StartError> {
+    let settings = &config.dashboard.tls;
+    if !settings.enable {
+        return Ok(None);
+    }
+    let wrong = |error: io::Error| StartError::Api { address: settings.bind.to_string(), error };
+    let files = match settings.certificate.as_os_str().is_empty() {
+        true => certificates::self_signed(&config.gateway.data_dir.join("certs"))
+            .map_err(|error| wrong(io::Error::other(error)))?,
+        false => CertificateFiles { certificate: settings.certificate.clone(), key: settings.key.clone() },
+    };
+    let mut options = TlsOptions::new(files);
+    options.alpn = vec![b"http/1.1".to_vec()];
+    let server = TlsServer::load(options).map_err(|error| wrong(io::Error::other(error)))?;
+    let looked = Mutex::new(Instant::now());
+    let current = move || {
+        let is_due = {
+            let mut looked = looked.lock();
+            let is_due = looked.elapsed() >= CERTIFICATE_INTERVAL;
+            if is_due {
+                *looked = Instant::now();
+            }
+            is_due
+        };
+        if is_due && let Err(error) = server.reload() {
+            tracing::warn!(%error, "changed certificates of the dashboard cannot be used; the old ones stay");
+        }
+        server.config()
+    };
+    Ok(Some((socket(&settings.bind).map_err(wrong)?, Box::new(current))))
 }
 
 fn first_password(config: &Config) -> io::Result<Option<Zeroizing<Vec<u8>>>> {

@@ -249,6 +249,11 @@ impl Gateway {
         self.api.as_ref().map(Server::address)
     }
 
+    /// The same over TLS.
+    pub fn api_tls_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref()?.tls_address()
+    }
+
     /// The bus.
     pub fn bus(&self) -> &Arc<Bus> {
         &self.bus

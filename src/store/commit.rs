@@ -15,7 +15,7 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use thingway_store::{Appended, Backend, BackendError, Host, Keeper, Number, Record};
+use thingway_store::{Appended, Backend, BackendError, Host, Keeper, Number, Record, TryAgain, Waiting};
 
 /// How long the thread waits for as many records as the last commit had, when commits take longer than that.
 const GATHER: Duration = Duration::from_millis(1);
@@ -92,6 +92,19 @@ pub struct Queued {
     pub bytes: u64,
 }
 
+/// A part of what a session holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The session.
+    pub session: Number,
+    /// What its connection was given, and not what waits for that.
+    pub is_under_way: bool,
+    /// The number that it comes behind.
+    pub after: u64,
+    /// Most messages.
+    pub count: usize,
+}
+
 /// The store as it was at a moment.
 pub struct Frozen {
     /// To be read from any thread.
@@ -105,6 +118,7 @@ pub struct Frozen {
 enum Question {
     Frozen(mpsc::Sender<Result<Frozen, BackendError>>),
     Queued(Vec<Number>, mpsc::Sender<Vec<Queued>>),
+    Waiting(Page, mpsc::Sender<Result<(Vec<Waiting>, Option<u64>), TryAgain>>),
     /// Changes of settings, `None` to remove one.
     Set(Vec<(String, Option<String>)>, mpsc::Sender<Result<(), BackendError>>),
 }
@@ -223,6 +237,12 @@ impl<S> Journal<S> {
     /// has ended.
     pub fn queued(&self, sessions: Vec<Number>) -> Option<Vec<Queued>> {
         self.ask(|answer| Question::Queued(sessions, answer))
+    }
+
+    /// A part of the messages that a session holds, and the number of the last when there are more; nothing when they cannot be read at the moment, or the
+    /// thread that commits has ended. That thread reads them, so they should be few.
+    pub fn waiting(&self, page: Page) -> Option<(Vec<Waiting>, Option<u64>)> {
+        self.ask(|answer| Question::Waiting(page, answer))?.ok()
     }
 
     fn ask<T>(&self, question: impl FnOnce(mpsc::Sender<T>) -> Question) -> Option<T> {
@@ -418,6 +438,9 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
                     Queued { messages, bytes }
                 });
                 let _ = sender.send(queued.collect());
+            }
+            Question::Waiting(Page { session, is_under_way, after, count }, sender) => {
+                let _ = sender.send(self.keeper.waiting_of(session, is_under_way, after, count));
             }
             Question::Set(changes, sender) => {
                 let _ = sender.send(self.keeper.change_settings(changes));

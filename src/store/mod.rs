@@ -16,7 +16,7 @@ use std::{
 use thingway_store::{Backend, BackendError, Durability, Memory};
 
 pub use self::{
-    commit::{Frozen, Journal, Queued, Settled, Ticket, Wake},
+    commit::{Frozen, Journal, Page, Queued, Settled, Ticket, Wake},
     embedded::Embedded,
 };
 

@@ -7,7 +7,7 @@ use thingway_contract::{Delivery, Message, MessageHead, SubscriptionOptions, Top
 
 use crate::{
     Attached, Backend, BackendError, Change, Counts, DropCause, Epoch, Exchange, Host, Machine, Number, Position,
-    Record, SessionView, Settings, Table, WallMs,
+    Record, SessionView, Settings, Table, TryAgain, Waiting, WallMs,
     codec::{parse_filter, put_publish, take_message, take_options},
     machine::key,
     setting::{change_settings, for_each_setting},
@@ -339,6 +339,20 @@ impl<S, B: Backend> Keeper<S, B> {
     /// Messages that wait for a session, and their bytes.
     pub fn queued(&self, session: Number) -> (usize, u64) {
         self.machine.queued(session)
+    }
+
+    /// The messages of a session behind a number, see [`Machine::waiting_of`].
+    ///
+    /// # Errors
+    /// When one cannot be read at the moment.
+    pub fn waiting_of(
+        &mut self,
+        session: Number,
+        is_under_way: bool,
+        after: u64,
+        count: usize,
+    ) -> Result<(Vec<Waiting>, Option<u64>), TryAgain> {
+        self.machine.waiting_of(session, is_under_way, after, count, &mut self.shelf)
     }
 
     /// Visits all subscriptions.

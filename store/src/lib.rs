@@ -38,7 +38,7 @@ pub use self::{
     faulty::{Failure, Faulty},
     import::{Import, ImportError},
     keeper::{Appended, Checked, FORMAT, FlushLimits, Found, Keeper, VisitItem, check, check_format},
-    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings, TryAgain},
+    machine::{Attached, Bounds, Counts, DropCause, Host, Library, Machine, SessionView, Settings, TryAgain, Waiting},
     memory::Memory,
     portable::{Drawn, Item, QueuedItem, SessionItem},
     reader::Reader,

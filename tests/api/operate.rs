@@ -1,14 +1,20 @@
 //! What operators do to the gateway itself.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 use crate::{
     Managed,
-    common::{Client, Connect, Version, gateway::listen_as},
+    common::{
+        Client, Connect, Version,
+        gateway::{listen_as, listen_udp},
+    },
 };
-use thingway::config::ListenerKind;
+use thingway::config::{ListenerKind, ListenerProtocol};
 
 #[tokio::test]
 async fn a_listener_is_stopped_and_started_again() {
@@ -49,6 +55,90 @@ async fn a_listener_is_stopped_and_started_again() {
     let metrics = managed.get("/metrics").await;
     let metrics = metrics.text();
     assert!(metrics.contains("emqx_cert_expiry_at{listener_type=\"tls\",listener_name=\"default\"} "), "{metrics}");
+}
+
+#[tokio::test]
+async fn it_speaks_tls_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = Managed::with(|config| config.gateway.data_dir = folder.path().into()).await;
+    let mut trusted = rustls::RootCertStore::empty();
+    let pem = std::fs::read(folder.path().join("certs/self-signed.pem")).expect("a certificate");
+    trusted.add(CertificateDer::from_pem_slice(&pem).expect("a certificate")).expect("one that can be trusted");
+    let client = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let address = managed.gateway.gateway().api_tls_address().expect("it is served");
+    let connect = || tokio::net::TcpStream::connect(address);
+    let stream = connect().await.expect("it listens");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut stream = TlsConnector::from(Arc::new(client)).connect(name, stream).await.expect("it is trusted");
+    let request = b"GET /api/v5/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("it takes a request");
+    let mut told = String::new();
+    // Some end the connection without saying so.
+    let _ = stream.read_to_string(&mut told).await;
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("thingway is running"), "{told}");
+
+    let mut plain = connect().await.expect("it listens");
+    plain.write_all(request).await.expect("it takes bytes");
+    let mut told = Vec::new();
+    let _ = plain.read_to_end(&mut told).await;
+    assert!(!told.starts_with(b"HTTP/1.1 200"), "nothing is told without TLS");
+    assert_eq!(managed.get("/api/v5/stats").await.status, 200);
+}
+
+#[tokio::test]
+async fn messages_that_wait_are_listed_and_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = async || {
+        Managed::with(|config| {
+            config.gateway.data_dir = folder.path().into();
+            config.store.durability = thingway::config::StoreDurability::Os;
+        })
+        .await
+    };
+    let managed = start().await;
+    let mut client = managed.gateway.client(Version::V5, "c").await;
+    for (topic, payload) in [("$delayed/300/later", "two"), ("$delayed/100/sooner", "one")] {
+        client.publish(topic, payload, 1).await;
+    }
+    let told = managed.get("/api/v5/mqtt/delayed/messages").await.json();
+    let rows = told["data"].as_array().expect("rows");
+    let topics: Vec<_> = rows.iter().map(|row| row["topic"].as_str().expect("a topic")).collect();
+    assert_eq!((topics, &rows[0]["delayed_interval"]), (vec!["sooner", "later"], &json!(100)));
+    let path = |row: &Value| {
+        let (node, id) = (row["node"].as_str().expect("a node"), row["msgid"].as_str().expect("an id"));
+        format!("/api/v5/mqtt/delayed/messages/{node}/{id}")
+    };
+    let (sooner, later) = (path(&rows[0]), path(&rows[1]));
+    assert_eq!(managed.get(&later).await.json()["payload"], "dHdv");
+    assert_eq!(managed.admin.delete(&sooner).await.status, 204);
+    let told = managed.admin.delete(&sooner).await;
+    assert_eq!((told.status, told.code()), (404, "MESSAGE_ID_NOT_FOUND".into()));
+    assert_eq!(managed.get("/api/v5/mqtt/delayed/messages/thingway/x").await.code(), "MESSAGE_ID_SCHEMA_ERROR");
+    assert_eq!(managed.get("/api/v5/mqtt/delayed").await.json()["enable"], true);
+    managed.gateway.into_gateway().drain(std::time::Duration::from_secs(5)).await;
+    let managed = start().await;
+    let told = managed.get("/api/v5/mqtt/delayed/messages").await.json();
+    assert_eq!((&told["meta"]["count"], &told["data"][0]["topic"]), (&json!(1), &json!("later")));
+}
+
+#[tokio::test]
+async fn protocols_beside_mqtt_are_listed() {
+    let managed = Managed::with(|config| {
+        listen_udp(config, ListenerProtocol::Coap);
+    })
+    .await;
+    let told = managed.get("/api/v5/gateways").await.json();
+    let status = |name: &str| {
+        let found = told.as_array().expect("a list").iter().find(|one| one["name"] == name);
+        found.map(|one| one["status"].as_str().expect("a status").to_owned())
+    };
+    assert_eq!((status("coap").as_deref(), status("mqttsn").as_deref()), (Some("running"), Some("unloaded")));
+    assert_eq!(managed.get("/api/v5/gateways/coap").await.json()["listeners"][0]["id"], "coap:udp:coap");
+    assert_eq!(managed.get("/api/v5/gateways/x").await.code(), "RESOURCE_NOT_FOUND");
 }
 
 #[tokio::test]

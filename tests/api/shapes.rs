@@ -54,11 +54,19 @@ async fn whatever_stands_in_a_query_or_a_path_is_answered() {
         "match_topic",
         "proto_ver",
         "aggregate",
+        "cursor",
+        "fields",
+        "q",
+        "username",
+        "like_username",
+        "ip_address",
+        "proto_name",
+        "share_group",
     ];
     for value in values {
         let value: String =
             value.chars().map(|c| if c.is_ascii() { c.to_string() } else { "%F0%9F%92%A7".into() }).collect();
-        for path in ["clients", "subscriptions", "topics", "mqtt/retainer/messages", "banned", "stats"] {
+        for path in ["clients", "clients_v2", "subscriptions", "topics", "mqtt/retainer/messages", "banned", "stats"] {
             for name in names {
                 let status = managed.get(&format!("/api/v5/{path}?{name}={value}")).await.status;
                 assert!(status < 500, "{path}?{name}={value}: {status}");

@@ -292,36 +292,42 @@ impl<S: Send + Sync + 'static> Routes<S> {
         });
     }
 
-    /// The first `limit` filters after `after` in the order of their bytes, for listing page by page.
-    ///
-    /// It reads all filters for each page, without keeping anybody from subscribing.
-    pub fn filters_after(&self, after: Option<&str>, limit: usize) -> Vec<FilterInfo> {
+    /// All filters, in no order. It keeps nobody from subscribing.
+    pub fn filters(&self) -> Vec<Arc<str>> {
         let guard = self.collector.enter();
-        let mut page: BinaryHeap<(&str, usize)> = BinaryHeap::new();
-        let mut kept: Vec<(&Arc<str>, &Subscribers<S>)> = Vec::new();
-        let exact = self.exact.iter(&guard).map(|exact| (&exact.filter, &exact.subscribers));
-        let wildcard = self.wildcard.iter(&guard).map(|terminal| (&terminal.filter, &terminal.subscribers));
-        for (filter, subscribers) in exact.chain(wildcard) {
-            if after.is_some_and(|after| **filter <= *after) {
-                continue;
-            }
-            if page.len() < limit {
-                page.push((filter, kept.len()));
-                kept.push((filter, subscribers));
-            } else if let Some(mut last) = page.peek_mut()
-                && **filter < *last.0
-            {
-                let place = last.1;
-                *last = (filter, place);
-                kept[place] = (filter, subscribers);
-            }
-        }
-        let mut infos: Vec<_> = kept
-            .into_iter()
-            .map(|(filter, subscribers)| FilterInfo::new(filter.clone(), subscribers, &guard))
-            .collect();
-        infos.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
-        infos
+        let exact = self.exact.iter(&guard).map(|exact| &exact.filter);
+        let wildcard = self.wildcard.iter(&guard).map(|terminal| &terminal.filter);
+        exact.chain(wildcard).cloned().collect()
+    }
+
+    /// A filter, if anybody subscribes to it.
+    pub fn filter(&self, filter: &str) -> Option<FilterInfo> {
+        let guard = self.collector.enter();
+        let subscribers = self.find(filter, &guard)?;
+        Some(FilterInfo::new(Arc::from(filter), subscribers, &guard))
+    }
+
+    /// True when anybody subscribes to this filter.
+    pub fn has(&self, filter: &str) -> bool {
+        self.find(filter, &self.collector.enter()).is_some()
+    }
+
+    /// The sessions that subscribe to a filter, in no order and as often as they do; `None` when that is more often than `max`.
+    pub fn sessions_of(&self, filter: &str, max: usize) -> Option<Vec<Arc<S>>> {
+        let guard = self.collector.enter();
+        let mut found = Vec::new();
+        let is_all = self.find(filter, &guard).is_none_or(|subscribers| add(subscribers, &mut found, max, &guard));
+        is_all.then_some(found)
+    }
+
+    /// The sessions that subscribe to filters that match a topic, in no order and as often as they do; `None` when that is more often than `max`.
+    pub fn sessions_matching(&self, topic: Topic<'_>, max: usize) -> Option<Vec<Arc<S>>> {
+        let guard = self.collector.enter();
+        let (mut found, mut is_all) = (Vec::new(), true);
+        self.matching(topic, &guard, |_, subscribers| {
+            is_all = is_all && add(subscribers, &mut found, max, &guard);
+        });
+        is_all.then_some(found)
     }
 
     /// True when a filter begins with `$`, as all must that match such a topic [MQTT-4.7.2-1].
@@ -425,6 +431,21 @@ impl<S: Send + Sync + 'static> Routes<S> {
         }
         result
     }
+}
+
+/// Adds a filter's subscribers; false when there would be more than `max`.
+fn add<S: Send + Sync + 'static>(
+    subscribers: &Subscribers<S>,
+    found: &mut Vec<Arc<S>>,
+    max: usize,
+    guard: &LocalGuard<'_>,
+) -> bool {
+    let (subscriptions, shared) = subscribers.count(guard);
+    if found.len() + subscriptions + shared > max {
+        return false;
+    }
+    subscribers.for_each(guard, |session| found.push(session.clone()));
+    true
 }
 
 impl<S: Send + Sync + 'static> std::fmt::Debug for Routes<S> {

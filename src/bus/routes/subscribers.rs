@@ -140,6 +140,19 @@ impl<S: Send + Sync + 'static> Subscribers<S> {
         }
     }
 
+    /// Visits every session that subscribes, as often as it does.
+    pub(super) fn for_each(&self, guard: &LocalGuard<'_>, mut visit: impl FnMut(&Arc<S>)) {
+        let many = match self {
+            Self::One(one) => return visit(&one.session),
+            Self::Many(many) => many,
+        };
+        many.plain.chunks(guard).flatten().for_each(|entry| visit(&entry.session));
+        if let Some(extra) = many.extra(guard) {
+            extra.exclusive.iter().for_each(|entry| visit(&entry.session));
+            extra.groups.iter().for_each(|group| group.for_each_member(&mut visit));
+        }
+    }
+
     fn many(entries: Vec<Entry<S>>) -> Self {
         Self::Many(Box::new(Many { plain: SortedList::new(entries), extra: AtomicPtr::new(ptr::null_mut()) }))
     }

@@ -267,6 +267,25 @@ proptest! {
                     let expected: Vec<_> =
                         model.filters().into_keys().filter(|filter| filter_matches(filter, &name)).collect();
                     prop_assert_eq!(found, expected);
+                    let subscribers = |is_meant: &dyn Fn(&TopicFilter) -> bool| {
+                        let meant = model.0.iter().filter(|(filter, ..)| is_meant(filter));
+                        let mut meant: Vec<_> = meant.map(|(_, s, _)| Arc::as_ptr(&sessions[*s])).collect();
+                        meant.sort_unstable();
+                        meant
+                    };
+                    let sorted = |found: Option<Vec<Arc<_>>>| {
+                        let mut found: Vec<_> = found.expect("not too many").iter().map(Arc::as_ptr).collect();
+                        found.sort_unstable();
+                        found
+                    };
+                    let expected = subscribers(&|filter| filter.matches(topic(&name)));
+                    prop_assert_eq!(sorted(routes.sessions_matching(topic(&name), expected.len())), &expected[..]);
+                    if let Some(less) = expected.len().checked_sub(1) {
+                        prop_assert!(routes.sessions_matching(topic(&name), less).is_none());
+                    }
+                    let expected = subscribers(&|filter| filter.filter() == name);
+                    prop_assert_eq!(routes.has(&name), !expected.is_empty());
+                    prop_assert_eq!(sorted(routes.sessions_of(&name, usize::MAX)), expected);
                 }
             }
             // What came before is asked for until it is remembered, and the next change must not go unnoticed.
@@ -286,17 +305,11 @@ proptest! {
                 shared_subscriptions: model.0.iter().filter(|(filter, ..)| filter.share_name().is_some()).count(),
             });
         }
-        let mut listed = Vec::new();
-        loop {
-            let page = routes.filters_after(listed.last().map(|info: &FilterInfo| &*info.filter), 3);
-            prop_assert!(page.len() <= 3);
-            if page.is_empty() {
-                break;
-            }
-            listed.extend(page);
-        }
+        let mut listed = routes.filters();
+        listed.sort_unstable();
         let listed: Vec<_> = listed
-            .into_iter()
+            .iter()
+            .filter_map(|filter| routes.filter(filter))
             .map(|info| (info.filter.to_string(), (info.subscriptions, info.shared_subscriptions)))
             .collect();
         prop_assert_eq!(listed, model.filters().into_iter().collect::<Vec<_>>());

@@ -123,6 +123,15 @@ impl<T> Wheel<T> {
         Some(Key { index, serial })
     }
 
+    /// Shows every deadline, in no order.
+    pub fn for_each(&self, mut see: impl FnMut(Key, Instant, &T)) {
+        for (index, entry) in (0..).zip(self.chunks.iter().flatten()) {
+            if let Some(value) = &entry.value {
+                see(Key { index, serial: entry.serial }, Instant::from_millis(entry.at_ms), value);
+            }
+        }
+    }
+
     /// Takes a deadline out. `None` when it is not there any more.
     pub fn cancel(&mut self, key: Key) -> Option<T> {
         let entry = self.entry(key.index)?;

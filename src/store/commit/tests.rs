@@ -279,6 +279,12 @@ fn what_waits_is_counted_for_each_session_and_for_all() {
     let queued = bench.journal.queued(vec![999, session]).expect("it runs");
     assert_eq!((queued[0], queued[1].messages), (Queued::default(), 2));
     assert_eq!(bench.journal.queued_in_all(), queued[1]);
+    let page = Page { session, is_under_way: true, after: 0, count: 1 };
+    let (first, last) = bench.journal.waiting(page).expect("they can be read");
+    assert_eq!((first.len(), first[0].delivery.message.payload(), last), (1, &b"one"[..], Some(first[0].number)));
+    let (second, last) = bench.journal.waiting(Page { after: first[0].number, ..page }).expect("they can be read");
+    assert_eq!((second.len(), second[0].delivery.message.payload(), last), (1, &b"two"[..], None));
+    assert!(bench.journal.waiting(Page { is_under_way: false, ..page }).expect("they can be read").0.is_empty());
     bench.journal.stop();
     assert!(bench.journal.queued(vec![session]).is_none());
 }

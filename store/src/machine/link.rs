@@ -149,7 +149,7 @@ impl Messages {
 }
 
 /// The delivery of an entry; `None` when its message is nowhere to be found.
-fn load(
+pub(super) fn load(
     session: Number,
     entry: Entry,
     fresh: Option<(Position, &Publish)>,

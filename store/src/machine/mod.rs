@@ -12,6 +12,7 @@ mod restore;
 mod session;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,8 +23,8 @@ use foldhash::fast::FixedState;
 use thingway_contract::{ClientId, Delivery, Message, Rare, ShareName, Unacknowledged, Will};
 
 pub(crate) use self::flush::key;
-pub use self::session::SessionView;
 use self::{group::Group, link::Link, queue::Entry, session::Kept};
+pub use self::{session::SessionView, waiting::Waiting};
 use crate::{Exchange, Extras, Number, Position, Publish, SubscriptionOptions, Target, WallMs};
 
 type Map<K, V> = HashMap<K, V, FixedState>;

@@ -123,6 +123,11 @@ impl Queue {
         self.entries.len()
     }
 
+    /// Number of the first entry.
+    pub fn first_number(&self) -> u64 {
+        self.first
+    }
+
     pub fn window(&self) -> usize {
         self.window as usize
     }

@@ -1,0 +1,51 @@
+import { signal } from "@preact/signals";
+
+import type { ApiError } from "../api/client";
+import { t } from "../i18n";
+import { Icon } from "./icon";
+
+type Kind = "good" | "bad" | "info";
+
+interface Toast {
+  id: number;
+  kind: Kind;
+  text: string;
+}
+
+const SHOWN_MAX = 4;
+const SHOWN_MS = 5000;
+const ERROR_SHOWN_MS = 9000;
+
+const toasts = signal<Toast[]>([]);
+let next = 0;
+
+/** Says something for a moment. The oldest makes room when there are too many, and the same is said once. */
+export function toast(kind: Kind, text: string): void {
+  const id = next++;
+  toasts.value = [...toasts.value.filter((one) => one.text !== text), { id, kind, text }].slice(-SHOWN_MAX);
+  setTimeout(() => drop(id), kind === "bad" ? ERROR_SHOWN_MS : SHOWN_MS);
+}
+
+export function toastError(error: ApiError): void {
+  toast("bad", error.isUnreachable ? t("shell.unreachable") : error.status === 0 ? error.message : `${error.message} (${error.code})`);
+}
+
+function drop(id: number): void {
+  toasts.value = toasts.value.filter((one) => one.id !== id);
+}
+
+export function Toasts() {
+  return (
+    <div class="toasts" role="status" aria-live="polite">
+      {toasts.value.map((one) => (
+        <div key={one.id} class={`toast ${one.kind}`}>
+          <Icon name={one.kind === "good" ? "check" : one.kind === "bad" ? "warning" : "info"} />
+          <span>{one.text}</span>
+          <button type="button" aria-label={t("shell.close")} onClick={() => drop(one.id)}>
+            <Icon name="close" size={16} />
+          </button>
+        </div>
+      ))}
+    </div>
+  );
+}

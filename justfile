@@ -54,3 +54,8 @@ config:
 protocol-matrix:
     cargo test --test protocols matrix::
     cargo test --quiet --test protocols protocol_matrix -- --nocapture
+
+# Pictures of every page of the management interface, in both languages and themes and on a phone, in target/screenshots.
+screenshots:
+    npm ci --prefix tests/browser/node --ignore-scripts --no-audit --no-fund
+    THINGWAY_SCREENSHOTS=1 cargo test --test browser every_page

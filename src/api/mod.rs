@@ -4,7 +4,10 @@
 //! than its copy takes.
 
 mod accounts;
+mod assets;
 mod audit;
+mod authentication;
+mod authorization;
 mod banned;
 mod clients;
 mod configs;
@@ -12,10 +15,12 @@ mod delayed;
 mod directories;
 mod directory;
 mod error;
+mod explain;
 mod gateways;
 mod keys;
 mod listeners;
 mod login;
+mod multipart;
 mod observe;
 mod openapi;
 mod page;
@@ -39,7 +44,7 @@ use axum::{
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, header},
     middleware,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::get,
 };
 use utoipa_axum::router::OpenApiRouter;
@@ -68,6 +73,9 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(publish::routes())
         .merge(retained::routes())
         .merge(banned::routes())
+        .merge(authentication::routes())
+        .merge(authorization::routes())
+        .merge(explain::routes())
         .merge(listeners::routes())
         .merge(audit::routes())
         .merge(configs::routes())
@@ -102,7 +110,7 @@ fn router(world: Arc<World>) -> Router {
             "/metrics",
             get(status::prometheus).route_layer(middleware::from_fn_with_state(world.clone(), authenticate)),
         )
-        .route("/", get(root))
+        .merge(assets::routes())
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::map_response(secure))
@@ -121,17 +129,7 @@ async fn not_so() -> ApiError {
     )
 }
 
-/// Until there is a page.
-async fn root() -> Response {
-    let text = concat!(
-        "Thingway ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\nThe API is below /api/v5: POST /api/v5/login, GET /api/v5/status, GET /api/v5/clients ... See docs/api.md.\n"
-    );
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
-}
-
-/// What browsers are told about every answer.
+/// What browsers are told about every answer that does not say so itself.
 async fn secure(mut response: Response) -> Response {
     const HEADERS: [(HeaderName, &str); 5] = [
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
@@ -142,7 +140,7 @@ async fn secure(mut response: Response) -> Response {
     ];
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

@@ -1,8 +1,11 @@
 import { clients } from "./clients";
+import { control } from "./control";
+import { observe } from "./observe";
 import { overview } from "./overview";
 import { playground } from "./playground";
 import { retained } from "./retained";
 import { shell } from "./shell";
+import { system } from "./system";
 import { topics } from "./topics";
 
 /** A text in English and in Chinese: leaving one out does not pass the type checker. */
@@ -16,6 +19,9 @@ export const catalogue = {
   ...retained,
   ...topics,
   ...playground,
+  ...control,
+  ...observe,
+  ...system,
 };
 
 export type Key = keyof typeof catalogue;

@@ -41,10 +41,41 @@ const messages: Group = {
   ],
 };
 
+const control: Group = {
+  label: "nav.control",
+  pages: [
+    { name: "access", label: "nav.access", icon: "shield", load: () => import("./access") },
+    { name: "listeners", label: "nav.listeners", icon: "plug", load: () => import("./listeners") },
+  ],
+};
+
+const observe: Group = {
+  label: "nav.observe",
+  pages: [
+    { name: "alarms", label: "nav.alarms", icon: "bell", load: () => import("./alarms") },
+    { name: "trace", label: "nav.trace", icon: "eye", load: () => import("./trace") },
+    { name: "topic-metrics", label: "nav.topic_metrics", icon: "chart", load: () => import("./topic_metrics") },
+    { name: "slow", label: "nav.slow", icon: "turtle", load: () => import("./slow") },
+  ],
+};
+
+const system: Group = {
+  label: "nav.system",
+  pages: [
+    { name: "settings", label: "nav.settings", icon: "sliders", load: () => import("./settings") },
+    { name: "accounts", label: "nav.accounts", icon: "key", load: () => import("./accounts") },
+    { name: "audit", label: "nav.audit", icon: "list", load: () => import("./audit") },
+    { name: "data", label: "nav.data", icon: "box", load: () => import("./data") },
+  ],
+};
+
 /** The pages, in the order of the navigation. Each is loaded when it is first looked at. */
 export const groups: Group[] = [
   watch,
   messages,
+  control,
+  observe,
+  system,
 ];
 
 export function find(name: string): Page | undefined {

@@ -1,0 +1,126 @@
+import { useMemo, useState } from "preact/hooks";
+
+import { ApiError, download, get, put } from "../../api/client";
+import { useLoad } from "../../api/use";
+import { t } from "../../i18n";
+import { amend } from "../../route";
+import { Button } from "../../ui/button";
+import { SearchBox } from "../../ui/form";
+import { Card, Empty, Head, Note, Show } from "../../ui/states";
+import { toast, toastError } from "../../ui/toast";
+import "../../styles/control.css";
+import type { PageProps } from "../registry";
+import { SettingField, type Wish } from "./field";
+import { type Row, rowsOf, type Section, type Setting } from "./value";
+
+/** Settings that a search shows. */
+const FOUND_MAX = 60;
+
+interface Told {
+  sections: Section[];
+  settings: Record<string, Setting>;
+}
+
+interface Saved {
+  applied: string[];
+  pending: string[];
+}
+
+function found(rows: ReadonlyMap<string, Row[]>, text: string): Row[] {
+  const wanted = text.toLowerCase();
+  const all = [...rows.values()].flat();
+  return all.filter((row) => row.path.toLowerCase().includes(wanted) || row.described.doc.toLowerCase().includes(wanted)).slice(0, FOUND_MAX);
+}
+
+export default function Settings({ query }: PageProps) {
+  const told = useLoad("settings", async (signal): Promise<Told> => {
+    const [schema, settings] = await Promise.all([get<{ sections: Section[] }>("/configs/schema", undefined, signal), get<Record<string, Setting>>("/configs", undefined, signal)]);
+    return { sections: schema.sections, settings };
+  });
+  const [wishes, setWishes] = useState<ReadonlyMap<string, Wish>>(new Map());
+  const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
+  const [text, setText] = useState("");
+  const rows = useMemo(() => (told.data ? rowsOf(told.data.sections, told.data.settings) : new Map<string, Row[]>()), [told.data]);
+  const chosen = query.get("section") ?? "";
+  const section = rows.has(chosen) ? chosen : (rows.keys().next().value ?? "");
+  const shown = text ? found(rows, text) : (rows.get(section) ?? []);
+  const pending = Object.values(told.data?.settings ?? {}).filter((setting) => setting.pending).length;
+  const wish = (path: string, to: Wish | undefined) => {
+    const next = new Map(wishes);
+    if (to === undefined) next.delete(path);
+    else next.set(path, to);
+    setWishes(next);
+    if (errors.has(path)) setErrors(new Map([...errors].filter(([key]) => key !== path)));
+  };
+  const wrong = [...wishes.values()].some((one) => one !== "reset" && "wrong" in one);
+  const save = async () => {
+    const changes: Record<string, unknown> = {};
+    for (const [path, one] of wishes) {
+      if (one === "reset") changes[path] = null;
+      else if ("value" in one) changes[path] = one.value;
+    }
+    try {
+      const saved = await put<Saved>("/configs", changes);
+      const n = saved.applied.length;
+      toast("good", saved.pending.length > 0 ? t("settings.applied_pending", { n, pending: saved.pending.length }) : t("settings.applied", { n }));
+      setWishes(new Map());
+      setErrors(new Map());
+      told.reload();
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.errors.length === 0) throw error;
+      setErrors(new Map(error.errors.map((one) => [one.path, one.message])));
+      toastError(error);
+    }
+  };
+  return (
+    <>
+      <Head title={t("nav.settings")} about={t("settings.about")}>
+        <Button icon="download" onClick={() => download("/configs/export", "thingway-run-time.toml")}>
+          {t("settings.export")}
+        </Button>
+      </Head>
+      {pending > 0 && <Note kind="warn">{t("settings.pending_some", { n: pending })}</Note>}
+      <div class="toolbar">
+        <SearchBox label={t("settings.search")} value={text} onInput={setText} />
+        {rows.size > 0 && !text && (
+          <select aria-label={t("settings.sections")} value={section} onChange={(event) => amend({ section: event.currentTarget.value })}>
+            {[...rows.keys()].map((name) => (
+              <option key={name} value={name}>
+                {name}
+              </option>
+            ))}
+          </select>
+        )}
+      </div>
+      <Show of={told} rows={10}>
+        {(data) => (
+          <Card title={text ? undefined : section}>
+            {!text && <p class="soft prose">{data.sections.find((one) => one.path === section)?.doc}</p>}
+            {shown.length === 0 && <Empty icon="sliders" title={t("settings.none")} />}
+            {shown.map((row) => (
+              <SettingField key={row.path} row={row} wish={wishes.get(row.path)} error={errors.get(row.path)} onWish={(to) => wish(row.path, to)} />
+            ))}
+          </Card>
+        )}
+      </Show>
+      {wishes.size > 0 && (
+        <div class="save-bar" role="region" aria-label={t("settings.unsaved", { n: wishes.size })}>
+          <span>{t("settings.unsaved", { n: wishes.size })}</span>
+          <div class="actions">
+            <Button
+              onClick={() => {
+                setWishes(new Map());
+                setErrors(new Map());
+              }}
+            >
+              {t("settings.discard")}
+            </Button>
+            <Button kind="primary" changes disabled={wrong} onClick={save}>
+              {t("settings.save", { n: wishes.size })}
+            </Button>
+          </div>
+        </div>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,95 @@
+import type { Key } from "../../i18n";
+
+/** What may be written for a setting. */
+export interface Described {
+  name: string;
+  path: string;
+  doc: string;
+  expected: string;
+  kind: string;
+  min?: number;
+  max?: number;
+  choices?: string[];
+}
+
+export interface Section {
+  path: string;
+  doc: string;
+  keys: Described[];
+}
+
+/** What a setting is, and who says so. */
+export interface Setting {
+  value: unknown;
+  source: string;
+  settable: boolean;
+  pending: boolean;
+}
+
+/** A setting as the form shows it. */
+export interface Row {
+  path: string;
+  described: Described;
+  setting: Setting;
+}
+
+/** Whether the path is one of those that the key stands for: `{name}` is any one part. */
+export function matches(key: string, path: string): boolean {
+  const [wanted, given] = [key.split("."), path.split(".")];
+  return wanted.length === given.length && wanted.every((part, at) => part === given[at] || /^\{.*\}$/.test(part));
+}
+
+/** The settings of each section, in the schema's order. */
+export function rowsOf(sections: readonly Section[], settings: Readonly<Record<string, Setting>>): Map<string, Row[]> {
+  const named = Object.keys(settings);
+  const found = new Map<string, Row[]>();
+  for (const section of sections) {
+    const rows: Row[] = [];
+    for (const described of section.keys) {
+      const paths = described.path.includes("{") ? named.filter((path) => matches(described.path, path)) : [described.path];
+      for (const path of paths) {
+        const setting = settings[path];
+        if (setting) rows.push({ path, described, setting });
+      }
+    }
+    if (section.keys.some((key) => key.path.includes("{"))) rows.sort((one, other) => parentOf(one.path).localeCompare(parentOf(other.path)));
+    if (rows.length > 0) found.set(section.path, rows);
+  }
+  return found;
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("."));
+}
+
+const isTextList = (value: unknown): value is string[] => Array.isArray(value) && value.every((one) => typeof one === "string");
+
+/** How a value is written into a field. */
+export function written(described: Described, value: unknown): string {
+  if (value === null || value === undefined) return "";
+  if (described.kind === "list" && isTextList(value)) return value.join("\n");
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+export type Parsed = { value: unknown } | { wrong: Key };
+
+/** What a field's text says, in the shape that the value had. */
+export function parsed(described: Described, before: unknown, text: string): Parsed {
+  if (described.kind === "number") {
+    const number = Number(text);
+    return text.trim() === "" || Number.isNaN(number) ? { wrong: "settings.not_number" } : { value: number };
+  }
+  if (described.kind === "list" && (isTextList(before) || before === null || before === undefined) && !text.trim().startsWith("[")) {
+    return { value: text.split("\n").map((line) => line.trim()).filter((line) => line !== "") };
+  }
+  const isStructure = described.kind === "list" || (typeof before === "object" && before !== null);
+  if (isStructure || typeof before === "number" || typeof before === "boolean") {
+    try {
+      return { value: JSON.parse(text) as unknown };
+    } catch {
+      // A text such as "infinity" may stand where a number stood.
+      return isStructure ? { wrong: "settings.not_json" } : { value: text };
+    }
+  }
+  return { value: text };
+}

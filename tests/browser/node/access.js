@@ -1,0 +1,43 @@
+// A user and a rule are added on the page, and count for the next client.
+import assert from "node:assert/strict";
+
+import { main, mqttClient, open, signIn, visit } from "./harness.js";
+
+const client = { clientId: "pump-1", username: "pump", password: "water" };
+
+await main(async (browser) => {
+  const page = await open(browser);
+  await signIn(page);
+  await assert.rejects(mqttClient(client), "nobody knows it yet");
+
+  await visit(page, "access?part=users");
+  await page.getByRole("button", { name: "Add a user" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("User", { exact: true }).fill("pump");
+  await dialog.getByLabel("Password").fill("water");
+  await dialog.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("row").filter({ hasText: "pump" }).waitFor();
+
+  await visit(page, "access?part=rules");
+  await page.getByRole("button", { name: "Add rules" }).click();
+  await dialog.getByLabel("User name").fill("pump");
+  await dialog.getByLabel("Topic", { exact: true }).fill("pumps/${username}/#");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await page.getByText("pumps/${username}/#").waitFor();
+
+  const pump = await mqttClient(client);
+  const allowed = await pump.publishAsync("pumps/pump/level", "7", { qos: 1 });
+  assert.ok([0, 16].includes(allowed?.reasonCode ?? 0), "the rule allows it");
+  await assert.rejects(pump.publishAsync("pumps/other/level", "7", { qos: 1 }), "nothing allows that");
+
+  await visit(page, "access?part=explain");
+  await page.getByLabel("Client id").fill("pump-1");
+  await page.getByLabel("User name").fill("pump");
+  await page.getByLabel("Topic", { exact: true }).fill("pumps/other/level");
+  await page.getByRole("button", { name: "Ask" }).click();
+  await page.getByText("Refused", { exact: true }).waitFor();
+  await page.getByLabel("Topic", { exact: true }).fill("pumps/pump/level");
+  await page.getByRole("button", { name: "Ask" }).click();
+  await page.getByText("Allowed", { exact: true }).waitFor();
+  page.check_clean();
+});

@@ -1,0 +1,25 @@
+// A setting is changed on the page, says so, and is taken back; what cannot be is refused beside its field.
+import assert from "node:assert/strict";
+
+import { api, main, open, signIn, token, visit } from "./harness.js";
+
+const KEY = "mqtt.retain_available";
+
+await main(async (browser) => {
+  const page = await open(browser, { allowed: [/status of 400.*\/configs/] });
+  await signIn(page);
+  const value = async () => (await api("GET", "/configs", undefined, await token())).json[KEY];
+  assert.equal((await value()).value, true);
+  await visit(page, "settings");
+  await page.getByLabel("Search settings").fill(KEY);
+  const box = page.getByRole("checkbox", { name: KEY });
+  await box.uncheck();
+  await page.getByRole("button", { name: "Save 1 changes" }).click();
+  await page.getByText("Changed here").waitFor();
+  assert.deepEqual([(await value()).value, (await value()).source], [false, "run time"]);
+  await page.getByRole("button", { name: "Take the change back" }).click();
+  await page.getByRole("button", { name: "Save 1 changes" }).click();
+  await page.getByText("Changed here").waitFor({ state: "detached" });
+  assert.equal((await value()).value, true);
+  page.check_clean();
+});

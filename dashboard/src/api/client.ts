@@ -1,4 +1,4 @@
-import { session, signOut } from "./session";
+import { isHeld, session, signOut } from "./session";
 
 export const BASE = "/api/v5";
 const TIME_OUT_MS = 20_000;
@@ -74,7 +74,7 @@ export async function ask(method: Method, path: string, asked: Asked = {}, timeO
   }
   if (response.ok) return response;
   const error = await failure(response);
-  if (response.status === 401 && token && token === session.value?.token && path !== "/login") signOut("expired");
+  if (response.status === 401 && token && token === session.value?.token && path !== "/login" && !isHeld()) signOut("expired");
   throw error;
 }
 

@@ -47,3 +47,17 @@ export const heldBack = computed<string | null>(() => {
   if (now && now.role !== "administrator") return t("shell.blocked_viewer");
   return null;
 });
+
+let held = 0;
+
+/** While the password changes, an old token that is refused does not sign out. */
+export async function holdSession(work: () => Promise<void>): Promise<void> {
+  held += 1;
+  try {
+    await work();
+  } finally {
+    held -= 1;
+  }
+}
+
+export const isHeld = () => held > 0;

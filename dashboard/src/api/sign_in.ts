@@ -1,5 +1,5 @@
 import { ApiError, api, part } from "./client";
-import { keep, session, signOut } from "./session";
+import { holdSession, keep, session, signOut } from "./session";
 
 interface LoggedIn {
   token: string;
@@ -17,8 +17,10 @@ export async function signIn(username: string, password: string): Promise<void> 
 export async function changePassword(before: string, after: string): Promise<void> {
   const username = session.value?.username;
   if (!username) throw new ApiError(401, "BAD_USERNAME_OR_PWD", "nobody is signed in");
-  await api("POST", `/users/${part(username)}/change_pwd`, { body: { old_pwd: before, new_pwd: after } });
-  await signIn(username, after);
+  await holdSession(async () => {
+    await api("POST", `/users/${part(username)}/change_pwd`, { body: { old_pwd: before, new_pwd: after } });
+    await signIn(username, after);
+  });
 }
 
 export function leave(): void {

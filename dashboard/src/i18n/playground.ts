@@ -37,7 +37,6 @@ export const playground = {
   "playground.observe": ["Observe", "观察"],
   "playground.put": ["Publish", "发布"],
   "playground.sub": ["Subscribe", "订阅"],
-  "playground.content_format": ["Content-Format", "Content-Format"],
   "playground.content_format_known": ["{type} is Content-Format {n} in CoAP, and is lost in MQTT-SN", "{type} 在 CoAP 中为 Content-Format {n}，在 MQTT-SN 中丢失"],
   "playground.content_format_none": ["{type} has no Content-Format: CoAP and MQTT-SN get the payload alone", "{type} 没有对应的 Content-Format:CoAP 与 MQTT-SN 只收到负载"],
   "playground.lost": ["Response topic, correlation data and user properties exist in MQTT 5 alone.", "响应主题、关联数据和用户属性仅存在于 MQTT 5。"],

@@ -2,7 +2,7 @@ import type { Texts } from "./catalogue";
 
 export const retained = {
   "retained.about": ["The message of each topic that new subscribers get first", "新订阅者首先收到的各主题消息"],
-  "retained.search": ["Topic filter, such as plant/#", "主题过滤器，如 plant/#"],
+  "retained.search": ["Topic filter, such as plant/# or $SYS/#", "主题过滤器，如 plant/# 或 $SYS/#"],
   "retained.topic": ["Topic", "主题"],
   "retained.size": ["Size", "大小"],
   "retained.published": ["Published", "发布时间"],
@@ -26,10 +26,8 @@ export const retained = {
 
   "delayed.about": ["Messages to $delayed/{seconds}/{topic} that wait for their time", "发布到 $delayed/{秒}/{主题} 等待到期的消息"],
   "delayed.topic": ["Topic", "主题"],
-  "delayed.client": ["Client", "客户端"],
   "delayed.interval": ["Delay", "延迟"],
   "delayed.left": ["Time left", "剩余时间"],
-  "delayed.published": ["Published", "发布时间"],
   "delayed.due": ["Due", "到期时间"],
   "delayed.none": ["No message waits", "没有等待中的消息"],
   "delayed.delete_title": ["Discard the message to {topic}?", "丢弃发往 {topic} 的消息？"],

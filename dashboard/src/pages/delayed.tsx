@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { get, part, remove } from "../api/client";
 import { useListing } from "../api/listing";
 import { useLoad } from "../api/use";
-import { NOTHING, span, when } from "../format";
+import { bytes, span, when } from "../format";
 import { t } from "../i18n";
 import { Button } from "../ui/button";
 import { confirm } from "../ui/dialog";
@@ -19,7 +19,7 @@ interface DelayedMessage {
   expected_at: string;
   delayed_interval: number;
   delayed_remaining: number;
-  from_clientid?: string | null;
+  payload_size: number;
 }
 
 export default function Delayed() {
@@ -34,8 +34,8 @@ export default function Delayed() {
   const columns = useMemo(
     (): Column<DelayedMessage>[] => [
       { key: "topic", head: t("delayed.topic"), sort: (row) => row.topic, cell: (row) => <span class="mono break">{row.topic}</span> },
-      { key: "client", head: t("delayed.client"), cell: (row) => row.from_clientid ?? NOTHING },
       { key: "qos", head: "QoS", cell: (row) => row.qos },
+      { key: "size", head: t("retained.size"), end: true, sort: (row) => row.payload_size, cell: (row) => bytes(row.payload_size) },
       { key: "interval", head: t("delayed.interval"), end: true, sort: (row) => row.delayed_interval, cell: (row) => span(row.delayed_interval) },
       { key: "left", head: t("delayed.left"), end: true, sort: (row) => row.delayed_remaining, cell: (row) => span(row.delayed_remaining) },
       { key: "due", head: t("delayed.due"), sort: (row) => row.expected_at, cell: (row) => <span class="nowrap">{when(row.expected_at)}</span> },

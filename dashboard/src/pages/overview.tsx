@@ -7,7 +7,7 @@ import { useLoad } from "../api/use";
 import { bytes, count, NOTHING, short, span, when } from "../format";
 import { t } from "../i18n";
 import { current, history, tick } from "../live/live";
-import { type Problem, problems, useAlarms } from "../live/problems";
+import { type Drops, type Problem, problems, useAlarms, useDrops } from "../live/problems";
 import { link } from "../route";
 import { Choice } from "../ui/button";
 import { Chart } from "../ui/chart";
@@ -24,15 +24,16 @@ export default function Overview() {
   const node = useLoad("nodes", (signal) => get<NodeInfo[]>("/nodes", undefined, signal), SLOW_MS);
   const listeners = useLoad("listeners", (signal) => get<Listener[]>("/listeners", undefined, signal), SLOW_MS);
   const alarms = useAlarms();
+  const drops = useDrops();
   const [range, setRange] = useState<Range>("live");
   const now = current.value;
   const info = node.data?.[0];
-  const found = problems(now, listeners.data ?? [], alarms);
+  const found = problems(listeners.data ?? [], alarms, drops);
   return (
     <>
       <Head title={t("nav.overview")} about={info && t("overview.about", { node: info.node, time: span(now?.node_uptime ?? info.uptime / 1000) })} />
       {now || info ? <Health found={found} /> : null}
-      {!now && node.error ? <Failed error={node.error} retry={node.reload} /> : !now ? <Loading rows={3} /> : <Tiles now={now} info={info} />}
+      {!now && node.error ? <Failed error={node.error} retry={node.reload} /> : !now ? <Loading rows={3} /> : <Tiles now={now} info={info} drops={drops} />}
       <div class="stack overview-below">
         <div class="row">
           <Choice
@@ -89,13 +90,13 @@ function Tile({ name, value, about, to, bad }: { name: string; value: string; ab
   );
 }
 
-function Tiles({ now, info }: { now: Current; info: NodeInfo | undefined }) {
+function Tiles({ now, info, drops }: { now: Current; info: NodeInfo | undefined; drops: Drops }) {
   const rate = (value: number) => t("overview.bytes_rate", { n: bytes(value) });
   return (
     <div class="tiles">
       <Tile name={t("overview.in")} value={short(now.received_msg_rate)} about={`${t("overview.per_second")} · ${rate(now.received_bytes_rate)}`} />
       <Tile name={t("overview.out")} value={short(now.sent_msg_rate)} about={`${t("overview.per_second")} · ${rate(now.sent_bytes_rate)}`} />
-      <Tile name={t("overview.dropped")} value={short(now.dropped_msg_rate)} about={t("overview.per_second")} bad={now.dropped_msg_rate > 0} />
+      <Tile name={t("overview.dropped")} value={short(now.dropped_msg_rate)} about={t("overview.dropped_about")} bad={Object.keys(drops).length > 0} />
       <Tile name={t("overview.connections")} value={count(now.live_connections)} about={t("overview.sessions", { n: count(now.connections) })} to="clients" />
       <Tile name={t("overview.subscriptions")} value={count(now.subscriptions)} about={t("overview.filters", { n: count(now.topics), shared: count(now.shared_subscriptions) })} to="subscriptions" />
       <Tile name={t("overview.retained")} value={count(now.retained_msg_count)} about={t("overview.retained_about")} to="retained" />

@@ -32,7 +32,8 @@ export default function Retained({ rest, query }: PageProps) {
   const [typed, setTyped] = useState(filter);
   const [publishing, setPublishing] = useState(false);
   const settle = useSettled(SETTLED_MS, (value) => amend({ topic: value || undefined }));
-  const listing = useListing<RetainedInfo>("/mqtt/retainer/messages", { topic: filter });
+  // Without a filter those of the gateway itself, below $SYS, are left out.
+  const listing = useListing<RetainedInfo>("/mqtt/retainer/messages", { topic: filter || "#" });
   const here = { topic: filter };
   const columns = useMemo(
     (): Column<RetainedInfo>[] => [

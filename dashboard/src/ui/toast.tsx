@@ -1,4 +1,5 @@
 import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 
 import type { ApiError } from "../api/client";
 import { t } from "../i18n";
@@ -35,17 +36,31 @@ function drop(id: number): void {
 }
 
 export function Toasts() {
+  const place = useRef<HTMLDivElement>(null);
+  const shown = toasts.value;
+  useEffect(() => {
+    // Shown as a popover, and anew with each, they are above dialogs that were opened meanwhile.
+    const element = place.current;
+    if (!element) return;
+    if (element.matches(":popover-open")) element.hidePopover();
+    if (shown.length > 0) element.showPopover();
+  }, [shown]);
   return (
-    <div class="toasts" role="status" aria-live="polite">
-      {toasts.value.map((one) => (
-        <div key={one.id} class={`toast ${one.kind}`}>
-          <Icon name={one.kind === "good" ? "check" : one.kind === "bad" ? "warning" : "info"} />
-          <span>{one.text}</span>
-          <button type="button" aria-label={t("shell.close")} onClick={() => drop(one.id)}>
-            <Icon name="close" size={16} />
-          </button>
-        </div>
-      ))}
-    </div>
+    <>
+      <p class="unseen" role="status">
+        {shown[shown.length - 1]?.text}
+      </p>
+      <div class="toasts" popover="manual" ref={place}>
+        {shown.map((one) => (
+          <div key={one.id} class={`toast ${one.kind}`}>
+            <Icon name={one.kind === "good" ? "check" : one.kind === "bad" ? "warning" : "info"} />
+            <span>{one.text}</span>
+            <button type="button" aria-label={t("shell.close")} onClick={() => drop(one.id)}>
+              <Icon name="close" size={16} />
+            </button>
+          </div>
+        ))}
+      </div>
+    </>
   );
 }

@@ -12,6 +12,7 @@ import { confirm, Dialog } from "../../ui/dialog";
 import { CheckField, Form, SelectField, TextField } from "../../ui/form";
 import { Empty, Facts, Show, Tag } from "../../ui/states";
 import { kick } from "./index";
+import { Waiting } from "./waiting";
 
 const EVERY_MS = 5000;
 const NEVER_SECS = 0xffff_ffff;
@@ -82,6 +83,7 @@ export function ClientDrawer({ id, onClose }: { id: string; onClose: () => void 
               </Show>
             </section>
             <Subscribe id={id} onDone={reload} />
+            <Waiting id={id} />
           </div>
         )}
       </Show>

@@ -126,6 +126,11 @@ pub trait Query: fmt::Debug + Send + Sync {
 
     /// What became of all questions to this server.
     fn counts(&self) -> LineCounts;
+
+    /// True while the server is left alone, because it does not answer.
+    fn is_resting(&self) -> bool {
+        false
+    }
 }
 
 /// A template and whom it is for.
@@ -155,6 +160,10 @@ impl<S: Service> Query for QueryTo<S> {
 
     fn counts(&self) -> LineCounts {
         self.server.line.counts()
+    }
+
+    fn is_resting(&self) -> bool {
+        self.server.line.is_resting()
     }
 }
 

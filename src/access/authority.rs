@@ -6,6 +6,7 @@ use thingway_connectors::Failure;
 
 use super::{
     guard::Identity,
+    line::LineState,
     rules::{Action, Permission, Rules},
 };
 
@@ -45,6 +46,11 @@ pub trait Authority: fmt::Debug + Send + Sync {
     /// Asks it. Must not wait for anything: the future is run where waiting stops nobody, and dropped when nobody waits for it any more. On a failure
     /// [`Authority::when_down`] holds.
     fn ask(&self, inquiry: Inquiry) -> Ruled;
+
+    /// How the service is that it asks; `None` for one that asks none.
+    fn line(&self) -> Option<LineState> {
+        None
+    }
 
     /// What holds while it fails; `None` for the next source to decide.
     fn when_down(&self) -> Option<Permission> {

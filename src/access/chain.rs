@@ -4,7 +4,10 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use thingway_contract::Refusal;
 
-use super::attempt::{Attempt, Grant, Said};
+use super::{
+    attempt::{Attempt, Grant, Said},
+    line::LineState,
+};
 
 /// An answer that comes later.
 pub type Answer = Pin<Box<dyn Future<Output = Said> + Send>>;
@@ -24,6 +27,16 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
 
     /// Asks it. Must not wait for anything.
     fn ask(&self, attempt: &Arc<Attempt>) -> Asked;
+
+    /// What somebody would be let in with who proves to be whom it says, as far as that is known here without asking anybody.
+    fn presume(&self, _attempt: &Attempt) -> Option<Grant> {
+        None
+    }
+
+    /// How the service is that it asks; `None` for one that asks none.
+    fn line(&self) -> Option<LineState> {
+        None
+    }
 
     /// Nobody has said anything of somebody who is to be turned away for it: an authenticator whose answer takes its time for those it knows takes the
     /// same time here, so that nobody learns whom it knows.
@@ -67,6 +80,33 @@ impl Chain {
     /// The names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|authenticator| authenticator.name())
+    }
+
+    /// What somebody would be let in with who proves to be whom it says, if that is known without asking anybody.
+    pub fn presume(&self, attempt: &Attempt) -> Option<Grant> {
+        self.0.iter().find_map(|authenticator| authenticator.presume(attempt))
+    }
+
+    /// Asks all until one decides, and gives what each has said.
+    pub async fn tell(&self, attempt: &Arc<Attempt>) -> Vec<(&str, Said)> {
+        let mut told = Vec::new();
+        for authenticator in &*self.0 {
+            let said = match authenticator.ask(attempt) {
+                Asked::Said(said) => said,
+                Asked::Later(answer) => answer.await,
+            };
+            let decides = !matches!(said, Said::Ignore);
+            told.push((authenticator.name(), said));
+            if decides {
+                break;
+            }
+        }
+        told
+    }
+
+    /// How the services are that are asked.
+    pub fn lines(&self) -> impl Iterator<Item = LineState> {
+        self.0.iter().filter_map(|authenticator| authenticator.line())
     }
 
     /// Asks, as far as that needs no waiting.

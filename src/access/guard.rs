@@ -243,6 +243,12 @@ impl Guard {
         self.epoch
     }
 
+    /// Nothing that was decided is remembered any more, and subscriptions have to be looked at again.
+    pub fn doubt(&mut self) {
+        self.forget();
+        self.examined = 0;
+    }
+
     fn forget(&mut self) {
         self.cache.clear();
         self.known = None;

@@ -10,7 +10,7 @@ use super::{
     guard::Identity,
     known::Known,
     pending::{Lost, Pending, Place},
-    policy::{Look, Policy, Reason},
+    policy::Policy,
     rules::{Action, Permission},
 };
 
@@ -133,33 +133,18 @@ async fn ask(authority: &dyn Authority, inquiry: Inquiry, timeout: Duration) -> 
         .map_or(Ruling::Ignore(Duration::ZERO), |permission| Ruling::Decided(permission, Duration::ZERO))
 }
 
-/// Decides now, and waits for whoever has to be asked: for those who want to know why.
-///
-/// The words that `tell` makes of the reason are given back with the decision.
-pub async fn decide_now<T>(
+/// Asks one authority and keeps what it says: for those who want to know why something is decided.
+pub(super) async fn ask_once(
     policy: &Arc<Policy>,
     identity: &Arc<Identity>,
     client_id: &str,
-    action: Action,
-    topic: &str,
+    (place, action, topic): (u16, Action, &str),
     timeout: Duration,
-    tell: impl FnOnce(Permission, Reason<'_>) -> T,
-) -> T {
-    let mut known = Known::default();
-    loop {
-        let place = match policy.look(&identity.who(client_id), &identity.grant, action, topic, &known) {
-            Look::Decided(permission, reason) => return tell(permission, reason),
-            Look::Ask(place) => place,
-        };
-        let asker = Asker {
-            policy: policy.clone(),
-            epoch: 0,
-            identity: identity.clone(),
-            client_id: client_id.into(),
-            timeout,
-        };
-        known.learn(asker.ask(Question { place, action, topic: topic.into() }).await);
-    }
+    known: &mut Known,
+) {
+    let asker =
+        Asker { policy: policy.clone(), epoch: 0, identity: identity.clone(), client_id: client_id.into(), timeout };
+    known.learn(asker.ask(Question { place, action, topic: topic.into() }).await);
 }
 
 impl Known {

@@ -14,11 +14,13 @@ mod certificate;
 mod chain;
 mod enhanced;
 mod expiry;
+mod explain;
 mod expression;
 mod flapping;
 mod guard;
 mod inquiry;
 mod known;
+mod line;
 pub mod names;
 pub mod passwords;
 mod pending;
@@ -58,7 +60,7 @@ use self::{
     psk::PreSharedKeys,
     quota::{QuotaSettings, Quotas},
     recent::Recent,
-    rules::{Action, Permission, Who},
+    rules::{Action, HeldRules, Holder, Permission, RuleDatabase, Who},
 };
 use crate::bus::Bus;
 
@@ -70,11 +72,13 @@ pub use self::{
     certificate::CertificateHolders,
     chain::{Answer, Asked, Authenticator, Begun, Chain, Decision},
     enhanced::{Exchange, Exchanged, ExchangedAgain},
+    explain::{Explained, Step, Verdict, Wanted},
     expression::{Expression, ExpressionError},
     flapping::FlappingSettings,
     guard::{Guard, Identity, May},
-    inquiry::{Inquiring, Question, decide_now},
+    inquiry::{Inquiring, Question},
     known::Known,
+    line::LineState,
     policy::{DenyAction, Look, Policy, Reason, Source},
     values::{is_of_attempts, is_of_inquiries},
 };
@@ -144,6 +148,8 @@ pub struct Access {
     keys: PreSharedKeys,
     quotas: Quotas,
     policy: ArcSwap<Policy>,
+    /// The database among the policy's sources, if it is there. One change at a time.
+    database: Mutex<Option<Arc<RuleDatabase>>>,
     open: AtomicBool,
     /// Somebody may have to be asked what a client may do.
     asks: AtomicBool,
@@ -208,6 +214,7 @@ impl Access {
             inquiries: Arc::default(),
             open: AtomicBool::new(policy.is_open()),
             asks: AtomicBool::new(policy.has_authorities()),
+            database: Mutex::new(policy.database().cloned()),
             policy: ArcSwap::from_pointee(policy),
             epoch: AtomicU32::new(1),
             expiries: Arc::default(),
@@ -493,13 +500,60 @@ impl Access {
         self.policy.load().deny_action
     }
 
-    /// Puts other rules in the place of the present ones. Connections ask them from now on.
+    /// Puts other rules in the place of the present ones. Connections ask them from now on. What the database has stays, if it is among the sources before and
+    /// after.
     pub fn set_policy(&self, policy: Policy) {
+        let mut database = self.database.lock();
+        let policy = match (&*database, policy.database()) {
+            (Some(present), Some(_)) => policy.with_database(present),
+            _ => policy,
+        };
+        *database = policy.database().cloned();
+        self.swap_policy(policy);
+    }
+
+    fn swap_policy(&self, policy: Policy) {
         let open = policy.is_open();
         self.asks.store(policy.has_authorities(), Ordering::Release);
         self.policy.store(Arc::new(policy));
         self.epoch.fetch_add(1, Ordering::Release);
         self.open.store(open, Ordering::Release);
+    }
+
+    /// The rules of the store as they are now; `None` when they are not among the sources, and nobody asks them.
+    pub fn stored_rules(&self) -> Option<Arc<RuleDatabase>> {
+        self.database.lock().clone()
+    }
+
+    /// Puts rules of the store in the place of those that these have; `None` takes them away. All of them count at once, and subscriptions that are there are
+    /// looked at again before anything more is delivered by them. False when nobody asks the store's rules.
+    pub fn set_stored_rules(&self, changes: impl IntoIterator<Item = (Holder, Option<Arc<HeldRules>>)>) -> bool {
+        let mut database = self.database.lock();
+        let Some(present) = &*database else { return false };
+        let mut changed = RuleDatabase::clone(present);
+        for (holder, rules) in changes {
+            changed.set(&holder, rules);
+        }
+        let changed = Arc::new(changed);
+        let policy = Policy::clone(&self.policy.load()).with_database(&changed);
+        *database = Some(changed);
+        self.swap_policy(policy);
+        true
+    }
+
+    /// Whatever connections remember of what was decided is forgotten, and subscriptions are looked at again.
+    pub fn forget_decisions(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Who is asked, what happens to topics, and the rest that does not change.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What rules say now.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
     }
 
     /// Keeps somebody out from now on. False when there are as many bans as there may be.
@@ -548,24 +602,19 @@ impl Access {
         self.bans.list(unix_ms())
     }
 
+    /// How the services are that are asked about clients.
+    pub fn lines(&self) -> Vec<LineState> {
+        self.settings.chain.lines().chain(self.policy.load().lines()).collect()
+    }
+
     /// How many bans there are.
     pub fn bans_len(&self) -> usize {
         self.bans.len()
     }
 }
 
-/// The ban among these that keeps somebody out.
-pub fn find_ban(bans: &[Ban], attempt: &Attempt) -> Option<Ban> {
-    let all = Bans::new(bans.len());
-    for ban in bans {
-        // One that is none keeps nobody out.
-        let _ = all.add(ban.clone(), 0);
-    }
-    all.find(attempt, unix_ms())
-}
-
 /// Makes attributes of what a client shows. What comes later may use what came before.
-pub fn find_attributes(made: &[(Box<str>, Expression)], attempt: &mut Attempt) {
+fn find_attributes(made: &[(Box<str>, Expression)], attempt: &mut Attempt) {
     for (name, expression) in made {
         let value = {
             let known = |name: &str| attempt.value(name);

@@ -4,7 +4,8 @@ use super::{
     attempt::Grant,
     authority::Authority,
     known::Known,
-    rules::{Action, Permission, Rule, RuleSet, Rules, Who},
+    line::LineState,
+    rules::{Action, Permission, Rule, RuleDatabase, RuleSet, Rules, Who},
 };
 
 /// What rules say, and what happens when they say nothing.
@@ -83,7 +84,30 @@ pub enum Look<'a> {
 impl Policy {
     /// Nothing is ever denied to whom nothing else was granted.
     pub fn is_open(&self) -> bool {
-        self.sources.is_empty() && !self.deny_without_rules
+        self.has_no_sources() && !self.deny_without_rules
+    }
+
+    /// There are no sources. A file without rules is one; the database is none as long as it has no rules.
+    fn has_no_sources(&self) -> bool {
+        self.sources.iter().all(|source| matches!(source, Source::Rules(Rules::Database(rules)) if rules.is_empty()))
+    }
+
+    /// The database among the sources.
+    pub fn database(&self) -> Option<&Arc<RuleDatabase>> {
+        self.sources.iter().find_map(|source| match source {
+            Source::Rules(Rules::Database(rules)) => Some(rules),
+            _ => None,
+        })
+    }
+
+    /// The same, with another database in the place of the one among the sources.
+    pub(super) fn with_database(mut self, database: &Arc<RuleDatabase>) -> Self {
+        for source in &mut self.sources {
+            if let Source::Rules(Rules::Database(rules)) = source {
+                *rules = database.clone();
+            }
+        }
+        self
     }
 
     /// Somebody may have to be asked.
@@ -103,6 +127,15 @@ impl Policy {
             Source::Authority(authority) => Some(authority.name()),
             Source::Rules(_) => None,
         })
+    }
+
+    /// How the services are that are asked.
+    pub fn lines(&self) -> Vec<LineState> {
+        let of = |source: &Source| match source {
+            Source::Authority(authority) => authority.line(),
+            Source::Rules(_) => None,
+        };
+        self.sources.iter().filter_map(of).collect()
     }
 
     /// The authority at a place.
@@ -148,10 +181,46 @@ impl Policy {
                 return Look::Decided(rule.permission, Reason::Rule(rule));
             }
         }
-        match (self.sources.is_empty() && grant.rules.is_none(), self.deny_without_rules) {
+        match (grant.rules.is_none() && self.has_no_sources(), self.deny_without_rules) {
             (true, false) => Look::Decided(Permission::Allow, Reason::NoRules),
             (true, true) => Look::Decided(Permission::Deny, Reason::NoRules),
             (false, _) => Look::Decided(self.no_match, Reason::NoMatch),
+        }
+    }
+
+    /// Names the sources that say nothing of it before one decides.
+    pub(super) fn tell_passed(
+        &self,
+        who: &Who<'_>,
+        grant: &Grant,
+        action: Action,
+        topic: &str,
+        known: &Known,
+        name: &mut dyn FnMut(&str),
+    ) {
+        if grant.superuser {
+            return;
+        }
+        if let Some(rules) = &grant.rules {
+            if rules.find(who, action, topic).is_some() {
+                return;
+            }
+            name("credentials");
+        }
+        for (place, source) in (0..).zip(&self.sources) {
+            let (decides, told) = match source {
+                Source::Rules(rules) if rules.is_empty() => continue,
+                Source::Rules(rules) => (rules.find(who, action, topic).is_some(), rules.source().unwrap_or("rules")),
+                Source::Authority(authority) => {
+                    let answered = known.answer(place, action, topic).flatten().is_some();
+                    let ruled = known.rules(place).is_some_and(|rules| rules.find(who, action, topic).is_some());
+                    (answered || ruled, authority.name())
+                }
+            };
+            if decides {
+                return;
+            }
+            name(told);
         }
     }
 }

@@ -10,8 +10,8 @@ use std::{cell::OnceCell, fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
-        Attempt, Authenticator, Authority, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain,
-        DenyAction, FlappingSettings, Policy, Settings, Source, find_attributes,
+        Authenticator, Authority, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction,
+        FlappingSettings, Policy, Settings, Source,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
         psk::{KeyFileError, KeyMap, PSK_PREFIX, key_from_hex, parse_keys},
         rules::{
@@ -185,9 +185,8 @@ fn own_rules(config: &Config, database: &Arc<RuleDatabase>) -> Result<Vec<Rules>
         let rules = (1..).zip(&access.rules).map(|(number, rule)| own_rule(number, rule));
         sources.push(Rules::InOrder(rules.collect::<Result<_, _>>()?));
     }
-    if !database.is_empty() {
-        sources.push(Rules::Database(database.clone()));
-    }
+    // Even without any: some may come while the gateway runs.
+    sources.push(Rules::Database(database.clone()));
     for file in &access.rule_files {
         let text = read(&file.path)?;
         let source: Arc<str> = file.path.display().to_string().into();
@@ -484,15 +483,6 @@ fn user_database(config: &Config, hashers: Arc<Hashers>) -> Result<UserDatabase,
         UsersBy::ClientId => UserKey::ClientId,
     };
     Ok(UserDatabase::new(by, hashers)?)
-}
-
-/// Gives somebody the attributes that the configuration makes.
-///
-/// # Errors
-/// An expression that is wrong.
-pub fn add_attributes(config: &Config, attempt: &mut Attempt) -> Result<(), AccessError> {
-    find_attributes(&names::attributes(config)?, attempt);
-    Ok(())
 }
 
 /// Who may come in.

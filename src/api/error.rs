@@ -43,6 +43,7 @@ const CODES: &[(&str, &str)] = &[
     ("RESOURCE_NOT_FOUND", "Resource was not found"),
     ("SERVICE_UNAVAILABLE", "Service unavailable"),
     ("TOPIC_NOT_FOUND", "Topic not found"),
+    ("UNSUPPORTED_MEDIA_TYPE", "The body is of another type"),
     ("USER_NOT_FOUND", "User not found"),
 ];
 

@@ -6,6 +6,8 @@
 mod accounts;
 mod assets;
 mod audit;
+mod authentication;
+mod authorization;
 mod banned;
 mod clients;
 mod configs;
@@ -13,10 +15,12 @@ mod delayed;
 mod directories;
 mod directory;
 mod error;
+mod explain;
 mod gateways;
 mod keys;
 mod listeners;
 mod login;
+mod multipart;
 mod observe;
 mod openapi;
 mod page;
@@ -69,6 +73,9 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(publish::routes())
         .merge(retained::routes())
         .merge(banned::routes())
+        .merge(authentication::routes())
+        .merge(authorization::routes())
+        .merge(explain::routes())
         .merge(listeners::routes())
         .merge(audit::routes())
         .merge(configs::routes())
@@ -98,6 +105,7 @@ fn router(world: Arc<World>) -> Router {
         .route("/api-docs/openapi.json", describe.clone())
         .route("/api-docs/swagger.json", describe)
         .route("/status", get(status::status))
+        .route("/ready", get(observe::ready))
         .route(
             "/metrics",
             get(status::prometheus).route_layer(middleware::from_fn_with_state(world.clone(), authenticate)),

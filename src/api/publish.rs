@@ -141,6 +141,8 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
     responses(
         (status = 200, description = "It was taken", body = Value),
         (status = 202, description = "It was taken, and nobody subscribes to it", body = Value),
+        (status = 400, description = "It cannot be so: MQTT's code for why", body = Value),
+        (status = 503, description = "There is no room for it", body = Value),
     ),
 )]
 pub async fn one(State(world): State<Arc<World>>, Body(wish): Body<Wish>) -> Response {
@@ -157,6 +159,8 @@ pub async fn one(State(world): State<Arc<World>>, Body(wish): Body<Wish>) -> Res
     responses(
         (status = 200, description = "All were taken", body = Value),
         (status = 202, description = "All were taken, and to one at least nobody subscribes", body = Value),
+        (status = 400, description = "Those that cannot be so, with MQTT's codes for why", body = Value),
+        (status = 503, description = "There is no room for one of them", body = Value),
     ),
 )]
 pub async fn many(State(world): State<Arc<World>>, Body(wishes): Body<Vec<Wish>>) -> Result<Response, ApiError> {

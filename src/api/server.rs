@@ -33,6 +33,7 @@ use crate::{
     access::{
         Access,
         passwords::{Hashers, HashersSettings},
+        users::UserDatabase,
     },
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
     config::RunTime,
@@ -65,6 +66,8 @@ pub struct ServerSettings {
     pub bus: Arc<Bus>,
     /// The access layer.
     pub access: Arc<Access>,
+    /// The built-in user database, if somebody is asked who needs it.
+    pub users: Option<Arc<UserDatabase>>,
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// What is kept already.
@@ -129,6 +132,7 @@ impl Server {
             lane: Mutex::new(settings.bus.lane(NO_CORE)),
             bus: settings.bus,
             access: settings.access,
+            users: settings.users,
             journal: settings.journal,
             listeners: settings.listeners,
             run_time: settings.run_time,

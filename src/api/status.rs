@@ -13,6 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
+    observe::expose,
     query::Query,
     rates::{DROPPED, RECEIVED, SENT},
     world::World,
@@ -50,7 +51,7 @@ pub fn public_routes() -> OpenApiRouter<Arc<World>> {
     path = "/status",
     tag = "nodes",
     params(("format" = Option<String>, Query, description = "`json` for an object, else text")),
-    responses((status = 200, description = "It runs", body = Value)),
+    responses((status = 200, description = "It runs", content((String = "text/plain"), (Value = "application/json")))),
     security(),
 )]
 pub async fn status(State(world): State<Arc<World>>, query: Query) -> Response {
@@ -157,13 +158,13 @@ fn object(numbers: impl IntoIterator<Item = (impl Into<String>, u64)>) -> Map<St
     params(("aggregate" = Option<bool>, Query)),
     responses((status = 200, description = "Numbers by name", body = Value)),
 )]
-pub async fn stats(State(world): State<Arc<World>>, query: Query) -> Json<Value> {
+pub async fn stats(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let mut stats = object(all_stats(&world));
-    if query.find("aggregate") == Some("true") {
-        return Json(stats.into());
+    if query.read("aggregate")?.unwrap_or(false) {
+        return Ok(Json(stats.into()));
     }
     stats.insert("node".into(), world.node.clone().into());
-    Json(json!([stats]))
+    Ok(Json(json!([stats])))
 }
 
 /// What there is now at a node.
@@ -209,13 +210,13 @@ fn all_metrics(world: &World) -> Vec<(String, u64)> {
     params(("aggregate" = Option<bool>, Query)),
     responses((status = 200, description = "Numbers by name", body = Value)),
 )]
-pub async fn metrics(State(world): State<Arc<World>>, query: Query) -> Json<Value> {
+pub async fn metrics(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let mut metrics = object(all_metrics(&world));
-    if query.find("aggregate") == Some("true") {
-        return Json(metrics.into());
+    if query.read("aggregate")?.unwrap_or(false) {
+        return Ok(Json(metrics.into()));
     }
     metrics.insert("node".into(), world.node.clone().into());
-    Json(json!([metrics]))
+    Ok(Json(json!([metrics])))
 }
 
 /// What was counted at a node.
@@ -282,5 +283,6 @@ pub async fn prometheus(State(world): State<Arc<World>>) -> Response {
             let _ = writeln!(text, "emqx_cert_expiry_at{{listener_type=\"{kind}\",listener_name=\"{name}\"}} {at}");
         }
     }
+    expose(&world, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

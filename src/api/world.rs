@@ -14,7 +14,7 @@ use super::{
     throttle::Throttle, tokens::Tokens,
 };
 use crate::{
-    access::{Access, passwords::Hashers},
+    access::{Access, passwords::Hashers, users::UserDatabase},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
     config::{Config, RunTime},
     store::{Journal, Settled},
@@ -88,6 +88,8 @@ pub struct World {
     pub bus: Arc<Bus>,
     /// The access layer.
     pub access: Arc<Access>,
+    /// The built-in user database, if somebody is asked who needs it.
+    pub users: Option<Arc<UserDatabase>>,
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// The listeners.

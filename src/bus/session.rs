@@ -87,6 +87,8 @@ pub struct Session {
     may_move: AtomicBool,
     /// Its connection falls behind the queue that the store keeps for it.
     behind: AtomicBool,
+    /// What its connection remembers of what the client may do is to be forgotten.
+    doubted: AtomicBool,
     /// Its number in the store, 0 when it is not kept.
     kept: AtomicU64,
     inbox: Mutex<Inbox>,
@@ -211,6 +213,7 @@ impl Session {
             replaying: AtomicBool::new(false),
             may_move: AtomicBool::new(false),
             behind: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             kept: AtomicU64::new(0),
             inbox: Mutex::new(Inbox::default()),
             budget,
@@ -247,6 +250,17 @@ impl Session {
 
     pub(super) fn set_behind(&self, behind: bool) {
         self.behind.store(behind, Ordering::Relaxed);
+    }
+
+    /// Has its connection forget what it remembers of what the client may do.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::Release);
+    }
+
+    /// True once after [`Session::doubt`].
+    #[inline]
+    pub fn takes_doubt(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Acquire)
     }
 
     /// Number of its subscriptions.

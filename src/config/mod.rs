@@ -5,6 +5,7 @@ mod access;
 mod access_databases;
 mod access_http;
 mod access_jwt;
+mod alarms;
 mod check;
 mod coap;
 mod dashboard;
@@ -40,6 +41,7 @@ pub use access_databases::{
 };
 pub use access_http::{AccessHttp, HttpBody, HttpMethod, WhenDown};
 pub use access_jwt::{AccessJwt, JwtFrom};
+pub use alarms::Alarms;
 pub use coap::{Amplification, Coap, CoapQos, NotifyType};
 pub use dashboard::{Dashboard, DashboardTls};
 pub use delayed::Delayed;
@@ -98,6 +100,8 @@ settings! {
         sys_topics: SysTopics = SysTopics::default();
         /// What the gateway does when it has too much to do.
         overload: Overload = Overload::default();
+        /// What raises an alarm.
+        alarms: Alarms = Alarms::default();
         /// What is written to the log.
         log: Log = Log::default();
     }

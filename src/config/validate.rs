@@ -55,6 +55,7 @@ impl Checker<'_> {
         let periods = [
             ("sys_topics.interval", config.sys_topics.interval),
             ("sys_topics.heartbeat", config.sys_topics.heartbeat),
+            ("alarms.check_interval", config.alarms.check_interval),
             ("overload.lag_max", config.overload.lag_max),
             ("overload.check_interval", config.overload.check_interval),
             ("retained.expiry", config.retained.expiry.or(super::Period::from_secs(1))),

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
-    access::{Access, Ban, BanKind, rules::RuleDatabase, users::UserDatabase},
+    access::{Access, Ban, BanKind, users::UserDatabase},
     access_config::{self, AccessError, Kept},
     bus::Bus,
     config::{Config, Security},
@@ -21,8 +21,6 @@ pub(super) struct Door {
     kept_bans: HashSet<(BanKind, Box<str>)>,
     /// Those of the configuration.
     configured_bans: Mutex<Vec<Ban>>,
-    /// Rules of the store.
-    rules: Arc<RuleDatabase>,
 }
 
 impl Door {
@@ -34,8 +32,7 @@ impl Door {
         }
         let (chain, database) = access_config::chain(config)?;
         let names: Vec<_> = chain.names().collect();
-        let rules = Arc::new(std::mem::take(&mut kept.rules));
-        let policy = access_config::policy(config, &rules)?;
+        let policy = access_config::policy(config, &Arc::new(std::mem::take(&mut kept.rules)))?;
         tell(config, &names, policy.rules_len(), policy.is_open());
         let mut entrance = access_config::settings(config, chain)?;
         entrance.scram = access_config::scram(config, database.as_ref(), secret);
@@ -53,21 +50,27 @@ impl Door {
             let (stored, file) = database.len();
             tracing::info!("users: {stored} in the store, {file} in a file");
         }
-        Ok(Self { access: Arc::new(access), database, kept_bans, configured_bans: Mutex::new(configured_bans), rules })
+        Ok(Self { access: Arc::new(access), database, kept_bans, configured_bans: Mutex::new(configured_bans) })
+    }
+
+    /// The built-in user database, if somebody is asked who needs it.
+    pub fn users(&self) -> Option<Arc<UserDatabase>> {
+        self.database.clone()
     }
 
     /// Rules, bans and the users of the file, as this configuration has them. When something is wrong with them all stays as it was.
     ///
     /// Connections of those who are banned now are ended.
     pub fn reload(&self, config: &Config, bus: &Bus) -> Result<(), AccessError> {
-        let (policy, bans) = (access_config::policy(config, &self.rules)?, access_config::bans(config)?);
+        // The store's rules are in the access layer's hands: they stay what they are now.
+        let (policy, bans) = (access_config::policy(config, &Arc::default())?, access_config::bans(config)?);
         let keys = access_config::file_keys(config)?;
         if let Some(database) = &self.database {
             database.set_file(access_config::file_users(config)?);
         }
         self.access.keys().set_file(keys);
-        let rules = policy.rules_len();
         self.access.set_policy(policy);
+        let rules = self.access.policy().rules_len();
         let before = std::mem::replace(&mut *self.configured_bans.lock(), bans.clone());
         for ban in before {
             let key = (ban.kind, ban.value);

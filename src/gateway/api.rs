@@ -46,6 +46,7 @@ pub(super) fn start(
         node: config.gateway.name.clone(),
         bus: gateway.bus.clone(),
         access: gateway.door.access.clone(),
+        users: gateway.door.users(),
         journal: gateway.store.journal.clone(),
         settings,
         listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), settings: gateway.settings.clone() }),

@@ -3,7 +3,7 @@ use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 use thingway_contract::Instant;
 use tokio::sync::watch;
 
-use super::switchboard::Switchboard;
+use super::{health::Health, switchboard::Switchboard};
 use crate::{
     access::Access,
     bus::{
@@ -62,6 +62,7 @@ pub(super) async fn run(
     cores: Cores,
     settings: Settings,
     listeners: Arc<Switchboard>,
+    mut health: Health,
     log: Arc<PeerLog>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -93,6 +94,7 @@ pub(super) async fn run(
             let date = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
             system.tick(&bus, now, &date, resident_bytes(), &mut lane);
         }
+        health.tick(now, &mut lane);
         access.tick();
         cores.forward_wakes(&mut lane);
         log.flush(now);

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod backup;
+mod health;
 mod housekeeping;
 mod keeping;
 mod listeners;
@@ -205,6 +206,7 @@ impl Gateway {
             cores.clone(),
             housekeeping::Settings::new(&config),
             listeners.clone(),
+            health::Health::new(&config, bus.clone(), door.access.clone(), store.journal.clone(), listeners.clone()),
             log,
             stopped,
         ));

@@ -185,8 +185,12 @@ impl<P: Protocol> Permits<'_, P> {
 
 /// The one that the client was let in with, or one of its own if rules came later.
 fn guard<'a>(stage: &'a mut Option<Box<Stage>>, session: &Session) -> &'a mut Guard {
-    Stage::guard(stage, || match session.connection() {
+    let guard = Stage::guard(stage, || match session.connection() {
         Some(info) => Guard::of_connection(&info),
         None => Guard::of_nobody(),
-    })
+    });
+    if session.takes_doubt() {
+        guard.doubt();
+    }
+    guard
 }

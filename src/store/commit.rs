@@ -78,6 +78,7 @@ struct Shared<S> {
     forgotten: AtomicU64,
     waiters: Mutex<Vec<Waiter>>,
     behind: AtomicBool,
+    failing: AtomicBool,
     /// What waits in all queues.
     queued: (AtomicUsize, AtomicU64),
 }
@@ -187,6 +188,7 @@ impl<S> Default for Journal<S> {
             forgotten: AtomicU64::new(0),
             waiters: Mutex::default(),
             behind: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             queued: (AtomicUsize::new(0), AtomicU64::new(0)),
         }))
     }
@@ -268,6 +270,11 @@ impl<S> Journal<S> {
     pub fn change_settings(&self, changes: Vec<(String, Option<String>)>) -> Result<(), BackendError> {
         let closed = || Err(BackendError::Io("the store is closed".into()));
         self.ask(|done| Question::Set(changes, done)).unwrap_or_else(closed)
+    }
+
+    /// True while it cannot keep what it should.
+    pub fn is_failing(&self) -> bool {
+        self.0.failing.load(Ordering::Relaxed)
     }
 
     /// True while more waits to be made safe than should.
@@ -593,11 +600,13 @@ impl<S, B: Backend, H: Host<Session = S> + Wake> Committer<S, B, H> {
             self.complained_at = Some(Instant::now());
         }
         self.healthy = false;
+        self.shared.failing.store(true, Ordering::Relaxed);
     }
 
     fn recover(&mut self) {
         if !self.healthy {
             self.healthy = true;
+            self.shared.failing.store(false, Ordering::Relaxed);
             tracing::info!("the store keeps what it should again");
         }
     }

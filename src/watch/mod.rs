@@ -2,6 +2,7 @@
 //!
 //! The bus and the drivers tell of what passes them by. While nobody looks at anything that costs them one load of an atomic, relaxed.
 
+mod alarms;
 mod events;
 mod slow;
 mod topics;
@@ -15,6 +16,7 @@ use std::{
 use thingway_contract::{ClientId, Delivery, Instant, Message};
 
 pub use self::{
+    alarms::{Alarm, Alarms},
     events::{ClientEvent, Happened, Listening},
     slow::{Slow, SlowSettings, SlowTime},
     topics::{TOPIC_COUNTS, TopicCounts},
@@ -26,6 +28,7 @@ pub use self::{
 pub struct Watch {
     /// A bit for each thing that somebody looks at.
     looks: AtomicU32,
+    alarms: Alarms,
     events: events::Events,
     topics: topics::Topics,
     slow: slow::SlowTable,
@@ -60,6 +63,11 @@ pub struct Who {
 }
 
 impl Watch {
+    /// What somebody should see to.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
     /// True while anybody looks at anything.
     #[inline]
     pub fn is_on(&self) -> bool {

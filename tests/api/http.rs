@@ -52,6 +52,11 @@ impl Caller {
         Self::stranger(self.address)
     }
 
+    /// What it shows to be let in.
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_deref()
+    }
+
     pub fn with_token(&self, token: &str) -> Self {
         Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
     }
@@ -59,6 +64,11 @@ impl Caller {
     pub fn with_key(&self, key: &str, secret: &str) -> Self {
         let shown = STANDARD.encode(format!("{key}:{secret}"));
         Self { authorization: Some(format!("Basic {shown}")), ..self.clone() }
+    }
+
+    /// The line of a head that shows who it is.
+    pub fn authorization(&self) -> String {
+        self.authorization.as_ref().map_or_else(String::new, |shown| format!("Authorization: {shown}\r\n"))
     }
 
     pub async fn log_in(&self, username: &str, password: &str) -> Self {

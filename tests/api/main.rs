@@ -4,14 +4,20 @@
 mod common;
 
 mod access;
+mod alarms;
 mod assets;
+mod authorization;
 mod described;
 mod http;
 mod listing;
 mod observe;
 mod operate;
+mod properties;
 mod settings;
 mod shapes;
+#[path = "../clients/tools.rs"]
+#[allow(dead_code, reason = "other tests need other tools")]
+mod tools;
 mod work;
 
 use common::TestGateway;

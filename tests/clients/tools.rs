@@ -35,8 +35,17 @@ pub fn node_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node")
 }
 
-/// A Python that has the packages of `tests/clients/python/requirements.txt`: `THINGWAY_PYTHON`, the virtual environment that `.ci/run` makes, or the system's.
+/// A Python that has schemathesis, of `tests/clients/python/requirements.txt` too.
+pub fn schemathesis() -> Option<PathBuf> {
+    python_with("import schemathesis")
+}
+
+/// A Python that has the clients of `tests/clients/python/requirements.txt`: `THINGWAY_PYTHON`, the virtual environment that `.ci/run` makes, or the system's.
 pub fn python() -> Option<PathBuf> {
+    python_with("import paho.mqtt.client, aiomqtt, aiocoap, mqttsn.client")
+}
+
+fn python_with(imports: &str) -> Option<PathBuf> {
     let candidates = [
         env::var_os("THINGWAY_PYTHON").map(PathBuf::from),
         Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/venv/bin/python")),
@@ -44,7 +53,7 @@ pub fn python() -> Option<PathBuf> {
     ];
     candidates.into_iter().flatten().find(|python| {
         Command::new(python)
-            .args(["-c", "import paho.mqtt.client, aiomqtt, aiocoap, mqttsn.client"])
+            .args(["-c", imports])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

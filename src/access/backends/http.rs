@@ -14,6 +14,7 @@ use crate::access::{
     attempt::{Attempt, Said},
     authority::{Authority, Inquiry, Ruled, Ruling},
     chain::{Asked, Authenticator},
+    line::LineState,
     passwords::NoRandomness,
     recent::Recent,
     rules::Permission,
@@ -84,6 +85,11 @@ impl HttpAuthenticator {
 impl Authenticator for HttpAuthenticator {
     fn name(&self) -> &str {
         &self.backend.backend.name
+    }
+
+    fn line(&self) -> Option<LineState> {
+        let service = &self.backend.backend.service;
+        Some(LineState::of_authentication(self.name(), service.is_resting(), service.counts()))
     }
 
     fn ask(&self, attempt: &Arc<Attempt>) -> Asked {
@@ -198,6 +204,11 @@ impl HttpAuthority {
 impl Authority for HttpAuthority {
     fn name(&self) -> &str {
         &self.backend.name
+    }
+
+    fn line(&self) -> Option<LineState> {
+        let service = &self.backend.service;
+        Some(LineState::of_authorization(self.name(), service.is_resting(), service.counts()))
     }
 
     fn ask(&self, inquiry: Inquiry) -> Ruled {

@@ -8,6 +8,7 @@ use thingway_connectors::{Field, Query, Row, Rows};
 use super::complaint::Complaint;
 use crate::access::{
     authority::{Authority, Inquiry, Ruled, Ruling},
+    line::LineState,
     rules::{ActionCondition, Condition, Permission, Place, Reach, Rule, RuleCause, Rules, Syntax, TopicPattern},
 };
 
@@ -56,6 +57,11 @@ impl RowRules {
 impl Authority for RowRules {
     fn name(&self) -> &str {
         &self.0.name
+    }
+
+    fn line(&self) -> Option<LineState> {
+        let query = &self.0.query;
+        Some(LineState::of_authorization(self.name(), query.is_resting(), query.counts()))
     }
 
     fn ask(&self, inquiry: Inquiry) -> Ruled {

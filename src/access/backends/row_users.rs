@@ -18,6 +18,7 @@ use super::{
 use crate::access::{
     attempt::{Attempt, Grant, Said},
     chain::{Answer, Asked, Authenticator},
+    line::LineState,
     passwords::{Hashers, Mac, NoRandomness, Secret, Stored},
     recent::Recent,
     users::Hashing,
@@ -100,6 +101,11 @@ fn decoy_of_pbkdf2(mac: Mac, iterations: u32, random: &[u8]) -> Option<Arc<Store
 impl Authenticator for RowUsers {
     fn name(&self) -> &str {
         &self.0.settings.name
+    }
+
+    fn line(&self) -> Option<LineState> {
+        let query = &self.0.settings.query;
+        Some(LineState::of_authentication(self.name(), query.is_resting(), query.counts()))
     }
 
     fn ask(&self, attempt: &Arc<Attempt>) -> Asked {

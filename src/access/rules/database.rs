@@ -1,7 +1,8 @@
 //! Rules in the store: for a user, for a client id, or for all, in the form of EMQX's built-in database.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -231,12 +232,88 @@ impl WrittenRule {
     }
 }
 
+/// The rules of one holder, as they were written and as they are asked.
+#[derive(Debug, Default)]
+pub struct HeldRules {
+    written: Box<[WrittenRule]>,
+    compiled: Box<[Rule]>,
+}
+
+impl HeldRules {
+    /// Compiles them.
+    ///
+    /// # Errors
+    /// See [`RowRuleError`].
+    pub fn new(holder: &Holder, written: Vec<WrittenRule>) -> Result<Self, RowRuleError> {
+        Ok(Self { compiled: compile_rules(holder, &written)?, written: written.into() })
+    }
+
+    /// As they were written.
+    pub fn written(&self) -> &[WrittenRule] {
+        &self.written
+    }
+}
+
+/// Rules by a name. It is copied when something changes while others look at it: then only the part is copied that changes.
+#[derive(Clone, Debug)]
+struct ByName {
+    hasher: RandomState,
+    parts: Box<[Arc<HashMap<Box<str>, Arc<HeldRules>>>]>,
+}
+
+/// Parts that are copied by themselves.
+const PARTS: usize = 256;
+
+impl Default for ByName {
+    fn default() -> Self {
+        let empty = Arc::default();
+        Self { hasher: RandomState::default(), parts: (0..PARTS).map(|_| Arc::clone(&empty)).collect() }
+    }
+}
+
+impl ByName {
+    fn part(&self, name: &str) -> usize {
+        self.hasher.hash_one(name) as usize % PARTS
+    }
+
+    fn get(&self, name: &str) -> Option<&Arc<HeldRules>> {
+        self.parts[self.part(name)].get(name)
+    }
+
+    /// Puts rules in the place of those before, and says how many these were.
+    fn set(&mut self, name: &str, rules: Option<Arc<HeldRules>>) -> usize {
+        let part = Arc::make_mut(&mut self.parts[self.part(name)]);
+        let before = match rules {
+            Some(rules) => part.insert(name.into(), rules),
+            None => part.remove(name),
+        };
+        before.map_or(0, |before| before.compiled.len())
+    }
+
+    fn all(&self) -> Vec<(&str, &HeldRules)> {
+        let mut all: Vec<_> =
+            self.parts.iter().flat_map(|part| part.iter()).map(|(name, rules)| (&**name, &**rules)).collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all
+    }
+}
+
 /// All rules of the database. Those of the client id are asked first, then those of the user name, then those for all.
 #[derive(Clone, Debug, Default)]
 pub struct RuleDatabase {
-    client_ids: HashMap<Box<str>, Box<[Rule]>>,
-    usernames: HashMap<Box<str>, Box<[Rule]>>,
-    all: Box<[Rule]>,
+    client_ids: ByName,
+    usernames: ByName,
+    all: Arc<HeldRules>,
+    len: usize,
+}
+
+/// A kind of holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HolderKind {
+    /// Client ids.
+    ClientId,
+    /// User names.
+    Username,
 }
 
 impl RuleDatabase {
@@ -246,31 +323,57 @@ impl RuleDatabase {
     /// See [`RowRuleError`].
     pub fn add(&mut self, key: &str, row: &str) -> Result<(), RowRuleError> {
         let holder = Holder::of_key(key).ok_or(RowRuleError::Key)?;
-        let rules = compile_rules(&holder, &written_rules(row)?)?;
-        match holder {
-            Holder::ClientId(id) => drop(self.client_ids.insert(id, rules)),
-            Holder::Username(name) => drop(self.usernames.insert(name, rules)),
-            Holder::All => self.all = rules,
-        }
+        let rules = HeldRules::new(&holder, written_rules(row)?)?;
+        self.set(&holder, Some(Arc::new(rules)));
         Ok(())
     }
 
+    /// Puts rules in the place of those that somebody has.
+    pub fn set(&mut self, holder: &Holder, rules: Option<Arc<HeldRules>>) {
+        let after = rules.as_ref().map_or(0, |rules| rules.compiled.len());
+        let before = match holder {
+            Holder::ClientId(id) => self.client_ids.set(id, rules),
+            Holder::Username(name) => self.usernames.set(name, rules),
+            Holder::All => std::mem::replace(&mut self.all, rules.unwrap_or_default()).compiled.len(),
+        };
+        self.len = self.len - before + after;
+    }
+
+    /// What somebody has; `None` without any.
+    pub fn held(&self, holder: &Holder) -> Option<&HeldRules> {
+        match holder {
+            Holder::ClientId(id) => self.client_ids.get(id).map(|rules| &**rules),
+            Holder::Username(name) => self.usernames.get(name).map(|rules| &**rules),
+            Holder::All => Some(&*self.all).filter(|rules| !rules.written.is_empty()),
+        }
+    }
+
+    /// All who have rules, by their names.
+    pub fn holders(&self, kind: HolderKind) -> Vec<(&str, &HeldRules)> {
+        match kind {
+            HolderKind::ClientId => self.client_ids.all(),
+            HolderKind::Username => self.usernames.all(),
+        }
+    }
+
     pub(super) fn find(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<&Rule> {
+        if self.len == 0 {
+            return None;
+        }
         let of_client = self.client_ids.get(who.client_id);
         let of_user = who.username.and_then(|name| self.usernames.get(name));
         let all = of_client.into_iter().chain(of_user).chain([&self.all]);
-        all.flat_map(|rules| rules.iter()).find(|rule| rule.holds(who, action, topic))
+        all.flat_map(|rules| rules.compiled.iter()).find(|rule| rule.holds(who, action, topic))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        let named = self.client_ids.values().chain(self.usernames.values());
-        named.map(|rules| rules.len()).sum::<usize>() + self.all.len()
+        self.len
     }
 
     /// There are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 }
 
@@ -311,6 +414,32 @@ mod tests {
         assert_eq!(find(&Who::nobody(), publish, "a"), None);
         let place = database.find(&bob("d"), read, "b/d").expect("a rule").place.to_string();
         assert_eq!(place, "database, user \"bob\":2");
+    }
+
+    #[test]
+    fn what_changes_leaves_what_others_look_at() {
+        let mut database = database(&[("rule/username/bob", r#"[{"permission":"deny","action":"all","topic":"a"}]"#)]);
+        let before = database.clone();
+        let held = |holder: &Holder, row| {
+            Some(Arc::new(HeldRules::new(holder, written_rules(row).expect("rules")).expect("good")))
+        };
+        let (bob, eve) = (Holder::Username("bob".into()), Holder::ClientId("eve".into()));
+        let two =
+            r#"[{"permission":"allow","action":"all","topic":"a"},{"permission":"deny","action":"all","topic":"b"}]"#;
+        database.set(&bob, held(&bob, two));
+        database.set(&eve, held(&eve, "[]"));
+        database.set(&Holder::All, held(&Holder::All, two));
+        assert_eq!((database.len(), before.len()), (4, 1));
+        let publish = Action::Publish { qos: Qos::AtMostOnce, retain: false };
+        let who = Who { username: Some("bob"), ..Who::nobody() };
+        let find = |database: &RuleDatabase| database.find(&who, publish, "a").map(|rule| rule.permission);
+        assert_eq!((find(&database), find(&before)), (Some(Permission::Allow), Some(Permission::Deny)));
+        assert_eq!(database.holders(HolderKind::Username).len(), 1);
+        assert!(database.held(&eve).is_some() && before.held(&eve).is_none() && before.held(&Holder::All).is_none());
+        for holder in [&bob, &eve, &Holder::All] {
+            database.set(holder, None);
+        }
+        assert!(database.is_empty() && find(&database).is_none() && database.holders(HolderKind::ClientId).is_empty());
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub use self::{
     claims::parse as parse_claim,
     conditions::{CertificateField, Condition, TextCondition, Who},
     database::{
-        Holder, RULE_PREFIX, RULES_MAX, RetainWord, RowRuleError, RuleDatabase, WrittenAction, WrittenPermission,
-        WrittenRetain, WrittenRule, compile_rules, row_of_rules, written_rules,
+        HeldRules, Holder, HolderKind, RULE_PREFIX, RULES_MAX, RetainWord, RowRuleError, RuleDatabase, WrittenAction,
+        WrittenPermission, WrittenRetain, WrittenRule, compile_rules, row_of_rules, written_rules,
     },
     emqx::parse as parse_emqx,
     mosquitto::{ByUser, parse as parse_mosquitto},
@@ -153,9 +153,9 @@ impl Rule {
 #[derive(Clone, Debug)]
 pub enum Rules {
     /// The first that is about it decides.
-    InOrder(Box<[Rule]>),
+    InOrder(Arc<[Rule]>),
     /// Found by the user name, and then by Mosquitto's order.
-    ByUser(Box<ByUser>),
+    ByUser(Arc<ByUser>),
     /// Found by client id and user name: those of the store.
     Database(Arc<RuleDatabase>),
 }
@@ -166,6 +166,15 @@ impl Rules {
             Self::InOrder(rules) => rules.iter().find(|rule| rule.holds(who, action, topic)),
             Self::ByUser(rules) => rules.find(who, action, topic),
             Self::Database(rules) => rules.find(who, action, topic),
+        }
+    }
+
+    /// Where they were written, if that is known.
+    pub fn source(&self) -> Option<&str> {
+        match self {
+            Self::InOrder(rules) => rules.first().map(|rule| &*rule.place.source),
+            Self::ByUser(rules) => rules.source(),
+            Self::Database(_) => Some("database"),
         }
     }
 

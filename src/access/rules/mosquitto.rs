@@ -21,6 +21,12 @@ pub struct ByUser {
 }
 
 impl ByUser {
+    /// The file that they were read from; `None` when it has none.
+    pub(super) fn source(&self) -> Option<&str> {
+        let mut all = self.anonymous.iter().chain(&self.patterns).chain(self.users.values().flatten());
+        all.next().map(|rule| &*rule.place.source)
+    }
+
     pub(super) fn find(&self, who: &Who<'_>, action: Action, topic: &str) -> Option<&Rule> {
         let own = match who.username {
             Some(username) => self.users.get(username),
@@ -87,7 +93,7 @@ pub fn parse(text: &str, source: &Arc<str>) -> Result<Rules, RuleError> {
             (_, Some(user)) => rules.users.entry(user.clone()).or_default().push(rule),
         }
     }
-    Ok(Rules::ByUser(Box::new(rules)))
+    Ok(Rules::ByUser(Arc::new(rules)))
 }
 
 fn rule(text: &str, syntax: Syntax, place: Place) -> Result<Rule, RuleCause> {

@@ -3,10 +3,16 @@
 mod import;
 mod row;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
+use parking_lot::RwLock;
 use thingway_contract::Refusal;
 
 use super::{
@@ -65,7 +71,8 @@ pub type Users = HashMap<Box<str>, Arc<User>, RandomState>;
 /// The database as an authenticator.
 pub struct UserDatabase {
     by: UserKey,
-    stored: ArcSwap<Users>,
+    /// In the order of their names, in which they are listed.
+    stored: RwLock<BTreeMap<Arc<str>, Arc<User>>>,
     /// Asked first.
     file: ArcSwap<Users>,
     hashers: Arc<Hashers>,
@@ -80,13 +87,57 @@ impl UserDatabase {
     /// When the system gives no random bytes.
     pub fn new(by: UserKey, hashers: Arc<Hashers>) -> Result<Self, NoRandomness> {
         let decoy = Arc::new(Stored::decoy()?);
-        let (stored, file) = (ArcSwap::default(), ArcSwap::default());
+        let (stored, file) = (RwLock::default(), ArcSwap::default());
         Ok(Self { by, stored, file, hashers, decoy, clock: super::unix_ms })
     }
 
     /// Puts these in the place of those of the store.
     pub fn set_stored(&self, users: Users) {
-        self.stored.store(Arc::new(users));
+        *self.stored.write() = users.into_iter().map(|(name, user)| (name.into(), user)).collect();
+    }
+
+    /// Puts users of the store in the place of those with these names; `None` takes one away. It counts for whoever connects next; who is connected stays.
+    pub fn change_stored(&self, changes: impl IntoIterator<Item = (Box<str>, Option<Arc<User>>)>) {
+        let mut stored = self.stored.write();
+        for (name, user) in changes {
+            match user {
+                Some(user) => stored.insert(name.into(), user),
+                None => stored.remove(&*name),
+            };
+        }
+    }
+
+    /// A user of the store.
+    pub fn stored(&self, name: &str) -> Option<Arc<User>> {
+        self.stored.read().get(name).cloned()
+    }
+
+    /// Visits the users of the store in the order of their names, without keeping those out for long who connect.
+    pub fn for_each_stored(&self, mut visit: impl FnMut(&str, &User) -> ControlFlow<()>) {
+        const AT_ONCE: usize = 1000;
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let some: Vec<_> = {
+                let stored = self.stored.read();
+                let range = stored.range::<str, _>((from, Bound::Unbounded));
+                range.take(AT_ONCE).map(|(name, user)| (name.clone(), user.clone())).collect()
+            };
+            for (name, user) in &some {
+                if visit(name, user).is_break() {
+                    return;
+                }
+            }
+            match some.last() {
+                Some((name, _)) => after = Some(name.clone()),
+                None => return,
+            }
+        }
+    }
+
+    /// By what users are known.
+    pub const fn by(&self) -> UserKey {
+        self.by
     }
 
     /// Puts these in the place of those of the file.
@@ -96,7 +147,7 @@ impl UserDatabase {
 
     /// How many there are, in the store and in the file.
     pub fn len(&self) -> (usize, usize) {
-        (self.stored.load().len(), self.file.load().len())
+        (self.stored.read().len(), self.file.load().len())
     }
 
     fn id<'a>(&self, attempt: &'a Attempt) -> Option<&'a str> {
@@ -112,7 +163,7 @@ impl UserDatabase {
 
     fn named(&self, id: &str) -> Option<Arc<User>> {
         let of_file = self.file.load().get(id).cloned();
-        of_file.or_else(|| self.stored.load().get(id).cloned())
+        of_file.or_else(|| self.stored(id))
     }
 
     /// What a user proves its password against, and gets who does. Where users are known by their client ids it must be the client's own.
@@ -153,6 +204,10 @@ impl Authenticator for UserDatabase {
             return Asked::Said(Said::Deny(Refusal::NotAuthorized));
         }
         self.check(stored.clone(), password.clone(), grant)
+    }
+
+    fn presume(&self, attempt: &Attempt) -> Option<Grant> {
+        self.find(attempt).map(|user| user.grant())
     }
 
     /// Tries the password against what nothing is the password of.
@@ -259,6 +314,29 @@ mod tests {
             ask(&database, &attempt("c2", Some("c1"), Some("secret"))).await.err(),
             Some(Refusal::BadCredentials)
         );
+    }
+
+    #[tokio::test]
+    async fn users_of_the_store_come_and_go() {
+        let database = database(UserKey::Username);
+        database.set_stored((0..2500).map(|number| (format!("u{number:04}").into(), Arc::default())).collect());
+        let names = || {
+            let mut names = Vec::new();
+            database.for_each_stored(|name, _| {
+                names.push(name.to_owned());
+                ControlFlow::Continue(())
+            });
+            names
+        };
+        assert!(names().len() == 2500 && names().is_sorted());
+        database.change_stored([
+            ("u0000".into(), None),
+            ("u1234".into(), None),
+            ("x".into(), Some(user("secret").into())),
+        ]);
+        assert_eq!((names().len(), names()[0].as_str(), database.len()), (2499, "u0001", (2499, 0)));
+        assert!(ask(&database, &attempt("c", Some("x"), Some("secret"))).await.is_ok());
+        assert!(database.presume(&attempt("c", Some("x"), None)).is_some() && database.stored("u1234").is_none());
     }
 
     #[tokio::test]

@@ -254,7 +254,7 @@ impl History {
 /// How it was: rows of the last `latest` seconds, a week without it.
 #[utoipa::path(
     get, path = "/monitor", tag = "observing",
-    params(("latest" = Option<u64>, Query, description = "Seconds back from now.")),
+    params(("latest" = Option<u32>, Query, description = "Seconds back from now.")),
     responses(
         (status = 200, description = "Rows in the order of their times, at most 1,000: counts of each one's interval, and what there was at its end.", body = Vec<Value>),
         (status = 400, description = "latest is no number.", body = Value),
@@ -262,7 +262,7 @@ impl History {
 )]
 pub async fn monitor(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let week = RINGS[2].0 * RINGS[2].1 as u64;
-    let latest = query.read("latest")?.unwrap_or(week).min(week);
+    let latest = query.read::<u32>("latest")?.map_or(week, u64::from).min(week);
     let inner = world.observe.history.0.lock();
     Ok(Json(json!(inner.tell(latest, unix_secs()))))
 }
@@ -272,7 +272,7 @@ pub async fn monitor(State(world): State<Arc<World>>, query: Query) -> Result<Js
     get, path = "/monitor/nodes/{node}", tag = "observing",
     params(
         ("node" = String, Path, description = "The node's name."),
-        ("latest" = Option<u64>, Query, description = "Seconds back from now."),
+        ("latest" = Option<u32>, Query, description = "Seconds back from now."),
     ),
     responses(
         (status = 200, description = "As `/monitor` tells.", body = Vec<Value>),

@@ -8,11 +8,12 @@ use axum::{
 };
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
+use super::alarms;
 use crate::{
     api::{error::ApiError, login::may_look, query::Query, rates, status::resident_bytes, world::World},
-    watch::{ClientEvent, Listening},
+    watch::{Alarm, ClientEvent, Listening},
 };
 
 /// Streams at a time.
@@ -81,6 +82,7 @@ struct Stream {
     wants_monitor: bool,
     second: watch::Receiver<Arc<str>>,
     clients: Option<Listening>,
+    alarms: Option<broadcast::Receiver<Arc<Alarm>>>,
     until_check: u32,
     first: Option<String>,
     _place: OwnedSemaphorePermit,
@@ -94,6 +96,12 @@ impl Stream {
         let clients = async {
             match &mut self.clients {
                 Some(clients) => clients.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        let alarms = async {
+            match &mut self.alarms {
+                Some(alarms) => alarms.recv().await,
                 None => std::future::pending().await,
             }
         };
@@ -112,6 +120,11 @@ impl Stream {
                 // A comment shows that somebody is there.
                 Some(if self.wants_monitor { told.to_string() } else { ":\n\n".into() })
             }
+            told = alarms => Some(match told {
+                Ok(alarm) => event("alarm", &alarms::tell(&alarm, &self.world.node)),
+                Err(broadcast::error::RecvError::Lagged(missed)) => event("lagged", &json!({ "missed": missed })),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }),
             told = clients => Some(match told {
                 Ok(told) => event("client", &client(&self.world, &told)),
                 Err(missed) => event("lagged", &json!({ "missed": missed })),
@@ -143,6 +156,7 @@ pub async fn live(State(world): State<Arc<World>>, headers: HeaderMap, query: Qu
         wants_monitor,
         second: world.observe.live.second.subscribe(),
         clients: wanted.contains(&"client").then(|| Listening::new(world.bus.watch().clone())),
+        alarms: wanted.contains(&"alarm").then(|| world.bus.watch().alarms().listen()),
         until_check: CHECK_SECS,
         first: Some(if wants_monitor { monitor(&world) } else { ":\n\n".into() }),
         headers,

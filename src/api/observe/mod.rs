@@ -1,5 +1,7 @@
 //! What is seen of the gateway while it works: its history, what happens now, and what somebody has asked to be looked at.
 
+mod alarms;
+mod exposition;
 mod history;
 mod live;
 mod slow;
@@ -9,11 +11,17 @@ mod traces;
 
 use std::{path::PathBuf, sync::Arc};
 
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use self::exposition::expose;
 use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
 use super::world::{World, unix_secs};
-use crate::watch::Watch;
+use crate::watch::{TOPIC_COUNTS, Watch};
 
 /// What this needs to remember.
 #[derive(Debug)]
@@ -48,6 +56,11 @@ impl Observe {
         Ok(observe)
     }
 
+    /// What was counted of each topic that is counted.
+    pub fn topic_counts(&self) -> Vec<(String, [u64; TOPIC_COUNTS.len()])> {
+        self.topics.counts()
+    }
+
     /// Does what is due. To be called once a second, after the rates were taken.
     pub fn tick(&self, world: &Arc<World>) {
         if self.history.tick(world) {
@@ -72,12 +85,21 @@ impl Observe {
     }
 }
 
+/// Whether the gateway can do its work: for who decides whether it gets any. Nobody has to log in for it.
+pub async fn ready(State(world): State<Arc<World>>) -> Response {
+    match world.journal.is_failing() {
+        false => "ready\n".into_response(),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "the store cannot keep what it should\n").into_response(),
+    }
+}
+
 /// The paths of all this.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
     OpenApiRouter::new()
         .routes(routes!(history::monitor))
         .routes(routes!(history::monitor_of_node))
         .routes(routes!(live::live))
+        .routes(routes!(alarms::list, alarms::clear))
         .routes(routes!(slow::list, slow::clear))
         .routes(routes!(slow::settings, slow::change))
         .routes(routes!(topic_metrics::list, topic_metrics::add, topic_metrics::reset, topic_metrics::clear))

@@ -1,76 +1,53 @@
 use std::{fmt::Write, ops::ControlFlow, sync::Arc};
 
-use thingway_contract::{Certificate, ClientId, Qos, TopicFilter, TopicLimits};
+use thingway_contract::{Certificate, ClientId, Instant, Qos, TopicFilter, TopicLimits, Transport};
 use thingway_store::for_each_setting;
 
 use super::{ConfigurationArguments, ExplainArguments};
 use crate::{
-    access::{
-        Attempt, Ban, Begun, Grant, Identity, Policy, Reason, decide_now, find_ban, is_system,
-        rules::{Action, Permission},
-        target,
-        users::User,
-    },
+    access::{Access, Attempt, Verdict, Wanted},
     access_config::{self, Kept},
     cli::{store, users::read_password},
-    config::{Config, UsersBy},
+    config::Config,
 };
 
 /// Yes or no, and what to print.
 type Told = Result<(bool, String), String>;
 
-/// Everything that a gateway with this configuration would know.
-struct World {
-    config: Config,
-    kept: Kept,
-    file: crate::access::users::Users,
-    policy: Policy,
-    bans: Vec<Ban>,
-    notes: String,
-}
-
-impl World {
-    fn new(configuration: &ConfigurationArguments) -> Result<Self, String> {
-        let loaded = configuration.load().map_err(|problems| problems.to_string())?;
-        let config = loaded.config;
-        let (mut kept, mut notes) = (Kept::default(), String::new());
-        match store::open_to_look(&config) {
-            Ok(Some(mut backend)) => {
-                let mut wrong = None;
-                let told = for_each_setting(&mut backend, "", |name, value| {
-                    if let Err(error) = kept.add(name, value) {
-                        wrong = Some(error.to_string());
-                        return ControlFlow::Break(());
-                    }
-                    ControlFlow::Continue(())
-                });
-                told.map_err(|error| error.to_string())?;
-                wrong.map_or(Ok(()), Err)?;
-            }
-            Ok(None) => {}
-            Err(failure) => {
-                let _ = writeln!(notes, "note: users and bans of the store are left out: {failure}");
-            }
+/// What a gateway with this configuration would know, and what could not be looked at.
+fn access(config: &Config, runtime: &tokio::runtime::Runtime) -> Result<(Access, String), String> {
+    let (mut kept, mut notes) = (Kept::default(), String::new());
+    match store::open_to_look(config) {
+        Ok(Some(mut backend)) => {
+            let mut wrong = None;
+            let told = for_each_setting(&mut backend, "", |name, value| {
+                if let Err(error) = kept.add(name, value) {
+                    wrong = Some(error.to_string());
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+            told.map_err(|error| error.to_string())?;
+            wrong.map_or(Ok(()), Err)?;
         }
-        let error = |error: access_config::AccessError| error.to_string();
-        let bans = access_config::bans(&config).map_err(error)?;
-        Ok(Self {
-            bans: bans.into_iter().chain(std::mem::take(&mut kept.bans)).collect(),
-            file: access_config::file_users(&config).map_err(error)?,
-            policy: access_config::policy(&config, &Arc::new(std::mem::take(&mut kept.rules))).map_err(error)?,
-            config,
-            kept,
-            notes,
-        })
+        Ok(None) => {}
+        Err(failure) => {
+            let _ = writeln!(notes, "note: users, rules and bans of the store are left out: {failure}");
+        }
     }
-
-    fn user(&self, arguments: &ExplainArguments) -> Option<&Arc<User>> {
-        let name = match self.config.access.users.by {
-            UsersBy::Username => arguments.username.as_deref()?,
-            UsersBy::ClientId => &arguments.client_id,
-        };
-        self.file.get(name).or_else(|| self.kept.users.get(name))
+    let error = |error: access_config::AccessError| error.to_string();
+    let (chain, database) = access_config::chain(config).map_err(error)?;
+    if let Some(database) = database {
+        database.set_stored(kept.users);
+        database.set_file(access_config::file_users(config).map_err(error)?);
     }
+    let policy = access_config::policy(config, &Arc::new(kept.rules)).map_err(error)?;
+    let settings = access_config::settings(config, chain).map_err(error)?;
+    let access = Access::new(settings, policy, Some(runtime.handle().clone()));
+    for ban in access_config::bans(config).map_err(error)?.into_iter().chain(kept.bans) {
+        access.ban(ban).map_err(|error| error.to_string())?;
+    }
+    Ok((access, notes))
 }
 
 fn attempt(arguments: &ExplainArguments) -> Result<Attempt, String> {
@@ -95,114 +72,49 @@ fn attempt(arguments: &ExplainArguments) -> Result<Attempt, String> {
     })
 }
 
-/// `thingway explain connect`
-pub fn connect(configuration: &ConfigurationArguments, arguments: &ExplainArguments) -> Told {
-    let mut world = World::new(configuration)?;
-    let mut attempt = attempt(arguments)?;
-    access_config::add_attributes(&world.config, &mut attempt).map_err(|error| error.to_string())?;
-    let attempt = Arc::new(attempt);
-    let notes = std::mem::take(&mut world.notes);
-    let (yes, why) = who_says(world, &attempt)?;
-    let word = if yes { "allowed" } else { "refused" };
-    Ok((yes, format!("{notes}{word}: {why}\n")))
-}
-
-fn who_says(world: World, attempt: &Arc<Attempt>) -> Result<(bool, String), String> {
-    if let Some(ban) = find_ban(&world.bans, attempt) {
-        let why = if ban.reason.is_empty() { String::new() } else { format!(", {}", ban.reason) };
-        return Ok((false, format!("{ban} is banned{why}")));
-    }
-    let (chain, database) = access_config::chain(&world.config).map_err(|error| error.to_string())?;
-    if let Some(database) = database {
-        database.set_stored(world.kept.users);
-        database.set_file(world.file);
-    }
-    let names = chain.names().collect::<Vec<_>>().join(", ");
-    let settings = access_config::settings(&world.config, chain).map_err(|error| error.to_string())?;
-    if settings.trusting_listeners.contains(&*attempt.listener) {
-        let key = format!("listeners.{}.authenticate", attempt.listener);
-        return Ok((true, format!("nobody is asked about who comes by this listener ({key} = false)")));
-    }
-    if settings.chain.is_empty() {
-        return Ok(match settings.refuse_without_chain {
-            true => (false, "no authenticator is configured (gateway.security = \"hardened\")".into()),
-            false => (true, "no authenticator is configured".into()),
-        });
-    }
-    if attempt.is_anonymous() && settings.allow_anonymous {
-        return Ok((true, "it shows no user name and no password (access.allow_anonymous = true)".into()));
-    }
-    let runtime = runtime()?;
-    let decision = match settings.chain.begin(attempt) {
-        Begun::Made(decision) => decision,
-        Begun::Later(later) => runtime.block_on(later),
-    };
-    Ok(match (decision.by, decision.outcome) {
-        (Some(by), Ok(grant)) => {
-            let mut why = format!("by {by}");
-            if grant.superuser {
-                why += ", as a superuser";
-            }
-            (true, why)
+/// What is wanted: `connect`, or `publish` or `subscribe` with a topic.
+fn wanted(arguments: &ExplainArguments, topic: Option<&str>) -> Result<Wanted, String> {
+    let qos = Qos::from_u8(arguments.qos).unwrap_or_default();
+    Ok(match (arguments.key.as_str(), topic) {
+        (_, None) => Wanted::Connect,
+        ("publish", Some(topic)) => Wanted::Publish { topic: topic.into(), qos, retain: arguments.retain },
+        (_, Some(topic)) => {
+            let limits = TopicLimits { bytes_max: usize::MAX, levels_max: usize::MAX };
+            let filter = TopicFilter::parse(topic, limits);
+            Wanted::Subscribe { filter: filter.map_err(|error| format!("{topic:?} is no filter: {error:?}"))?, qos }
         }
-        (Some(by), Err(refusal)) => (false, format!("by {by}: {refusal:?}")),
-        (None, _) => (false, format!("none of {names} knows who that is")),
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())
-}
-
-fn told(reason: Reason<'_>) -> String {
-    match reason {
-        Reason::Superuser => "it is a superuser, whom no rule binds".into(),
-        Reason::Own(rule) => format!("by a rule that came with the credentials, {}", rule.place),
-        Reason::Rule(rule) => format!("by {}", rule.place),
-        Reason::Authority(name) => format!("by {name}"),
-        Reason::NoMatch => "there are rules, and none is about it (access.no_match)".into(),
-        Reason::NoRules => "there are no rules".into(),
-    }
-}
-
-/// `thingway explain publish` and `subscribe`
-pub fn decide(
-    configuration: &ConfigurationArguments,
-    arguments: &ExplainArguments,
-    topic: &str,
-    publishes: bool,
-) -> Told {
-    let world = World::new(configuration)?;
-    let mut attempt = attempt(arguments)?;
-    access_config::add_attributes(&world.config, &mut attempt).map_err(|error| error.to_string())?;
-    let qos = Qos::from_u8(arguments.qos).unwrap_or_default();
-    let filter;
-    let (action, topic) = if publishes {
-        if is_system(topic) {
-            return Ok((false, format!("{}denied: $SYS is the gateway's own\n", world.notes)));
-        }
-        (Action::Publish { qos, retain: arguments.retain }, target(topic))
-    } else {
-        let limits = TopicLimits { bytes_max: usize::MAX, levels_max: usize::MAX };
-        filter = TopicFilter::parse(topic, limits).map_err(|error| format!("{topic:?} is no filter: {error:?}"))?;
-        (Action::Subscribe { qos }, filter.filter())
+/// `thingway explain connect`, `publish` and `subscribe`
+pub fn decide(configuration: &ConfigurationArguments, arguments: &ExplainArguments, topic: Option<&str>) -> Told {
+    let loaded = configuration.load().map_err(|problems| problems.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    // Some that may be asked begin to fetch what they need as soon as they are made.
+    let entered = runtime.enter();
+    let (access, notes) = access(&loaded.config, &runtime)?;
+    drop(entered);
+    let transport = if arguments.protocol == "mqtt" { Transport::Tcp } else { Transport::Udp };
+    let wanted = wanted(arguments, topic)?;
+    let attempt = attempt(arguments)?;
+    let explained = runtime.block_on(access.explain(attempt, transport, &wanted, Instant::ZERO));
+    let word = match (explained.allowed, &wanted) {
+        (true, _) => "allowed",
+        (false, Wanted::Connect) => "refused",
+        (false, _) => "denied",
     };
-    let grant = world.user(arguments).map(|user| Grant {
-        superuser: user.superuser,
-        attributes: user.attributes.clone(),
-        ..Grant::default()
-    });
-    let grant = grant.unwrap_or_default();
-    let attributes = grant.attributes.over(&attempt.attributes);
-    let identity = Identity::new(&attempt, Grant { attributes, ..grant });
-    let runtime = runtime()?;
-    let timeout = world.config.access.timeout.duration();
-    let (policy, identity) = (Arc::new(world.policy), Arc::new(identity));
-    let client_id = &arguments.client_id;
-    let decided = decide_now(&policy, &identity, client_id, action, topic, timeout, |permission, reason| {
-        (permission == Permission::Allow, told(reason))
-    });
-    let (yes, why) = runtime.block_on(decided);
-    let word = if yes { "allowed" } else { "denied" };
-    Ok((yes, format!("{}{word}: {why}\n", world.notes)))
+    let mut text = format!("{notes}{word}: {}\n", explained.decided_by);
+    for step in &explained.steps {
+        let says = match step.says {
+            Verdict::Allow => "allows it",
+            Verdict::Deny => "denies it",
+            Verdict::Ignore => "says nothing of it",
+            Verdict::Changes => "",
+        };
+        let detail = step.detail.as_deref().unwrap_or_default();
+        let between = if says.is_empty() || detail.is_empty() { "" } else { ": " };
+        let _ = writeln!(text, "  {:<24} {says}{between}{detail}", step.source);
+    }
+    Ok((explained.allowed, text))
 }

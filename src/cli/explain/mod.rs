@@ -49,10 +49,8 @@ pub struct ExplainArguments {
 /// Explains it.
 pub fn explain(configuration: &ConfigurationArguments, arguments: &ExplainArguments) -> ExitCode {
     let told = match (arguments.key.as_str(), &arguments.topic) {
-        ("connect", None) => access::connect(configuration, arguments),
-        (what @ ("publish" | "subscribe"), Some(topic)) => {
-            access::decide(configuration, arguments, topic, what == "publish")
-        }
+        ("connect", None) => access::decide(configuration, arguments, None),
+        ("publish" | "subscribe", Some(topic)) => access::decide(configuration, arguments, Some(topic)),
         ("publish" | "subscribe", None) => Err("name a topic".to_owned()),
         (_, Some(_)) => Err("only publish and subscribe have a topic".to_owned()),
         (key, None) => return key::explain(configuration, key),

@@ -108,6 +108,11 @@ impl<P: Protocol> Conversation<P> {
 
     /// Looks at the client's subscriptions again when rules have changed, and ends those that it may not have any more. False while somebody has to be asked.
     pub(super) fn examine(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> bool {
+        if self.session.as_ref().is_some_and(|session| session.takes_doubt())
+            && let Some(Open { guard: Some(guard), .. }) = self.open_mut()
+        {
+            guard.doubt();
+        }
         if self.is_asking() {
             // Unless its rights are in question what comes for it goes on.
             return !self.must_examine(turn) && !self.asked().is_some_and(|asked| asked.ends);

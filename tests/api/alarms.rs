@@ -1,0 +1,105 @@
+//! What somebody should see to is told, wherever one looks.
+
+use serde_json::{Value, json};
+use thingway::config::{ListenerKind, OrInfinity, Period};
+
+use crate::{
+    Managed,
+    common::{Client, Version, gateway::listen_as},
+};
+
+async fn alarm(managed: &Managed, name: &str) -> Value {
+    loop {
+        let told = managed.get("/api/v5/alarms?activated=true&limit=1000").await.json();
+        let found = told["data"].as_array().expect("alarms").iter().find(|alarm| alarm["name"] == name).cloned();
+        if let Some(found) = found {
+            return found;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_listener_raises_an_alarm() {
+    let managed = Managed::with(|config| {
+        config.alarms.check_interval = Period::from_millis(50);
+        listen_as(config, ListenerKind::Tcp).max_connections = OrInfinity::Finite(1);
+    })
+    .await;
+    let mut client = managed.gateway.client(Version::V5, "first").await;
+    client.subscribe("$SYS/brokers/+/alarms/activate", 0).await;
+    let mut events = managed.admin.listen("/api/v5/live?events=alarm").await;
+    assert_eq!(managed.get("/api/v5/alarms?activated=maybe").await.status, 400);
+    // Whether it is refused before or after it is accepted, it is closed.
+    if let Ok(mut second) = Client::try_open(managed.gateway.address, Version::V5).await {
+        assert!(second.is_closed().await);
+    }
+    let name = "listener_full:tcp.default";
+    let told = alarm(&managed, name).await;
+    assert_eq!((&told["details"]["refused"], &told["deactivate_at"]), (&json!(1), &json!("infinity")));
+    assert!(told["activate_at"].is_string() && told["duration"].is_u64() && told["node"].is_string());
+    loop {
+        let message: Value = serde_json::from_str(client.expect_message().await.text()).expect("JSON");
+        if message["name"] == name {
+            assert_eq!(message["details"]["listener"], "tcp.default");
+            break;
+        }
+    }
+    while events.next("alarm").await.expect("the stream goes on")["name"] != name {}
+    assert_eq!(managed.get("/api/v5/alarms?activated=false").await.json()["data"], json!([]));
+    assert_eq!(managed.admin.delete("/api/v5/alarms").await.status, 204);
+    assert_eq!(alarm(&managed, name).await["name"], name, "one that is not over stays");
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_and_a_service_that_is_down_raise_alarms() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = nobody.local_addr().expect("an address");
+    drop(nobody);
+    let managed = Managed::with(|config| {
+        config.gateway.data_dir = folder.path().to_owned();
+        config.alarms.check_interval = Period::from_millis(50);
+        config.alarms.certificate_ends = Period::from_secs(200 * 365 * 24 * 3600);
+        listen_as(config, ListenerKind::Tls);
+        let server = config.access.http.entry("main".into()).or_default();
+        server.url = format!("http://{closed}/auth");
+        server.failures = 1;
+        server.rest = Period::from_secs(3600);
+        config.access.authenticators = vec!["http.main".into()];
+    })
+    .await;
+    let told = alarm(&managed, "certificate_ends:tls.default").await;
+    assert!(told["message"].as_str().is_some_and(|text| text.contains(" ends in ")), "{told}");
+    let mut client = managed.gateway.open(Version::V5).await;
+    client.send(&crate::common::Connect::new(Version::V5, "c").username("u").password("p").bytes()).await;
+    assert_ne!(client.connack().await.code, 0);
+    let told = alarm(&managed, "access_service_down:authentication:http.main").await;
+    assert_eq!(told["details"]["service"], "http.main");
+    let text = managed.get("/metrics").await.text().to_owned();
+    for line in [
+        "thingway_access_service_down{service=\"http.main\",role=\"authentication\"} 1",
+        "thingway_access_questions_total{service=\"http.main\",role=\"authentication\",outcome=\"failed\"} 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn prometheus_is_told_of_protocols_topics_and_the_store() {
+    let managed = Managed::start().await;
+    assert_eq!(managed.admin.without_token().get("/ready").await.status, 200);
+    let wish = json!({ "topic": "a/b" });
+    assert_eq!(managed.admin.post("/api/v5/mqtt/topic_metrics", &wish).await.status, 200);
+    let mut client = managed.gateway.client(Version::V5, "c").await;
+    client.publish("a/b", "x", 1).await;
+    client.ping().await;
+    let text = managed.get("/metrics").await.text().to_owned();
+    for line in [
+        "thingway_connections{protocol=\"mqtt\"} 1",
+        "thingway_store_failing 0",
+        "thingway_topic_messages_total{topic=\"a/b\",count=\"messages.in\"} 1",
+        "# TYPE thingway_resident_bytes_per_connection gauge",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
+}

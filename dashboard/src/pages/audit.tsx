@@ -29,9 +29,9 @@ export default function Audit() {
         head: t("audit.from"),
         sort: (row) => row.from,
         cell: (row) => (
-          <>
+          <span>
             {t(`audit.from_${row.from}`)} <small class="soft mono">{row.source_ip}</small>
-          </>
+          </span>
         ),
       },
       {

@@ -21,9 +21,9 @@ function State({ of }: { of: Listener }) {
   if (isRunning(of)) return <Tag kind="good">{t("listeners.running")}</Tag>;
   if (of.failure) {
     return (
-      <>
+      <span>
         <Tag kind="bad">{t("listeners.failed")}</Tag> <span class="break">{of.failure}</span>
-      </>
+      </span>
     );
   }
   return of.enable ? <Tag kind="warn">{t("listeners.stopped")}</Tag> : <Tag>{t("listeners.off")}</Tag>;
@@ -53,9 +53,9 @@ export default function Listeners() {
         end: true,
         sort: (row) => row.status.current_connections,
         cell: (row) => (
-          <>
+          <span>
             {count(row.status.current_connections)} {typeof row.status.max_connections === "number" && <small class="soft">{t("listeners.of", { n: count(row.status.max_connections) })}</small>}
-          </>
+          </span>
         ),
       },
       { key: "accepted", head: t("listeners.accepted"), end: true, sort: (row) => row.accepted, cell: (row) => count(row.accepted) },

@@ -133,9 +133,9 @@ export default function Traces({ rest }: PageProps) {
         head: t("trace.what"),
         sort: (row) => row.type,
         cell: (row) => (
-          <>
+          <span>
             {t(`trace.${row.type}`)} <span class="mono break">{row[row.type]}</span>
-          </>
+          </span>
         ),
       },
       { key: "status", head: t("trace.status"), sort: (row) => row.status, cell: (row) => <Tag kind={row.status === "running" ? "good" : "plain"}>{t(`trace.${row.status}`)}</Tag> },

@@ -56,7 +56,7 @@ await main(async (browser) => {
     "en-phone": { locale: "en-GB", colorScheme: "light", viewport: { width: 390, height: 844 } },
     "zh-phone": { locale: "zh-CN", colorScheme: "dark", viewport: { width: 390, height: 844 } },
   })) {
-    const page = await open(browser, { ...context, bypassCSP: true, allowed: [/status of 404.*\/(authentication|authorization)\//] });
+    const page = await open(browser, { ...context, bypassCSP: true, allowed: [/status of 404.*\/(authentication|authorization)/] });
     const sizes = new Map();
     page.on("response", async (response) => {
       if (response.url().includes("/api/") || sizes.has(response.url())) return;

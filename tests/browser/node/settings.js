@@ -12,7 +12,7 @@ await main(async (browser) => {
   assert.equal((await value()).value, true);
   await visit(page, "settings");
   await page.getByLabel("Search settings").fill(KEY);
-  const box = page.getByRole("checkbox", { name: KEY });
+  const box = page.getByRole("checkbox", { name: KEY, exact: true });
   await box.uncheck();
   await page.getByRole("button", { name: "Save 1 changes" }).click();
   await page.getByText("Changed here").waitFor();

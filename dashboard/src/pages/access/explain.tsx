@@ -46,7 +46,7 @@ export function Explain() {
   return (
     <div class="two-columns">
       <Card>
-        <p class="soft">{t("access.explain_about")}</p>
+        <p class="soft lead">{t("access.explain_about")}</p>
         <Form action={t("access.explain_ask")} onSubmit={submit}>
           <div class="form-row">
             <SelectField label={t("access.action")} value={action} options={(["connect", "publish", "subscribe"] as const).map((key) => [key, t(`access.${key}`)] as const)} onChange={setAction} />

@@ -60,7 +60,7 @@ export function Order() {
   const toSettings = <a href={link(["settings"], { section: "access" })}>{t("access.to_settings")}</a>;
   return (
     <div class="stacked">
-      <p class="soft">
+      <p class="soft lead">
         {t("access.asked_in_order")} {toSettings}
       </p>
       <Card flush title={t("access.authenticators")}>

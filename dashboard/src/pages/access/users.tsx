@@ -79,9 +79,9 @@ export function Users() {
         head: t("access.user"),
         sort: (row) => row.user_id,
         cell: (row) => (
-          <>
+          <span>
             <span class="break">{row.user_id}</span> {row.is_superuser && <Tag kind="accent">{t("access.superuser")}</Tag>}
-          </>
+          </span>
         ),
       },
       {

@@ -70,9 +70,9 @@ export function Accounts() {
         head: t("accounts.name"),
         sort: (row) => row.username,
         cell: (row) => (
-          <>
+          <span>
             {row.username} {row.username === session.value?.username && <Tag kind="accent">{t("accounts.you")}</Tag>} {row.must_change_password && <Tag kind="warn">{t("accounts.initial")}</Tag>}
-          </>
+          </span>
         ),
       },
       { key: "role", head: t("accounts.role"), sort: (row) => row.role, cell: (row) => t(`shell.role_${row.role}`) },

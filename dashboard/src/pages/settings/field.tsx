@@ -78,7 +78,7 @@ export function SettingField(props: FieldProps) {
     <div class={wish === undefined ? "setting" : "setting changed"}>
       <Control {...props} />
       <div class="setting-about">
-        <p>{row.described.doc}</p>
+        <p>{row.described.doc.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</p>
         <p class="setting-tags">
           <Source row={row} />
           {row.setting.pending && <Tag kind="warn">{t("settings.pending")}</Tag>}

@@ -95,7 +95,7 @@ export default function Settings({ query }: PageProps) {
       <Show of={told} rows={10}>
         {(data) => (
           <Card title={text ? undefined : section}>
-            {!text && <p class="soft prose">{data.sections.find((one) => one.path === section)?.doc}</p>}
+            {!text && <p class="soft prose lead">{data.sections.find((one) => one.path === section)?.doc}</p>}
             {shown.length === 0 && <Empty icon="sliders" title={t("settings.none")} />}
             {shown.map((row) => (
               <SettingField key={row.path} row={row} wish={wishes.get(row.path)} error={errors.get(row.path)} onWish={(to) => wish(row.path, to)} />

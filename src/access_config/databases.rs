@@ -323,7 +323,8 @@ fn password(name: &str, password: &SecretText, file: &Path) -> Result<Zeroizing<
         return Ok(Zeroizing::new(password.reveal().to_owned()));
     }
     let key = || format!("access.{name}.password_file");
-    let text = fs::read_to_string(file).map_err(|error| wrong(key(), format!("{}: {error}", file.display())))?;
+    let text =
+        fs::read_to_string(file).map_err(|error| wrong(key(), format!("cannot read {}: {error}", file.display())))?;
     let text = Zeroizing::new(text);
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }

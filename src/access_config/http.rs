@@ -86,7 +86,7 @@ fn authorization(settings: &AccessHttp, name: &str) -> Result<Option<Zeroizing<S
 /// What a file has, without the line break at its end.
 pub(super) fn secret_file(path: &Path) -> Result<Zeroizing<String>, String> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let bare = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Zeroizing::new(bare.strip_suffix('\r').unwrap_or(bare).to_owned()))
 }

@@ -60,7 +60,9 @@ fn keys(settings: &AccessJwt, name: &str) -> Result<Keys, AccessError> {
         [false, false, true, false] => {
             let path = &settings.public_key_file;
             let told = |why: &dyn std::fmt::Display| error("public_key_file", &format!("{}: {why}", path.display()));
-            let text = std::fs::read(path).map_err(|why| told(&why))?;
+            let unreadable =
+                |why: std::io::Error| error("public_key_file", &format!("cannot read {}: {why}", path.display()));
+            let text = std::fs::read(path).map_err(unreadable)?;
             PublicKey::from_pem(&text).map(Keys::Public).map_err(|why| told(&why))
         }
         [false, false, false, true] => Ok(Keys::Published(published(settings, name)?)),

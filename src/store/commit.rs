@@ -92,6 +92,9 @@ pub struct Queued {
     pub bytes: u64,
 }
 
+/// Messages that a session holds, and the number of the last when there are more.
+pub type Held = (Vec<Waiting>, Option<u64>);
+
 /// A part of what a session holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
@@ -118,7 +121,7 @@ pub struct Frozen {
 enum Question {
     Frozen(mpsc::Sender<Result<Frozen, BackendError>>),
     Queued(Vec<Number>, mpsc::Sender<Vec<Queued>>),
-    Waiting(Page, mpsc::Sender<Result<(Vec<Waiting>, Option<u64>), TryAgain>>),
+    Waiting(Page, mpsc::Sender<Result<Held, TryAgain>>),
     /// Changes of settings, `None` to remove one.
     Set(Vec<(String, Option<String>)>, mpsc::Sender<Result<(), BackendError>>),
 }
@@ -241,7 +244,7 @@ impl<S> Journal<S> {
 
     /// A part of the messages that a session holds, and the number of the last when there are more; nothing when they cannot be read at the moment, or the
     /// thread that commits has ended. That thread reads them, so they should be few.
-    pub fn waiting(&self, page: Page) -> Option<(Vec<Waiting>, Option<u64>)> {
+    pub fn waiting(&self, page: Page) -> Option<Held> {
         self.ask(|answer| Question::Waiting(page, answer))?.ok()
     }
 

@@ -57,6 +57,11 @@ impl Health {
         }
     }
 
+    /// Who may come in, and what they may do.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// Looks, if it is time.
     pub fn tick(&mut self, now: Instant, lane: &mut Lane) {
         let is_due =

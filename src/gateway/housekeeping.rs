@@ -5,7 +5,6 @@ use tokio::sync::watch;
 
 use super::{health::Health, switchboard::Switchboard};
 use crate::{
-    access::Access,
     bus::{
         Bus, NO_CORE,
         system::{System, SystemConfig},
@@ -58,7 +57,6 @@ impl Settings {
 /// Does what is due and belongs to no connection, until the gateway stops.
 pub(super) async fn run(
     bus: Arc<Bus>,
-    access: Arc<Access>,
     cores: Cores,
     settings: Settings,
     listeners: Arc<Switchboard>,
@@ -95,7 +93,7 @@ pub(super) async fn run(
             system.tick(&bus, now, &date, resident_bytes(), &mut lane);
         }
         health.tick(now, &mut lane);
-        access.tick();
+        health.access().tick();
         cores.forward_wakes(&mut lane);
         log.flush(now);
     }

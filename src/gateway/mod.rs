@@ -202,7 +202,6 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let housekeeping = tokio::spawn(housekeeping::run(
             bus.clone(),
-            door.access.clone(),
             cores.clone(),
             housekeeping::Settings::new(&config),
             listeners.clone(),

@@ -71,10 +71,12 @@ impl Observe {
         }
         self.topics.tick();
         self.traces.run(world.bus.watch(), unix_secs());
-        tokio::task::spawn_blocking({
-            let world = world.clone();
-            move || world.observe.traces.flush()
-        });
+        if self.traces.begins_to_flush() {
+            tokio::task::spawn_blocking({
+                let world = world.clone();
+                move || world.observe.traces.flush()
+            });
+        }
         self.live.tick(world);
     }
 

@@ -1,4 +1,12 @@
-use std::{fs, io, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     Json,
@@ -111,13 +119,15 @@ pub struct Traces {
     /// Where logs are; `None` for memory.
     folder: Option<PathBuf>,
     logs: parking_lot::Mutex<Vec<(String, Arc<TraceLog>)>>,
+    /// A disk that is slow has one thread waiting for it.
+    flushing: AtomicBool,
 }
 
 impl Traces {
     /// With the traces that were kept. Logs are files in this folder; without one they are in memory.
     pub fn of(settings: &[(String, String)], folder: Option<PathBuf>) -> Result<Self, (String, serde_json::Error)> {
         let kept: Rows<Kept> = Rows::of(PREFIX, settings)?;
-        let traces = Self { kept, folder, logs: Default::default() };
+        let traces = Self { kept, folder, logs: Default::default(), flushing: AtomicBool::new(false) };
         for (name, row) in traces.kept.all() {
             let log = Arc::new(TraceLog::new(row.trace(), traces.file(&name)));
             traces.logs.lock().push((name, log));
@@ -141,6 +151,11 @@ impl Traces {
         watch.run_traces(running.filter_map(|(_, log)| log.trace().cloned()).collect());
     }
 
+    /// Whether there is anything to flush, and nobody does it.
+    pub fn begins_to_flush(&self) -> bool {
+        !self.logs.lock().is_empty() && !self.flushing.swap(true, Ordering::AcqRel)
+    }
+
     /// Writes what came into the logs. Blocks.
     pub fn flush(&self) {
         let logs = self.logs.lock().clone();
@@ -149,6 +164,7 @@ impl Traces {
                 tracing::warn!(trace = name, "the log of a trace cannot be written: {error}");
             }
         }
+        self.flushing.store(false, Ordering::Release);
     }
 
     fn tell(&self, name: &str, row: &Kept, node: &str) -> Value {

@@ -86,6 +86,34 @@ expected an address that no other listener has
 }
 
 #[test]
+fn check_compiles_what_access_has() {
+    let folder = directory_with("");
+    fs::write(folder.path().join("acl.conf"), "{allow, all}.\n{deny, all, sing}.\n").expect("written");
+    fs::write(folder.path().join("users.csv"), "user_id,password\nbob\n").expect("written");
+    let config = "[access]\n\
+        attributes = [{ name = \"a\", value = \"nth(clientid\" }]\n\
+        rewrite = [{ source = \"#\", destination = \"$7\" }]\n\
+        rule_files = [{ path = \"acl.conf\" }]\n\
+        users.file = \"users.csv\"\n\
+        psk_file = \"absent\"\n\
+        bans = [{ address = \"x\" }]\n";
+    fs::write(folder.path().join("thingway.toml"), config).expect("written");
+    let ran = run_in(folder.path(), &["check"], &[]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    for (line, expected) in [
+        (2, "access.attributes:1: \"nth(clientid\""),
+        (3, "access.rewrite:1: \"$7\" is no destination"),
+        (4, "access.rule_files: acl.conf:2"),
+        (7, "access.bans:1: \"x\" is no address"),
+    ] {
+        let expected = format!("error: thingway.toml:{line}: {expected}");
+        assert!(ran.err.lines().any(|told| told.starts_with(&expected)), "{expected}\n{}", ran.err);
+    }
+    assert!(ran.err.contains("users.csv: line 2") && ran.err.contains("cannot read absent"), "{}", ran.err);
+    assert!(ran.err.ends_with("6 errors in the configuration\n"), "{}", ran.err);
+}
+
+#[test]
 fn a_named_file_that_is_missing_is_an_error() {
     let ran = run("", &["check", "--config", "absent.toml"]);
     assert_eq!(ran.code, Some(1));

@@ -35,7 +35,7 @@ pub enum AccessError {
     #[error(transparent)]
     Rule(#[from] RuleError),
     /// A file that cannot be read.
-    #[error("{path}: {error}")]
+    #[error("cannot read {path}: {error}")]
     File {
         /// Which.
         path: String,
@@ -272,6 +272,21 @@ fn compile(rule: &AccessRule, place: Place) -> Result<Rule, RuleCause> {
         reach: Reach::Touched,
         place,
     })
+}
+
+/// Everything that is wrong with what this makes of a configuration, the first thing of each kind. Files that it names are read; nobody is asked anything. To be
+/// called within a runtime.
+pub fn problems(config: &Config) -> Vec<AccessError> {
+    let all = [
+        policy(config, &Arc::default()).err(),
+        bans(config).err(),
+        file_users(config).err(),
+        file_keys(config).err(),
+        names::attributes(config).err(),
+        names::names(config).err(),
+        chain(config).err(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The bans that the configuration has.

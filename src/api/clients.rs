@@ -11,11 +11,8 @@ use serde_json::Value;
 use thingway_contract::{ClientId, CloseReason};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::search::Clients;
-use self::{
-    row::{Fields, Row},
-    search::Wanted,
-};
+use self::row::{Fields, Row};
+pub use self::search::{Clients, Wanted};
 use super::{
     error::{ApiError, Body, Path},
     page::Paging,

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use serde_json::{Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    clients::{self, Wanted},
     error::{ApiError, Path},
+    page::Paging,
+    query::Query,
+    window::{Cursor, Window},
     world::{ListenerView, World},
 };
 
@@ -16,7 +20,7 @@ const NAMES: [(&str, &str); 2] = [("coap", "coap"), ("mqttsn", "mqtt-sn")];
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(find))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(find)).routes(routes!(clients))
 }
 
 fn tell(world: &World, name: &str, listeners: &[ListenerView]) -> Value {
@@ -70,9 +74,38 @@ pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
     responses((status = 200, description = "The protocol and its listeners", body = Value)),
 )]
 pub async fn find(State(world): State<Arc<World>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
-    let known = NAMES.iter().find(|(known, _)| *known == name);
+    let (name, protocol) = known(&name)?;
+    Ok(Json(tell(&world, name, &of(&world, protocol))))
+}
+
+fn known(name: &str) -> Result<(&'static str, &'static str), ApiError> {
     let missing =
         || ApiError::new(StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND", "there is no such gateway: coap or mqttsn");
-    let (name, protocol) = known.ok_or_else(missing)?;
-    Ok(Json(tell(&world, name, &of(&world, protocol))))
+    NAMES.iter().find(|(known, _)| *known == name).copied().ok_or_else(missing)
+}
+
+/// Clients that speak a protocol beside MQTT, looked for as all clients are.
+#[utoipa::path(
+    get,
+    path = "/gateways/{name}/clients",
+    tag = "gateways",
+    params(
+        ("name" = String, Path, description = "coap or mqttsn"),
+        Paging,
+        Cursor,
+        ("q" = Option<String>, Query, description = "A part of the client id, the user name or the address"),
+        ("like_clientid" = Option<String>, Query),
+        ("like_username" = Option<String>, Query),
+        ("ip_address" = Option<String>, Query),
+    ),
+    responses((status = 200, description = "A page of clients", body = Value)),
+)]
+pub async fn clients(
+    State(world): State<Arc<World>>,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let (_, protocol) = known(&name)?;
+    let wanted = Wanted::of(&query)?.speaking(protocol);
+    clients::page(world, &query, Window::of(&query)?, wanted).await
 }

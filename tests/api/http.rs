@@ -52,11 +52,6 @@ impl Caller {
         Self::stranger(self.address)
     }
 
-    /// What it shows to be let in.
-    pub fn authorization(&self) -> Option<&str> {
-        self.authorization.as_deref()
-    }
-
     pub fn with_token(&self, token: &str) -> Self {
         Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
     }

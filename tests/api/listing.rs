@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use thingway::config::ListenerProtocol;
+use tokio::net::UdpSocket;
 
 use crate::{
     Managed,
-    common::{Client, Connect, Version},
+    common::{Client, Connect, Version, gateway::listen_udp},
 };
 
 fn told(answer: &Value, field: &str) -> Vec<String> {
@@ -239,4 +241,26 @@ async fn what_waits_for_a_client_is_told() {
         assert_eq!(managed.get(&format!("{path}/mqueue_messages?{wrong}")).await.status, 400, "{wrong}");
     }
     assert_eq!(managed.get("/api/v5/clients/nobody/mqueue_messages").await.code(), "CLIENTID_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn clients_of_a_protocol_beside_mqtt_are_told_apart() {
+    let managed = Managed::with(|config| {
+        listen_udp(config, ListenerProtocol::MqttSn);
+    })
+    .await;
+    let _client = managed.gateway.client(Version::V5, "mqtt").await;
+    let node = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    node.connect(managed.gateway.listener("udp.mqttsn")).await.expect("an address");
+    // CONNECT with a clean session, protocol 1 and a keep-alive of a minute, and CONNACK.
+    node.send(b"\x0a\x04\x04\x01\x00\x3cnode").await.expect("sent");
+    let mut answer = [0; 16];
+    assert_eq!(node.recv(&mut answer).await.expect("an answer"), 3);
+    assert_eq!(answer[..3], [3, 5, 0]);
+    let found = async |path: &str| told(&managed.get(&format!("/api/v5/gateways/{path}")).await.json(), "clientid");
+    assert_eq!(found("mqttsn/clients").await, ["node"]);
+    assert_eq!(found("mqttsn/clients?q=od&cursor=").await, ["node"]);
+    assert_eq!(found("mqttsn/clients?like_clientid=mqtt").await, [""; 0]);
+    assert_eq!(found("coap/clients").await, [""; 0]);
+    assert_eq!(managed.get("/api/v5/gateways/x/clients").await.code(), "RESOURCE_NOT_FOUND");
 }

@@ -13,6 +13,7 @@ mod listing;
 mod observe;
 mod operate;
 mod properties;
+mod scripts;
 mod settings;
 mod shapes;
 #[path = "../clients/tools.rs"]

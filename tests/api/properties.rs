@@ -19,7 +19,7 @@ async fn whatever_is_made_up_is_answered_as_described() {
         .args(["-m", "schemathesis.cli", "--no-color", "run"])
         .arg(format!("http://{address}/api-docs/openapi.json"))
         .arg("-H")
-        .arg(format!("Authorization: {}", managed.admin.authorization().expect("a login")))
+        .arg(managed.admin.authorization().trim_end())
         .args(["--phases", "coverage,fuzzing", "--max-examples", "10", "--generation-deterministic"])
         .args([
             "--continue-on-failure",

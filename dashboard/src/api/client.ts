@@ -24,7 +24,8 @@ export class ApiError extends Error {
   }
 
   get isUnreachable(): boolean {
-    return this.code === "UNREACHABLE" || this.code === "TIMEOUT";
+    // 502 and 504 are what a proxy says that does not reach it either.
+    return this.code === "UNREACHABLE" || this.code === "TIMEOUT" || this.status === 502 || this.status === 504;
   }
 }
 

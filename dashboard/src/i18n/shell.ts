@@ -32,7 +32,6 @@ export const shell = {
   "shell.page_of": ["Page {page} of {last}", "第 {page} / {last} 页"],
   "shell.previous": ["Previous page", "上一页"],
   "shell.next": ["Next page", "下一页"],
-  "shell.first": ["First page", "第一页"],
   "shell.not_found": ["There is no such page", "没有这个页面"],
   "shell.to_overview": ["To the overview", "返回概览"],
   "shell.failed_part": ["This part of the page has failed", "页面的这一部分出错了"],
@@ -54,7 +53,6 @@ export const shell = {
   "shell.password": ["Password", "密码"],
   "shell.expired": ["You were signed out: sign in again.", "登录已失效，请重新登录。"],
   "shell.tagline": ["Multi-protocol IoT gateway", "多协议物联网网关"],
-  "shell.account": ["Account", "账号"],
   "shell.role_administrator": ["Administrator", "管理员"],
   "shell.role_viewer": ["Viewer", "查看者"],
 
@@ -62,7 +60,6 @@ export const shell = {
   "shell.theme_system": ["System", "跟随系统"],
   "shell.theme_light": ["Light", "浅色"],
   "shell.theme_dark": ["Dark", "深色"],
-  "shell.language": ["Language", "语言"],
 
   "shell.live": ["Live", "实时"],
   "shell.live_polling": ["Polling", "轮询"],

@@ -15,7 +15,7 @@ const BACK_OFF_MS = [500, 1000, 2000, 5000, 10_000, 15_000];
 /** While it polls, how often it looks whether there is a stream after all. */
 const LOOK_AGAIN_MS = 60_000;
 /** The stream tells something each second; silent for so long, it is dead. */
-const SILENT_MAX_MS = 15_000;
+const SILENT_MAX_MS = 8000;
 
 export const COLUMNS = ["at", "received", "sent", "dropped", "connections", "memory", "received_bytes", "sent_bytes"] as const;
 

@@ -6,7 +6,7 @@ import type { Current, Listener, NodeInfo, Sample } from "../api/types";
 import { useLoad } from "../api/use";
 import { bytes, count, NOTHING, short, span, when } from "../format";
 import { t } from "../i18n";
-import { current, history, tick } from "../live/live";
+import { current, history, mode, tick } from "../live/live";
 import { type Drops, type Problem, problems, useAlarms, useDrops } from "../live/problems";
 import { link } from "../route";
 import { Choice } from "../ui/button";
@@ -29,6 +29,8 @@ export default function Overview() {
   const now = current.value;
   const info = node.data?.[0];
   const found = problems(listeners.data ?? [], alarms, drops);
+  // Old news is no good news.
+  if (now && (mode.value === "off" || node.error?.isUnreachable)) found.unshift({ kind: "bad", text: t("shell.stale") });
   return (
     <>
       <Head title={t("nav.overview")} about={info && t("overview.about", { node: info.node, time: span(now?.node_uptime ?? info.uptime / 1000) })} />

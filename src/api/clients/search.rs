@@ -187,6 +187,11 @@ impl Wanted {
         Ok(wanted)
     }
 
+    /// Only those that speak this protocol.
+    pub fn speaking(self, protocol: &str) -> Self {
+        Self { protocol: Some(protocol.to_owned()), ..self }
+    }
+
     fn holds(&mut self, text: Option<&str>, columns: &'static [usize]) {
         match text {
             Some(text) if text.contains('\0') => self.is_hopeless = true,

@@ -14,7 +14,7 @@ await main(async (browser) => {
   const meter = await mqttClient({ clientId: "meter-7" });
   thingway("sub", "--url", told.mqttsn, "-i", "valve-3", "-t", "plant/#", "-q", "1");
   // Told by the stream: nothing has been asked again.
-  await page.getByRole("status").filter({ hasText: /changes/ }).waitFor();
+  await page.getByRole("status").filter({ hasText: /changes/i }).waitFor();
   await page.waitForFunction(async () => {
     const kept = JSON.parse(sessionStorage.getItem("thingway.session"));
     const answer = await fetch("/api/v5/clients", { headers: { Authorization: `Bearer ${kept.token}` } });

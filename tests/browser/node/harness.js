@@ -10,7 +10,7 @@ export const told = JSON.parse(process.env.THINGWAY_BROWSER);
 export const PATIENCE_MS = 60_000;
 
 /** Interfaces that this gateway does not have, and for which the page says so. */
-const NOT_THERE = [/status of 404.*\/api\/v5\/(alarms|data\/files)/];
+const NOT_THERE = [/status of 404.*\/api\/v5\/data\/files/];
 
 const ends = [];
 

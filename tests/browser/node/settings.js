@@ -13,13 +13,15 @@ await main(async (browser) => {
   await visit(page, "settings");
   await page.getByLabel("Search settings").fill(KEY);
   const box = page.getByRole("checkbox", { name: KEY, exact: true });
+  // The listeners' own settings of that name follow it, and say so, too.
+  const row = page.locator(".setting").filter({ has: box });
   await box.uncheck();
   await page.getByRole("button", { name: "Save 1 changes" }).click();
-  await page.getByText("Changed here").waitFor();
+  await row.getByText("Changed here").waitFor();
   assert.deepEqual([(await value()).value, (await value()).source], [false, "run time"]);
-  await page.getByRole("button", { name: "Take the change back" }).click();
+  await row.getByRole("button", { name: "Take the change back" }).click();
   await page.getByRole("button", { name: "Save 1 changes" }).click();
-  await page.getByText("Changed here").waitFor({ state: "detached" });
+  await row.getByText("Changed here").waitFor({ state: "detached" });
   assert.equal((await value()).value, true);
   page.check_clean();
 });

@@ -159,11 +159,7 @@ async fn hashed(
 }
 
 /// Keeps users and lets them count, or leaves all as it was. Whoever has asked for it may be gone meanwhile.
-async fn save(
-    world: &Arc<World>,
-    database: &Arc<UserDatabase>,
-    changes: Vec<(Box<str>, Option<User>)>,
-) -> Result<(), ApiError> {
+async fn save(world: &Arc<World>, database: &Arc<UserDatabase>, changes: Vec<Row>) -> Result<(), ApiError> {
     let (world, database) = (world.clone(), database.clone());
     let saved = tokio::spawn(async move {
         let rows = changes.iter().map(|(name, user)| (row_key(name), user.as_ref().map(User::to_row))).collect();
@@ -420,12 +416,10 @@ pub async fn import(
     Ok(Json(json!({ "total": total, "success": total, "override": replaced, "skipped": 0, "failed": 0 })))
 }
 
-fn read(
-    text: &[u8],
-    format: Format,
-    hashing: Hashing,
-    for_scram: bool,
-) -> Result<Vec<(Box<str>, Option<User>)>, ApiError> {
+/// A user as it is to be, or is no more.
+type Row = (Box<str>, Option<User>);
+
+fn read(text: &[u8], format: Format, hashing: Hashing, for_scram: bool) -> Result<Vec<Row>, ApiError> {
     let text = std::str::from_utf8(text).map_err(|_| ApiError::bad("the file is not UTF-8"))?;
     let users = parse(text, format, hashing).map_err(|error| ApiError::bad(error.to_string()))?;
     let plain = users.iter().filter(|user| matches!(user.password, Password::Plain(_))).count();

@@ -12,7 +12,7 @@ pub fn need(test: &str, tool: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{test} needs {tool}, and CI has everything");
         #[expect(clippy::explicit_write, reason = "the test harness would swallow the output of a test that passes")]
-        writeln!(std::io::stderr(), "skipped: {test} needs {tool}").unwrap();
+        writeln!(std::io::stderr(), "skipped: {test} needs {tool}").expect("there is a standard error");
     }
     found
 }

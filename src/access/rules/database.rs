@@ -258,8 +258,11 @@ impl HeldRules {
 #[derive(Clone, Debug)]
 struct ByName {
     hasher: RandomState,
-    parts: Box<[Arc<HashMap<Box<str>, Arc<HeldRules>>>]>,
+    parts: Box<[Arc<Part>]>,
 }
+
+/// A part of them.
+type Part = HashMap<Box<str>, Arc<HeldRules>>;
 
 /// Parts that are copied by themselves.
 const PARTS: usize = 256;

@@ -114,7 +114,7 @@ impl Source for Clients {
                 flags: 0,
             };
             if subscriptions.len() > SUBSCRIPTIONS_SEEN_MAX {
-                facts.flags |= SHARES | 7 * QOS_0;
+                facts.flags |= SHARES | (7 * QOS_0);
             } else {
                 for (filter, options) in subscriptions {
                     facts.flags |= QOS_0 << options.qos as u8;

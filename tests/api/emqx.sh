@@ -145,7 +145,6 @@ ask POST /banned 200 '{"as":"clientid","who":"device","by":"script","reason":"en
 ask GET /banned 200
 is data/0/who device
 ask DELETE /banned/clientid/device 204
-ask DELETE /clients/device 404
 ask DELETE /api_key/script 204
 ask POST /logout 204
 ask GET /stats 401

@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::json;
+
 use crate::{
     Managed, PASSWORD,
     common::{Connect, Version},
@@ -23,10 +25,13 @@ async fn a_script_for_emqx_goes_on_working() {
     let managed = Managed::with(|config| {
         config.gateway.data_dir = folder.path().into();
         config.access.authenticators = vec!["users".into()];
-        config.access.allow_anonymous = true;
     })
     .await;
-    let (mut client, _) = managed.gateway.connect(&Connect::new(Version::V5, "device").username("someone")).await;
+    let user = json!({ "user_id": "someone", "password": "something" });
+    let made = managed.admin.post("/api/v5/authentication/built_in_database/users", &user).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let connect = Connect::new(Version::V5, "device").username("someone").password("something");
+    let (mut client, _) = managed.gateway.connect(&connect).await;
     client.subscribe("sensors/#", 1).await;
     let address = managed.gateway.gateway().api_address().expect("it is served");
     let run = move || {

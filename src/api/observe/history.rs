@@ -262,7 +262,11 @@ impl History {
 )]
 pub async fn monitor(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
     let week = RINGS[2].0 * RINGS[2].1 as u64;
-    let latest = query.read::<u32>("latest")?.map_or(week, u64::from).min(week);
+    let latest = query.read::<u32>("latest")?.filter(|secs| i32::try_from(*secs).is_ok());
+    if latest.is_none() && query.find("latest").is_some() {
+        return Err(ApiError::bad("latest is from 0 to 2147483647"));
+    }
+    let latest = latest.map_or(week, u64::from).min(week);
     let inner = world.observe.history.0.lock();
     Ok(Json(json!(inner.tell(latest, unix_secs()))))
 }

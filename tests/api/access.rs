@@ -129,7 +129,7 @@ async fn what_is_kept_is_there_after_a_restart() {
     let gateway = crate::TestGateway::with(|config| {
         config.dashboard.enable = true;
         config.dashboard.bind = thingway::config::Bind::Address("127.0.0.1:0".parse().expect("an address"));
-        config.dashboard.tls.bind = config.dashboard.bind.clone();
+        config.dashboard.tls.enable = false;
         config.gateway.data_dir = folder.path().into();
         config.store.durability = thingway::config::StoreDurability::Os;
     })

@@ -43,8 +43,7 @@ impl Managed {
         let gateway = TestGateway::with(|config| {
             config.dashboard.enable = true;
             config.dashboard.bind = Bind::Address("127.0.0.1:0".parse().expect("an address"));
-            config.dashboard.tls.bind = config.dashboard.bind.clone();
-            config.dashboard.tls.bind = config.dashboard.bind.clone();
+            config.dashboard.tls.enable = false;
             config.dashboard.first_password = PASSWORD.into();
             config.sys_topics.enable = false;
             change(config);
@@ -65,7 +64,7 @@ async fn the_way_of_a_first_start() {
     let gateway = TestGateway::with(|config| {
         config.dashboard.enable = true;
         config.dashboard.bind = Bind::Address("127.0.0.1:0".parse().expect("an address"));
-        config.dashboard.tls.bind = config.dashboard.bind.clone();
+        config.dashboard.tls.enable = false;
     })
     .await;
     let stranger = Caller::stranger(gateway.gateway().api_address().expect("it is served"));

@@ -18,7 +18,9 @@ use thingway::config::{ListenerKind, ListenerProtocol};
 
 #[tokio::test]
 async fn a_listener_is_stopped_and_started_again() {
+    let folder = tempfile::tempdir().expect("a folder");
     let managed = Managed::with(|config| {
+        config.gateway.data_dir = folder.path().into();
         listen_as(config, ListenerKind::Tls);
         listen_as(config, ListenerKind::Ws).enable = false;
     })
@@ -60,7 +62,12 @@ async fn a_listener_is_stopped_and_started_again() {
 #[tokio::test]
 async fn it_speaks_tls_too() {
     let folder = tempfile::tempdir().expect("a folder");
-    let managed = Managed::with(|config| config.gateway.data_dir = folder.path().into()).await;
+    let managed = Managed::with(|config| {
+        config.gateway.data_dir = folder.path().into();
+        config.dashboard.tls.enable = true;
+        config.dashboard.tls.bind = config.dashboard.bind.clone();
+    })
+    .await;
     let mut trusted = rustls::RootCertStore::empty();
     let pem = std::fs::read(folder.path().join("certs/self-signed.pem")).expect("a certificate");
     trusted.add(CertificateDer::from_pem_slice(&pem).expect("a certificate")).expect("one that can be trusted");

@@ -11,7 +11,7 @@ use std::{
 pub fn need(test: &str, tool: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         assert!(env::var_os("CI").is_none_or(|ci| ci != "true"), "{test} needs {tool}, and CI has everything");
-        #[expect(clippy::explicit_write, reason = "the test harness would swallow the output of a test that passes")]
+        // The test harness would swallow what `eprintln!` says in a test that passes.
         writeln!(std::io::stderr(), "skipped: {test} needs {tool}").expect("there is a standard error");
     }
     found
@@ -35,17 +35,13 @@ pub fn node_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/node")
 }
 
-/// A Python that has schemathesis, of `tests/clients/python/requirements.txt` too.
-pub fn schemathesis() -> Option<PathBuf> {
-    python_with("import schemathesis")
-}
-
 /// A Python that has the clients of `tests/clients/python/requirements.txt`: `THINGWAY_PYTHON`, the virtual environment that `.ci/run` makes, or the system's.
 pub fn python() -> Option<PathBuf> {
     python_with("import paho.mqtt.client, aiomqtt, aiocoap, mqttsn.client")
 }
 
-fn python_with(imports: &str) -> Option<PathBuf> {
+/// A Python that can do these imports.
+pub fn python_with(imports: &str) -> Option<PathBuf> {
     let candidates = [
         env::var_os("THINGWAY_PYTHON").map(PathBuf::from),
         Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/venv/bin/python")),

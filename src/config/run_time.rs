@@ -133,7 +133,7 @@ impl RunTime {
         Self::with(Base::Sources(sources), loaded)
     }
 
-    /// Of a gateway that a program started with this configuration. A layer of before counts for what [`RunTime::current`] says.
+    /// Of a gateway that a program starts with this configuration, over which a layer that is there from before counts: [`RunTime::current`] has both.
     ///
     /// # Errors
     /// When the layer that is there cannot be read, or does not fit.

@@ -116,13 +116,17 @@ impl Switchboard {
             Some(listener) => self.start_slot(slot, config, listener),
             None => Err("it is in the configuration no more".to_owned()),
         };
-        *slot.state.lock() = match &started {
-            Ok(_) => State::Rests,
-            Err(error) => State::Failed(error.clone()),
-        };
-        *slot.state.lock() = State::Runs(started?);
-        tracing::info!(listener = slot.name, "a listener was started");
-        Ok(())
+        match started {
+            Ok(running) => {
+                *slot.state.lock() = State::Runs(running);
+                tracing::info!(listener = slot.name, "a listener was started");
+                Ok(())
+            }
+            Err(error) => {
+                *slot.state.lock() = State::Failed(error.clone());
+                Err(error)
+            }
+        }
     }
 
     fn start_slot(&self, slot: &Slot, config: &Config, listener: &config::Listener) -> Result<Running, String> {

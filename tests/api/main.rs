@@ -21,10 +21,12 @@ mod shapes;
 mod tools;
 mod work;
 
+use std::path::Path;
+
 use common::TestGateway;
 use http::{Answer, Caller};
 use serde_json::json;
-use thingway::config::{Bind, Config};
+use thingway::config::{Bind, Config, StoreDurability};
 
 /// A gateway with its interface, and somebody who may do everything.
 struct Managed {
@@ -52,6 +54,16 @@ impl Managed {
         let admin = Caller::stranger(gateway.gateway().api_address().expect("it is served"));
         let admin = admin.log_in("admin", PASSWORD).await;
         Self { gateway, admin }
+    }
+
+    /// One that keeps its things in a folder, for another to go on with.
+    async fn kept_in(folder: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with(|config| {
+            config.gateway.data_dir = folder.into();
+            config.store.durability = StoreDurability::Os;
+            change(config);
+        })
+        .await
     }
 
     async fn get(&self, path: &str) -> Answer {

@@ -99,13 +99,7 @@ async fn it_speaks_tls_too() {
 #[tokio::test]
 async fn messages_that_wait_are_listed_and_removed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let start = async || {
-        Managed::with(|config| {
-            config.gateway.data_dir = folder.path().into();
-            config.store.durability = thingway::config::StoreDurability::Os;
-        })
-        .await
-    };
+    let start = || Managed::kept_in(folder.path(), |_| {});
     let managed = start().await;
     let mut client = managed.gateway.client(Version::V5, "c").await;
     for (topic, payload) in [("$delayed/300/later", "two"), ("$delayed/100/sooner", "one")] {
@@ -167,13 +161,7 @@ async fn a_listener_that_cannot_start_says_why() {
 #[tokio::test]
 async fn who_changed_what_is_told_and_kept() {
     let folder = tempfile::tempdir().expect("a folder");
-    let start = async || {
-        Managed::with(|config| {
-            config.gateway.data_dir = folder.path().into();
-            config.store.durability = thingway::config::StoreDurability::Os;
-        })
-        .await
-    };
+    let start = || Managed::kept_in(folder.path(), |_| {});
     let managed = start().await;
     assert_eq!(managed.admin.post("/api/v5/publish", &json!({ "topic": "a" })).await.status, 202);
     assert_eq!(managed.admin.delete("/api/v5/clients/nobody").await.status, 404);

@@ -1,7 +1,6 @@
 //! Settings that are changed while the gateway runs.
 
 use serde_json::{Value, json};
-use thingway::config::StoreDurability;
 
 use crate::{
     Managed,
@@ -9,12 +8,7 @@ use crate::{
 };
 
 async fn start(folder: &std::path::Path) -> Managed {
-    Managed::with(|config| {
-        config.gateway.data_dir = folder.into();
-        config.store.durability = StoreDurability::Os;
-        config.mqtt.max_qos = 1;
-    })
-    .await
+    Managed::kept_in(folder, |config| config.mqtt.max_qos = 1).await
 }
 
 async fn change(managed: &Managed, changes: Value) -> Value {

@@ -6,6 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use thingway_contract::Delivery;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::session;
@@ -36,6 +37,20 @@ enum Payloads {
     Base64,
 }
 
+/// How a part of them is asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Asked {
+    /// meta.position of the answer before.
+    position: Option<String>,
+    /// At most 100.
+    limit: Option<usize>,
+    /// none, base64 or plain.
+    payload: Option<String>,
+    /// Of all payloads together, at most 1 MiB.
+    max_payload_bytes: Option<usize>,
+}
+
 struct Wish {
     after: u64,
     count: usize,
@@ -45,18 +60,24 @@ struct Wish {
 
 impl Wish {
     fn of(query: &Query) -> Result<Self, ApiError> {
-        let payloads = match query.find("payload") {
+        let asked = Asked {
+            position: query.find("position").map(str::to_owned),
+            limit: query.read("limit")?,
+            payload: query.find("payload").map(str::to_owned),
+            max_payload_bytes: query.read("max_payload_bytes")?,
+        };
+        let payloads = match asked.payload.as_deref() {
             None | Some("base64") => Payloads::Base64,
             Some("plain") => Payloads::Plain,
             Some("none") => Payloads::Untold,
             Some(_) => return Err(ApiError::bad("payload is none, base64 or plain")),
         };
-        let after = match query.find("position") {
+        let after = match asked.position.as_deref() {
             None | Some("none" | "") => 0,
             Some(_) => query.read("position")?.unwrap_or(0),
         };
-        let limit: usize = query.read("limit")?.unwrap_or(COUNT_MAX);
-        let payload_bytes_max: usize = query.read("max_payload_bytes")?.unwrap_or(PAYLOADS_MAX);
+        let limit = asked.limit.unwrap_or(COUNT_MAX);
+        let payload_bytes_max = asked.max_payload_bytes.unwrap_or(PAYLOADS_MAX);
         if limit == 0 {
             return Err(ApiError::bad("limit is from 1"));
         }
@@ -74,13 +95,7 @@ impl Wish {
     get,
     path = "/clients/{id}/mqueue_messages",
     tag = "clients",
-    params(
-        ("id" = String, Path, description = "The client id"),
-        ("position" = Option<String>, Query, description = "meta.position of the answer before"),
-        ("limit" = Option<usize>, Query, description = "At most 100"),
-        ("payload" = Option<String>, Query, description = "none, base64 or plain"),
-        ("max_payload_bytes" = Option<usize>, Query, description = "Of all payloads together, at most 1 MiB"),
-    ),
+    params(("id" = String, Path, description = "The client id"), Asked),
     responses((status = 200, description = "Messages, the oldest first", body = Value)),
 )]
 pub async fn queued(
@@ -96,13 +111,7 @@ pub async fn queued(
     get,
     path = "/clients/{id}/inflight_messages",
     tag = "clients",
-    params(
-        ("id" = String, Path, description = "The client id"),
-        ("position" = Option<String>, Query, description = "meta.position of the answer before"),
-        ("limit" = Option<usize>, Query, description = "At most 100"),
-        ("payload" = Option<String>, Query, description = "none, base64 or plain"),
-        ("max_payload_bytes" = Option<usize>, Query, description = "Of all payloads together, at most 1 MiB"),
-    ),
+    params(("id" = String, Path, description = "The client id"), Asked),
     responses((status = 200, description = "Messages, the oldest first", body = Value)),
 )]
 pub async fn under_way(

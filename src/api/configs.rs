@@ -91,6 +91,22 @@ pub(super) async fn make(
     made.await.map_err(failed)?.map_err(ApiError::setting)
 }
 
+/// What is in a table, and in tables within, by dotted keys below `parent`; null is what is taken away.
+pub(super) fn flatten(parent: &str, fields: &Map<String, Value>, into: &mut BTreeMap<String, Option<Value>>) {
+    for (name, value) in fields {
+        let key = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
+        match value {
+            Value::Object(fields) => flatten(&key, fields, into),
+            Value::Null => {
+                into.insert(key, None);
+            }
+            other => {
+                into.insert(key, Some(other.clone()));
+            }
+        }
+    }
+}
+
 /// Every setting with its meaning and what may be written. `{name}` in a key stands for a name that operators choose.
 #[utoipa::path(
     get,

@@ -16,6 +16,7 @@ mod directories;
 mod directory;
 mod error;
 mod explain;
+mod forms;
 mod gateways;
 mod keys;
 mod listeners;
@@ -80,6 +81,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(audit::routes())
         .merge(configs::routes())
         .merge(delayed::routes())
+        .merge(forms::routes())
         .merge(gateways::routes())
         .merge(observe::routes())
 }

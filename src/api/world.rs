@@ -17,7 +17,7 @@ use crate::{
     access::{Access, passwords::Hashers, users::UserDatabase},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
     config::{Config, RunTime},
-    store::{Journal, Settled},
+    store::{Journal, Settled, Ticket},
 };
 
 /// What does at once what settings say, and tells why it cannot.
@@ -146,12 +146,31 @@ impl World {
 
     /// Publishes, and waits until what must be kept is safe.
     pub(super) async fn publish(&self, message: Message) -> PublishOutcome {
-        let (outcome, ticket) = self.with_lane(|lane, now| {
-            let _ = lane.take_ticket();
-            let outcome = self.bus.publish(message, None, now, lane);
-            (outcome, lane.take_ticket())
-        });
-        let Some(ticket) = ticket else { return outcome };
+        let (outcome, ticket) = self.with_lane(|lane, now| self.publish_one(message, now, lane));
+        if self.settle(ticket).await { outcome } else { PublishOutcome::QuotaExceeded }
+    }
+
+    /// Publishes some, whose commits go together, with one look at the lane. False when some could not be kept.
+    pub(super) async fn publish_all(&self, messages: impl IntoIterator<Item = Message>) -> bool {
+        let one = |lane: &mut Lane, now, message| self.publish_one(message, now, lane).1;
+        let tickets: Vec<_> =
+            self.with_lane(|lane, now| messages.into_iter().map(|message| one(lane, now, message)).collect());
+        let mut all = true;
+        for ticket in tickets {
+            all &= self.settle(ticket).await;
+        }
+        all
+    }
+
+    fn publish_one(&self, message: Message, now: Instant, lane: &mut Lane) -> (PublishOutcome, Option<Ticket>) {
+        let _ = lane.take_ticket();
+        let outcome = self.bus.publish(message, None, now, lane);
+        (outcome, lane.take_ticket())
+    }
+
+    /// Waits until what a ticket stands for is safe; false when it was refused.
+    async fn settle(&self, ticket: Option<Ticket>) -> bool {
+        let Some(ticket) = ticket else { return true };
         let settled = std::future::poll_fn(|cx| {
             if self.journal.settled(ticket) == Settled::Not {
                 self.journal.wake_when_settled(ticket, NO_CORE, cx.waker());
@@ -161,7 +180,7 @@ impl World {
                 settled => std::task::Poll::Ready(settled),
             }
         });
-        if settled.await == Settled::Refused { PublishOutcome::QuotaExceeded } else { outcome }
+        settled.await != Settled::Refused
     }
 
     /// Keeps changes of settings, all of them or none.

@@ -156,7 +156,7 @@ impl Bus {
     /// after it was published. What the gateway says itself, as under `$SYS`, stays.
     pub(super) fn with_retained_expiry(&self, message: &Message, expires_at: impl FnOnce(u32) -> Instant) -> Message {
         let head = message.head();
-        let secs = self.config.retained_expiry_secs;
+        let secs = self.tuning().retained_expiry_secs;
         if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
             return message.clone();
         }
@@ -176,8 +176,9 @@ impl Bus {
             let secs = secs.bytes().all(|b| b.is_ascii_digit()).then(|| secs.parse::<u32>().ok()).flatten()?;
             Some((secs, Topic::parse(topic, self.config.topic_limits).ok()?))
         });
+        let limits = self.tuning();
         let Some((secs, topic)) =
-            parts.filter(|(secs, _)| self.config.delayed_available && *secs <= self.config.delayed_secs_max)
+            parts.filter(|(secs, _)| limits.delayed_available && *secs <= limits.delayed_secs_max)
         else {
             return PublishOutcome::TopicInvalid;
         };
@@ -185,7 +186,6 @@ impl Bus {
             return PublishOutcome::TopicInvalid;
         }
         let due = now.plus_secs(secs.into());
-        let limits = &self.config;
         let inner = message.with_topic(topic);
         let id = self.next_delayed.fetch_add(1, Ordering::Relaxed);
         if self.timers.delayed(due, id, inner.clone(), limits.delayed_messages_max, limits.delayed_bytes_max) {
@@ -275,7 +275,7 @@ impl Bus {
         not: Option<&Arc<Session>>,
         lane: &mut Lane,
     ) -> bool {
-        let strategy = self.config.share_strategy;
+        let strategy = self.tuning().share_strategy;
         let key = match strategy {
             ShareStrategy::HashTopic => FixedState::default().hash_one(message.topic_bytes()),
             _ => message.head().publisher.0,

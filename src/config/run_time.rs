@@ -27,7 +27,7 @@ pub const RUN_TIME_FILE: &str = "settings.toml";
 const FIXED: [&str; 4] = ["gateway.data_dir", "store", "dashboard.first_password", "dashboard.first_password_file"];
 
 /// What counts at once. Of listeners it is all that they have, once they are started again; everything else from the next start on.
-const AT_ONCE: [&str; 10] = [
+const AT_ONCE: [&str; 16] = [
     "access.bans",
     "access.cache_max",
     "access.deny_action",
@@ -37,7 +37,13 @@ const AT_ONCE: [&str; 10] = [
     "access.rules",
     "access.sources",
     "access.users.file",
+    "delayed",
     "log.level",
+    "retained.bytes_max",
+    "retained.expiry",
+    "retained.messages_max",
+    "retained.payload_max",
+    "shared.strategy",
 ];
 
 /// Why a change was not made. Nothing is changed then.

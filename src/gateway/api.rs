@@ -152,10 +152,11 @@ pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) ->
     if keys.iter().any(|key| key.starts_with("log.")) {
         logging::set_filter(&config.log.level).map_err(|error| error.to_string())?;
     }
-    match keys.iter().any(|key| key.starts_with("access.")) {
-        true => door.reload(config, bus).map_err(|error| error.to_string()),
-        false => Ok(()),
+    if keys.iter().any(|key| key.starts_with("access.")) {
+        door.reload(config, bus).map_err(|error| error.to_string())?;
     }
+    bus.tune(protocols::tuning(config));
+    Ok(())
 }
 
 /// The listeners, for the interface.

@@ -2,6 +2,8 @@ import type { Texts } from "./catalogue";
 
 export const topics = {
   "mqtt.connection": ["Connection", "连接"],
+  "mqtt.how": ["Address and credentials:", "地址与凭据："],
+  "mqtt.as": ["as {name}", "用户 {name}"],
   "mqtt.url": ["Address", "地址"],
   "mqtt.url_hint": ["MQTT over WebSocket", "MQTT over WebSocket"],
   "mqtt.no_listener": ["No WebSocket listener is running. Enter an address, or start one.", "没有正在运行的 WebSocket 监听器。请输入地址或启动一个监听器。"],

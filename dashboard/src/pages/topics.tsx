@@ -85,10 +85,9 @@ export default function Topics() {
         )}
       </Head>
       <Card>
-        <div class="stack">
+        <ConnectionFields connection={connection} action={t("topics.watch")} onOpen={watch}>
           <TextField label={t("topics.filter")} mono search disabled={connection.state !== "idle"} value={filter} onInput={setFilter} />
-          <ConnectionFields connection={connection} action={t("topics.watch")} onOpen={watch} />
-        </div>
+        </ConnectionFields>
       </Card>
       <div class="columns narrow-end below">
         <TreeCard turn={turn} tree={tree.current} isOpen={isOpen} chosen={chosen} onChoose={setChosen} />

@@ -13,6 +13,7 @@ import { type Column, ListingPager, Table } from "../../ui/table";
 import { toast } from "../../ui/toast";
 
 const BASE = "/authorization/sources/built_in_database/rules";
+const EVERY_MS = 5000;
 const SIMPLE = ["permission", "action", "topic"];
 
 interface Rule {
@@ -142,7 +143,7 @@ function Off() {
 }
 
 function OfHolders({ kind }: { kind: Kind }) {
-  const listing = useListing<Held>(`${BASE}/${kind}`, {});
+  const listing = useListing<Held>(`${BASE}/${kind}`, {}, EVERY_MS);
   const [edited, setEdited] = useState<Held | "new" | null>(null);
   const nameOf = (row: Held) => row.username ?? row.clientid ?? "";
   const discard = async (row: Held) => {

@@ -12,6 +12,7 @@ import { type Column, ListingPager, Table } from "../../ui/table";
 import { toast } from "../../ui/toast";
 
 const BASE = "/authentication/built_in_database";
+const EVERY_MS = 5000;
 const SETTLED_MS = 250;
 
 interface User {
@@ -64,7 +65,7 @@ export function Users() {
   const [typed, setTyped] = useState("");
   const [like, setLike] = useState("");
   const settle = useSettled(SETTLED_MS, setLike);
-  const listing = useListing<User>(`${BASE}/users`, { like_user_id: like });
+  const listing = useListing<User>(`${BASE}/users`, { like_user_id: like }, EVERY_MS);
   const [edited, setEdited] = useState<User | "new" | "import" | null>(null);
   const discard = async (row: User) => {
     const yes = await confirm({ title: t("access.delete_user", { name: row.user_id }), text: t("access.delete_user_text"), action: t("shell.delete") });

@@ -1,7 +1,7 @@
 import { get } from "../../api/client";
 import type { Client, Listener, Paged, Subscription } from "../../api/types";
 import { useLoad } from "../../api/use";
-import { count } from "../../format";
+import { count, protocolName } from "../../format";
 import { t } from "../../i18n";
 import { portOf } from "../../mqtt/connection";
 import { link } from "../../route";
@@ -66,6 +66,10 @@ function Commands({ of }: { of: Command[] }) {
   );
 }
 
+function protocolOf(name: string | null | undefined): string {
+  return name ? protocolName(name) : t("clients.disconnected");
+}
+
 /** The clients, of every protocol, that a message to the topic would go to. */
 export function Receivers({ topic }: { topic: string }) {
   const isTopic = topic !== "" && !isFilter(topic);
@@ -97,7 +101,7 @@ export function Receivers({ topic }: { topic: string }) {
                       {one.clientid}
                     </a>
                     <span class="mono soft break grow">{one.topic}</span>
-                    <Tag>{told.protocols.get(one.clientid) ?? t("clients.disconnected")}</Tag>
+                    <Tag>{protocolOf(told.protocols.get(one.clientid))}</Tag>
                     <Tag>QoS {one.qos}</Tag>
                   </li>
                 ))}

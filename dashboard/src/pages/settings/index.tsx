@@ -39,7 +39,7 @@ export default function Settings({ query }: PageProps) {
   });
   const [wishes, setWishes] = useState<ReadonlyMap<string, Wish>>(new Map());
   const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
-  const [text, setText] = useState("");
+  const [text, setText] = useState(query.get("text") ?? "");
   const rows = useMemo(() => (told.data ? rowsOf(told.data.sections, told.data.settings) : new Map<string, Row[]>()), [told.data]);
   const chosen = query.get("section") ?? "";
   const section = rows.has(chosen) ? chosen : (rows.keys().next().value ?? "");

@@ -119,7 +119,7 @@ export function ListenerDrawer({ of, onClose, onEdit, onChanged }: DrawerProps) 
           </Show>
         </section>
         <div class="row">
-          <a class="button small" href={link(["settings"], { text: prefix })}>
+          <a class="button small" href={link(["settings"], { section: prefix.slice(0, -1) })}>
             {t("listeners.all_settings")}
           </a>
           {isOurs && (

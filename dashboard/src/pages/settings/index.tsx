@@ -2,7 +2,7 @@ import { useMemo, useState } from "preact/hooks";
 
 import { ApiError, download, get, put } from "../../api/client";
 import { useLoad } from "../../api/use";
-import { t } from "../../i18n";
+import { language, t } from "../../i18n";
 import { amend } from "../../route";
 import { Button } from "../../ui/button";
 import { SearchBox } from "../../ui/form";
@@ -11,7 +11,7 @@ import { toast, toastError } from "../../ui/toast";
 import "../../styles/control.css";
 import type { PageProps } from "../registry";
 import { SettingField, type Wish } from "./field";
-import { type Row, rowsOf, type Section, type Setting } from "./value";
+import { type Row, rowsOf, type Section, type Setting, translated } from "./value";
 
 /** Settings that a search shows. */
 const FOUND_MAX = 60;
@@ -34,12 +34,17 @@ function found(rows: ReadonlyMap<string, Row[]>, text: string): Row[] {
 
 export default function Settings({ query }: PageProps) {
   const told = useLoad("settings", async (signal): Promise<Told> => {
-    const [schema, settings] = await Promise.all([get<{ sections: Section[] }>("/configs/schema", undefined, signal), get<Record<string, Setting>>("/configs", undefined, signal)]);
-    return { sections: schema.sections, settings };
+    const [schema, settings, chinese] = await Promise.all([
+      get<{ sections: Section[] }>("/configs/schema", undefined, signal),
+      get<Record<string, Setting>>("/configs", undefined, signal),
+      // The gateway tells what settings are for in English.
+      language.value === "zh" ? import("./zh") : null,
+    ]);
+    return { sections: chinese ? translated(schema.sections, chinese) : schema.sections, settings };
   });
   const [wishes, setWishes] = useState<ReadonlyMap<string, Wish>>(new Map());
   const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
-  const [text, setText] = useState(query.get("text") ?? "");
+  const [text, setText] = useState("");
   const rows = useMemo(() => (told.data ? rowsOf(told.data.sections, told.data.settings) : new Map<string, Row[]>()), [told.data]);
   const chosen = query.get("section") ?? "";
   const section = rows.has(chosen) ? chosen : (rows.keys().next().value ?? "");
@@ -95,7 +100,7 @@ export default function Settings({ query }: PageProps) {
       <Show of={told} rows={10}>
         {(data) => (
           <Card title={text ? undefined : section}>
-            {!text && <p class="soft prose lead">{data.sections.find((one) => one.path === section)?.doc}</p>}
+            {!text && <p class="soft prose lead">{data.sections.find((one) => one.path === section.split(".")[0])?.doc}</p>}
             {shown.length === 0 && <Empty icon="sliders" title={t("settings.none")} />}
             {shown.map((row) => (
               <SettingField key={row.path} row={row} wish={wishes.get(row.path)} error={errors.get(row.path)} onWish={(to) => wish(row.path, to)} />

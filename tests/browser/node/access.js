@@ -17,6 +17,11 @@ await main(async (browser) => {
   await dialog.getByLabel("Password").fill("water");
   await dialog.getByRole("button", { name: "Create" }).click();
   await page.getByRole("row").filter({ hasText: "pump" }).waitFor();
+  await page.getByRole("row").filter({ hasText: "pump" }).getByRole("button", { name: "Edit" }).click();
+  await dialog.getByLabel("Attributes").fill("site=north\nline=2");
+  await dialog.getByLabel("Expires").fill("2099-12-31T12:00");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("row").filter({ hasText: "pump" }).filter({ hasText: "site=north" }).filter({ hasText: "2099" }).waitFor();
 
   await visit(page, "access?part=rules");
   await page.getByRole("button", { name: "Add rules" }).click();

@@ -38,7 +38,27 @@ async function makeViewer(page) {
   await page.getByRole("row").filter({ hasText: VIEWER.username }).getByText("Viewer").waitFor();
 }
 
-/** Presses everything there is to press on the page, one after the other, and closes what that opens. */
+/** What was pressed has been drawn: an address that changed is told to the page before its next frames. */
+async function drawn(page) {
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve)))));
+}
+
+/** Presses what the dialogs have, the topmost first, and closes them. */
+async function pressThrough(page) {
+  const dialog = page.getByRole("dialog");
+  for (await drawn(page); (await dialog.count()) > 0; await drawn(page)) {
+    const before = await dialog.count();
+    for (const button of await dialog.last().getByRole("button").filter({ hasNotText: /^$/ }).all()) {
+      if ((await dialog.count()) === before && (await button.isVisible()) && (await button.isEnabled())) await button.click();
+    }
+    await drawn(page);
+    if ((await dialog.count()) < before) continue;
+    await page.keyboard.press("Escape");
+    await dialog.nth(before - 1).waitFor({ state: "detached" });
+  }
+}
+
+/** Presses everything there is to press on the page, one after the other, and in what that opens. */
 async function pressAll(page) {
   const buttons = page.locator("#main").getByRole("button");
   const names = [];
@@ -47,16 +67,7 @@ async function pressAll(page) {
     if (!(await button.isEnabled())) continue;
     names.push((await button.getAttribute("aria-label")) ?? (await button.innerText()));
     await button.click();
-    const dialog = page.getByRole("dialog");
-    while ((await dialog.count()) > 0) {
-      const before = await dialog.count();
-      for (const inside of await dialog.last().getByRole("button").filter({ hasNotText: /^$/ }).all()) {
-        if ((await inside.isVisible()) && (await inside.isEnabled())) await inside.click();
-      }
-      if ((await dialog.count()) < before) continue;
-      await page.keyboard.press("Escape");
-      await dialog.nth(before - 1).waitFor({ state: "detached" });
-    }
+    await pressThrough(page);
   }
   return names;
 }

@@ -11,6 +11,7 @@ import { Form, SelectField, TextField } from "../../ui/form";
 import { Moment } from "../../ui/moment";
 import { Empty, Note, Show, Tag } from "../../ui/states";
 import { type Column, Table } from "../../ui/table";
+import "../../styles/control.css";
 import { type Role, roles } from "./accounts";
 
 const EVERY_MS = 5000;
@@ -110,6 +111,13 @@ export function Keys() {
           {t("keys.add")}
         </Button>
       </div>
+      <p class="soft lead">
+        {t("keys.described")}{" "}
+        <a class="mono" href="/api-docs/openapi.json" target="_blank" rel="noreferrer">
+          /api-docs/openapi.json
+        </a>
+        . {t("keys.prometheus")}
+      </p>
       <Show of={keys} rows={3}>
         {(rows) => <Table label={t("accounts.keys")} columns={columns} rows={rows} keyOf={(row) => row.name} empty={<Empty icon="key" title={t("keys.none")} />} />}
       </Show>

@@ -96,7 +96,7 @@ export function Receivers({ topic }: { topic: string }) {
             <>
               <ul class="lines">
                 {told.subscriptions.data.map((one) => (
-                  <li key={`${one.clientid} ${one.topic}`}>
+                  <li key={`${one.clientid} ${one.topic}`} class="wrap">
                     <a class="break" href={link(["clients", one.clientid])}>
                       {one.clientid}
                     </a>

@@ -59,7 +59,9 @@ export function rowsOf(sections: readonly Section[], settings: Readonly<Record<s
   const all = Object.keys(settings);
   const found = new Map<string, Row[]>();
   for (const section of sections) {
-    for (const described of section.keys) {
+    for (const key of section.keys) {
+      // Quotation marks are for files.
+      const described = { ...key, expected: key.expected.replaceAll(" in quotation marks", "") };
       const namedAt = described.path.split(".").findIndex((part) => part.startsWith("{"));
       const paths = described.path.includes("{") ? all.filter((path) => matches(described.path, path)) : [described.path];
       for (const path of paths) {

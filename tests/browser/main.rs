@@ -178,7 +178,7 @@ fn the_overview_stays_bounded() {
 }
 
 #[test]
-fn what_a_page_opens_is_closed_when_it_is_left() {
+fn a_page_that_is_left_leaves_nothing_open() {
     run("leaving", "", PASSWORD);
 }
 

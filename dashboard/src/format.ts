@@ -60,6 +60,13 @@ export function day(ms: number): string {
   return new Intl.DateTimeFormat(locale(), { dateStyle: "medium" }).format(ms);
 }
 
+/** A time, in seconds since 1970, as the field for times has it: without a zone, of this place. */
+export function localTime(secs: number | null): string {
+  if (!secs) return "";
+  const at = new Date(secs * 1000);
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
 const PROTOCOLS: Record<string, string> = { mqtt: "MQTT", "mqtt-sn": "MQTT-SN", coap: "CoAP" };
 
 /** A protocol as people write it. */

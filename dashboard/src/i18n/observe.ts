@@ -24,7 +24,7 @@ export const observe = {
   "slow.about": ["Subscriptions whose messages take longest to be sent or acknowledged", "消息发送或确认耗时最长的订阅"],
   "slow.off": ["Nobody is measured: switch it on in its settings", "未启用慢订阅统计，请在设置中开启"],
   "slow.settings": ["Settings", "设置"],
-  "slow.measured": ["slow from {threshold}, forgotten after {expire}, at most {n} of them", "阈值 {threshold}，{expire} 后过期，最多 {n} 条"],
+  "slow.measured": ["{what}; slow from {threshold}, forgotten after {expire}, at most {n} of them", "{what}；阈值 {threshold}，{expire} 后过期，最多 {n} 条"],
   "slow.client": ["Client", "客户端"],
   "slow.topic": ["Topic", "主题"],
   "slow.took": ["Took", "耗时"],

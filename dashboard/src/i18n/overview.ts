@@ -32,7 +32,7 @@ export const overview = {
   "overview.bytes_in": ["In", "流入"],
   "overview.bytes_out": ["Out", "流出"],
   "overview.by_protocol": ["Connections by protocol", "各协议连接数"],
-  "overview.no_connections": ["No connections", "没有连接"],
+  "overview.no_connections": ["Nobody is connected. Clients connect here:", "没有客户端连接。客户端可连接到："],
   "overview.range": ["Span of time", "时间范围"],
   "overview.range_live": ["Live", "实时"],
   "overview.range_hour": ["1 hour", "1 小时"],

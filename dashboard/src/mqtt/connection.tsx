@@ -8,6 +8,7 @@ import { t } from "../i18n";
 import { Button } from "../ui/button";
 import { TextField } from "../ui/form";
 import { Note } from "../ui/states";
+import { portOf } from "./address";
 import { Client } from "./client";
 import type { Publication } from "./codec";
 
@@ -27,10 +28,6 @@ export function webSocketUrl(listeners: readonly Listener[], page: Pick<Location
     return `${kind}://${page.hostname}:${port}${found.path ?? "/mqtt"}`;
   }
   return null;
-}
-
-export function portOf(bind: string): string | null {
-  return /:(\d+)$/.exec(bind)?.[1] ?? null;
 }
 
 export type State = "idle" | "connecting" | "open";

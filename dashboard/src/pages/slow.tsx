@@ -102,7 +102,7 @@ export default function SlowSubscriptions() {
       {settings.data?.enable === false && <Note kind="info">{t("slow.off")}</Note>}
       {settings.data?.enable && (
         <p class="soft lead">
-          {t(`slow.${settings.data.stats_type}`)}, {t("slow.measured", { threshold: settings.data.threshold, expire: settings.data.expire_interval, n: settings.data.top_k_num })}
+          {t("slow.measured", { what: t(`slow.${settings.data.stats_type}`), threshold: settings.data.threshold, expire: settings.data.expire_interval, n: settings.data.top_k_num })}
         </p>
       )}
       <Show of={listing} rows={4}>

@@ -3,7 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import { get, part, post, put, remove } from "../../api/client";
 import { useListing, useSettled } from "../../api/listing";
 import { useLoad } from "../../api/use";
-import { count, NOTHING } from "../../format";
+import { count, localTime, NOTHING } from "../../format";
 import { t } from "../../i18n";
 import { link } from "../../route";
 import { Button, Choice } from "../../ui/button";
@@ -31,13 +31,6 @@ interface User {
   /** How its password is kept. */
   password: string | null;
   scram: string[];
-}
-
-/** A time as the field for it has it: without a zone, of this place. */
-export function localTime(secs: number | null): string {
-  if (!secs) return "";
-  const at = new Date(secs * 1000);
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
 function Edit({ base, of, onClose, onDone }: { base: string; of: User | null; onClose: () => void; onDone: () => void }) {

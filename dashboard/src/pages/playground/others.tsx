@@ -3,7 +3,7 @@ import type { Client, Listener, Paged, Subscription } from "../../api/types";
 import { useLoad } from "../../api/use";
 import { count, protocolName } from "../../format";
 import { t } from "../../i18n";
-import { portOf } from "../../mqtt/connection";
+import { portOf } from "../../mqtt/address";
 import { link } from "../../route";
 import { Copyable } from "../../ui/copy";
 import { Card, Note, Show, Tag } from "../../ui/states";

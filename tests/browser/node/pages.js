@@ -9,7 +9,7 @@ import { gzipSync } from "node:zlib";
 import { api, main, mqttClient, open, signIn, thingway, token, told, visit } from "./harness.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const MORE = ["access?part=users", "access?part=rules", "access?part=bans", "access?part=explain", "accounts?part=keys", "clients/meter-7"];
+const MORE = ["access?part=users", "access?part=rules", "access?part=bans", "access?part=explain", "accounts?part=keys", "clients/meter-7", "listeners/tcp:default", "retained/plant%2F7%2Fstate", "trace/meter", "settings?section=listeners.udp.coap"];
 const BYTES_MAX = 150 * 1024;
 const LABELS = {
   en: { user: "User name", password: "Password", action: "Sign in" },

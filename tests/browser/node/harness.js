@@ -51,13 +51,25 @@ export async function open(browser, options = {}) {
   return page;
 }
 
-export async function signIn(page, password = told.password, labels = { user: "User name", password: "Password", action: "Sign in" }) {
+export async function signIn(page, password = told.password, labels = { user: "User name", password: "Password", action: "Sign in" }, username = "admin") {
   await page.goto(told.page);
-  await page.getByLabel(labels.user, { exact: true }).fill("admin");
+  await page.getByLabel(labels.user, { exact: true }).fill(username);
   await page.getByLabel(labels.password, { exact: true }).fill(password);
   await page.getByRole("button", { name: labels.action, exact: true }).click();
   await page.getByRole("heading", { level: 1 }).waitFor();
   await page.locator("#main").waitFor();
+}
+
+/** What the page holds, once what can be collected is: bytes of its heap, and everything that was not let go of. */
+export async function inspected(page) {
+  const inspector = await page.context().newCDPSession(page);
+  await inspector.send("Performance.enable");
+  return async () => {
+    await inspector.send("HeapProfiler.collectGarbage");
+    const { metrics } = await inspector.send("Performance.getMetrics");
+    const { Nodes: nodes, JSEventListeners: listeners, JSHeapUsedSize: heap } = Object.fromEntries(metrics.map(({ name, value }) => [name, value]));
+    return { heap, nodes, listeners };
+  };
 }
 
 /** Goes to a page by its part of the address. */

@@ -16,6 +16,7 @@ mod directories;
 mod directory;
 mod error;
 mod explain;
+mod families;
 mod gateways;
 mod keys;
 mod listeners;
@@ -51,9 +52,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
+    families::{Family, FamilyKind, Labels},
     keys::KEY_PREFIX,
     server::{Server, ServerSettings, TlsConfig},
-    world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
+    world::{Apply, CertificateView, ExportCount, Exports, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 

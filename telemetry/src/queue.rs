@@ -74,7 +74,7 @@ impl SpanQueue {
     }
 
     /// Those that are sent together next.
-    pub(crate) fn take(&self) -> Vec<Span> {
+    pub fn take(&self) -> Vec<Span> {
         let mut spans = self.spans.lock();
         let count = spans.len().min(BATCH_MAX);
         let taken = spans.drain(..count).collect();

@@ -17,6 +17,7 @@ mod directory;
 mod error;
 mod explain;
 mod forms;
+mod families;
 mod gateways;
 mod keys;
 mod listeners;
@@ -52,9 +53,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
+    families::{Family, FamilyKind, Labels},
     keys::KEY_PREFIX,
     server::{Server, ServerSettings, TlsConfig},
-    world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
+    world::{Apply, CertificateView, ExportCount, Exports, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 

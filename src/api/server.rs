@@ -3,7 +3,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{Extension, Router, body::Body};
@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use super::{
     accounts::{ACCOUNT_PREFIX, Account},
     audit::Audit,
+    families::{Family, families},
     keys::KEY_PREFIX,
     login::Peer,
     observe::Observe,
@@ -80,6 +81,8 @@ pub struct ServerSettings {
     pub run_time: Arc<RunTime>,
     /// Does what settings say that count at once.
     pub apply: super::Apply,
+    /// Tells what became of what was pushed to others.
+    pub exports: super::Exports,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".
@@ -97,6 +100,7 @@ pub struct ServerSettings {
 pub struct Server {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
+    world: Arc<World>,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
 }
@@ -137,6 +141,7 @@ impl Server {
             listeners: settings.listeners,
             run_time: settings.run_time,
             apply: settings.apply,
+            exports: settings.exports,
             packets: settings.packets,
             hardened: settings.hardened,
             clock: settings.clock,
@@ -154,8 +159,8 @@ impl Server {
             changes: Default::default(),
         });
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(serve(socket, tls, world, stopped));
-        Ok(Self { address, tls_address, stop, served })
+        let served = tokio::spawn(serve(socket, tls, world.clone(), stopped));
+        Ok(Self { address, tls_address, world, stop, served })
     }
 
     /// Where it listens.
@@ -166,6 +171,13 @@ impl Server {
     /// Where it listens over TLS.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// Tells all that is measured, for those who push it somewhere; since when it is measured comes with it.
+    pub fn measures(&self) -> (SystemTime, impl Fn() -> Vec<Family> + Send + Sync + use<>) {
+        let world = self.world.clone();
+        let since = SystemTime::now().checked_sub(world.started.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        (since, move || families(&world))
     }
 
     /// Takes no more requests and ends its connections.

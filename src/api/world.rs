@@ -23,6 +23,20 @@ use crate::{
 /// What does at once what settings say, and tells why it cannot.
 pub type Apply = Box<dyn Fn(&Config, &[String]) -> Result<(), String> + Send + Sync>;
 
+/// Tells what became of what was pushed to others.
+pub type Exports = Box<dyn Fn() -> Vec<ExportCount> + Send + Sync>;
+
+/// So much of what was pushed to others came to this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportCount {
+    /// What it is, as `traces`.
+    pub signal: &'static str,
+    /// What became of it, as `dropped`.
+    pub outcome: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
 /// The listeners, which the gateway starts and stops. Names are kind and name, as `tcp.default`.
 pub trait Listeners: Send + Sync {
     /// All of them, whether they run or not.
@@ -98,6 +112,8 @@ pub struct World {
     pub run_time: Arc<RunTime>,
     /// Does what settings say that count at once: the settings, and the keys that have changed.
     pub apply: Apply,
+    /// Tells what became of what was pushed to others.
+    pub exports: Exports,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".

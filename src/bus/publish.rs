@@ -76,12 +76,14 @@ impl Bus {
     ) -> PublishOutcome {
         lane.now = now;
         let is_watched = self.watch.looks_at_messages();
-        if is_watched {
-            self.watch.published(
-                &message,
+        let message = match is_watched {
+            true => self.watch.published(
+                message,
+                now,
                 publisher.map(|session| || session.who()).as_ref().map(|who| who as &dyn Fn() -> Who),
-            );
-        }
+            ),
+            false => message,
+        };
         let exchange = self.exchange_of(publisher, occasion.packet_id);
         let is_reserved = message.topic_bytes().first() == Some(&b'$');
         if is_reserved && let Some(rest) = message.topic().strip_prefix("$delayed/") {

@@ -56,6 +56,13 @@ pub(super) fn start(
             Box::new(move |config, keys| apply(&door, &bus, config, keys))
         },
         traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
+        #[cfg(feature = "opentelemetry")]
+        exports: match &gateway.telemetry {
+            Some(telemetry) => telemetry.exports(gateway.bus.watch()),
+            None => Box::new(Vec::new),
+        },
+        #[cfg(not(feature = "opentelemetry"))]
+        exports: Box::new(Vec::new),
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,
         first_password: first_password(config).map_err(wrong)?,

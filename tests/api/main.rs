@@ -16,6 +16,8 @@ mod properties;
 mod scripts;
 mod settings;
 mod shapes;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 #[path = "../clients/tools.rs"]
 #[allow(dead_code, reason = "other tests need other tools")]
 mod tools;

@@ -1,7 +1,6 @@
 //! What is seen of the gateway while it works: its history, what happens now, and what somebody has asked to be looked at.
 
 mod alarms;
-mod exposition;
 mod history;
 mod live;
 mod slow;
@@ -18,7 +17,6 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::exposition::expose;
 use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
 use super::world::{World, unix_secs};
 use crate::watch::{TOPIC_COUNTS, Watch};

@@ -11,6 +11,7 @@ mod authorization;
 mod banned;
 mod clients;
 mod configs;
+mod data;
 mod delayed;
 mod directories;
 mod directory;
@@ -82,6 +83,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(delayed::routes())
         .merge(gateways::routes())
         .merge(observe::routes())
+        .merge(data::routes())
 }
 
 /// What is served to everybody.

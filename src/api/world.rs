@@ -10,14 +10,14 @@ use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
 use super::{
-    accounts::Accounts, audit::Audit, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
+    accounts::Accounts, audit::Audit, data::Data, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
     throttle::Throttle, tokens::Tokens,
 };
 use crate::{
     access::{Access, passwords::Hashers, users::UserDatabase},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
     config::{Config, RunTime},
-    store::{Journal, Settled},
+    store::{Journal, Settled, Ticket},
 };
 
 /// What does at once what settings say, and tells why it cannot.
@@ -116,6 +116,7 @@ pub struct World {
     pub(super) rates: Rates,
     pub(super) directories: Directories,
     pub(super) observe: Observe,
+    pub(super) data: Data,
     pub(super) started: std::time::Instant,
     /// One change of what is kept at a time.
     pub(super) changes: tokio::sync::Mutex<()>,
@@ -152,16 +153,23 @@ impl World {
             (outcome, lane.take_ticket())
         });
         let Some(ticket) = ticket else { return outcome };
+        if self.is_kept(ticket).await { outcome } else { PublishOutcome::QuotaExceeded }
+    }
+
+    /// Waits until a record is safe, or refused: false then.
+    pub(super) async fn is_kept(&self, ticket: Ticket) -> bool {
         let settled = std::future::poll_fn(|cx| {
-            if self.journal.settled(ticket) == Settled::Not {
-                self.journal.wake_when_settled(ticket, NO_CORE, cx.waker());
+            // Asked once more after waking was arranged for; that it was refused is told once.
+            match self.journal.settled(ticket) {
+                Settled::Not => self.journal.wake_when_settled(ticket, NO_CORE, cx.waker()),
+                settled => return std::task::Poll::Ready(settled),
             }
             match self.journal.settled(ticket) {
                 Settled::Not => std::task::Poll::Pending,
                 settled => std::task::Poll::Ready(settled),
             }
         });
-        if settled.await == Settled::Refused { PublishOutcome::QuotaExceeded } else { outcome }
+        settled.await != Settled::Refused
     }
 
     /// Keeps changes of settings, all of them or none.

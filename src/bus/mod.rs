@@ -9,6 +9,7 @@ mod changes;
 mod connect;
 mod counters;
 mod events;
+mod import;
 mod inbox;
 mod kept;
 mod lane;
@@ -45,6 +46,7 @@ pub use self::{
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
     events::{DepartCause, EventConfig},
+    import::Imported,
     inbox::{DropOrder, QueueLimits},
     kept::{Desk, Handle, Reserved},
     lane::{Lane, NO_CORE},

@@ -18,7 +18,11 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::exposition::expose;
+pub use self::{
+    exposition::expose,
+    slow::{KEY as SLOW_KEY, Settings as SlowSettings},
+    topic_metrics::{Kept as CountedTopic, PREFIX as TOPIC_PREFIX},
+};
 use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
 use super::world::{World, unix_secs};
 use crate::watch::{TOPIC_COUNTS, Watch};
@@ -28,8 +32,8 @@ use crate::watch::{TOPIC_COUNTS, Watch};
 pub struct Observe {
     history: History,
     live: Live,
-    slow: SlowSubscriptions,
-    topics: TopicMetrics,
+    pub(super) slow: SlowSubscriptions,
+    pub(super) topics: TopicMetrics,
     traces: Traces,
 }
 

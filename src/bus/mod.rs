@@ -4,6 +4,7 @@
 //! Any thread may call the bus with a [`Lane`] of its own. Publishing is a plain call: routes are read without a lock,
 //! then each subscriber's queue is locked for one push.
 
+mod alarms;
 mod budget;
 mod changes;
 mod connect;

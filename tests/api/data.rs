@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use thingway::config::Config;
 
 use crate::{
-    Managed,
+    Managed, PASSWORD,
     common::{Client, Connect, Version},
     http::{Answer, Caller},
 };
@@ -136,7 +136,7 @@ async fn one_gateway_takes_over_what_another_has() {
     assert_eq!(source.admin.delete(&path).await.status, 204);
     assert_eq!((source.get(&path).await.status, fs::exists(&file).expect("a folder")), (404, false));
 
-    let target = start(to.path()).await;
+    let mut target = start(to.path()).await;
     let address = target.gateway.gateway().api_address().expect("it is served");
     let key = Caller::stranger(address).with_authorization_of(&key);
     assert_eq!(key.get("/api/v5/stats").await.status, 401, "it is not known yet");
@@ -155,7 +155,7 @@ async fn one_gateway_takes_over_what_another_has() {
         ("builtin_authz", [1, 0, 0, 0]),
         ("banned", [1, 0, 1, 0]),
         ("psk", [0, 0, 0, 0]),
-        ("dashboard_users", [1, 0, 0, 0]),
+        ("dashboard_users", [2, 1, 0, 0]),
         ("api_keys", [1, 0, 0, 0]),
         ("topic_metrics", [1, 0, 0, 0]),
         ("slow_subscriptions", [1, 1, 0, 0]),
@@ -164,6 +164,8 @@ async fn one_gateway_takes_over_what_another_has() {
     ] {
         assert_eq!(tally(table), expected, "{table}");
     }
+    assert_eq!(target.get("/api/v5/stats").await.status, 401, "its account is another now");
+    target.admin = target.admin.log_in("admin", PASSWORD).await;
     is_there(&target, &key).await;
     let again = import(&target.admin, "there.tar.gz").await.json();
     let again = |table: &str, what: &str| again["table_sets"][table][what].as_u64().expect("a number");

@@ -106,6 +106,7 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
         .routes(routes!(history::monitor_of_node))
         .routes(routes!(live::live))
         .routes(routes!(alarms::list, alarms::clear))
+        .routes(routes!(alarms::end))
         .routes(routes!(slow::list, slow::clear))
         .routes(routes!(slow::settings, slow::change))
         .routes(routes!(topic_metrics::list, topic_metrics::add, topic_metrics::reset, topic_metrics::clear))

@@ -21,7 +21,7 @@ use crate::access::{
 };
 
 /// Client ids and user names with rules, each.
-const HOLDERS_MAX: usize = 1_000_000;
+pub(super) const HOLDERS_MAX: usize = 1_000_000;
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {

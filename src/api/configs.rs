@@ -82,6 +82,14 @@ pub(super) async fn make(
         return Err(ApiError::bad(format!("from 1 to {CHANGES_MAX} settings, by their dotted keys")));
     }
     let _changing = world.changes.lock().await;
+    make_in_turn(world, changes).await
+}
+
+/// The same for who sees to it that there is one change at a time, and how many settings that are.
+pub(super) async fn make_in_turn(
+    world: &Arc<World>,
+    changes: BTreeMap<String, Option<Value>>,
+) -> Result<(Vec<String>, Vec<String>), ApiError> {
     let world = world.clone();
     // It reads and writes files.
     let made = tokio::task::spawn_blocking(move || {

@@ -11,13 +11,14 @@ mod authorization;
 mod banned;
 mod clients;
 mod configs;
+mod data;
 mod delayed;
 mod directories;
 mod directory;
 mod error;
 mod explain;
-mod forms;
 mod families;
+mod forms;
 mod gateways;
 mod keys;
 mod listeners;
@@ -86,6 +87,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(forms::routes())
         .merge(gateways::routes())
         .merge(observe::routes())
+        .merge(data::routes())
 }
 
 /// What is served to everybody.

@@ -19,8 +19,9 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::{
-    accounts::{ACCOUNT_PREFIX, Account},
+    accounts::{ACCOUNT_PREFIX, Account, FIRST},
     audit::Audit,
+    data::Data,
     families::{Family, families},
     keys::KEY_PREFIX,
     login::Peer,
@@ -73,6 +74,8 @@ pub struct ServerSettings {
     pub journal: Journal<Handle>,
     /// What is kept already.
     pub settings: Vec<(String, String)>,
+    /// Where archives of what is kept are.
+    pub archives: PathBuf,
     /// Where logs of traces are; `None` for memory.
     pub traces: Option<PathBuf>,
     /// The listeners.
@@ -128,7 +131,7 @@ impl Server {
                     "the API's account is admin with the password public: it may only look until that is changed"
                 );
             }
-            accounts.set("admin", Some(account));
+            accounts.set(FIRST, Some(account));
         }
         let observe = Observe::new(&settings.settings, settings.traces, settings.bus.watch()).map_err(wrong)?;
         let world = Arc::new(World {
@@ -155,6 +158,7 @@ impl Server {
             rates: Rates::default(),
             directories: Default::default(),
             observe,
+            data: Data::new(settings.archives),
             started: Instant::now(),
             changes: Default::default(),
         });

@@ -10,7 +10,7 @@ use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
 use super::{
-    accounts::Accounts, audit::Audit, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
+    accounts::Accounts, audit::Audit, data::Data, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
     throttle::Throttle, tokens::Tokens,
 };
 use crate::{
@@ -132,6 +132,7 @@ pub struct World {
     pub(super) rates: Rates,
     pub(super) directories: Directories,
     pub(super) observe: Observe,
+    pub(super) data: Data,
     pub(super) started: std::time::Instant,
     /// One change of what is kept at a time.
     pub(super) changes: tokio::sync::Mutex<()>,
@@ -163,17 +164,20 @@ impl World {
     /// Publishes, and waits until what must be kept is safe.
     pub(super) async fn publish(&self, message: Message) -> PublishOutcome {
         let (outcome, ticket) = self.with_lane(|lane, now| self.publish_one(message, now, lane));
-        if self.settle(ticket).await { outcome } else { PublishOutcome::QuotaExceeded }
+        match ticket {
+            Some(ticket) if !self.is_kept(ticket).await => PublishOutcome::QuotaExceeded,
+            _ => outcome,
+        }
     }
 
     /// Publishes some, whose commits go together, with one look at the lane. False when some could not be kept.
     pub(super) async fn publish_all(&self, messages: impl IntoIterator<Item = Message>) -> bool {
         let one = |lane: &mut Lane, now, message| self.publish_one(message, now, lane).1;
         let tickets: Vec<_> =
-            self.with_lane(|lane, now| messages.into_iter().map(|message| one(lane, now, message)).collect());
+            self.with_lane(|lane, now| messages.into_iter().filter_map(|message| one(lane, now, message)).collect());
         let mut all = true;
         for ticket in tickets {
-            all &= self.settle(ticket).await;
+            all &= self.is_kept(ticket).await;
         }
         all
     }
@@ -184,12 +188,13 @@ impl World {
         (outcome, lane.take_ticket())
     }
 
-    /// Waits until what a ticket stands for is safe; false when it was refused.
-    async fn settle(&self, ticket: Option<Ticket>) -> bool {
-        let Some(ticket) = ticket else { return true };
+    /// Waits until a record is safe, or refused: false then.
+    pub(super) async fn is_kept(&self, ticket: Ticket) -> bool {
         let settled = std::future::poll_fn(|cx| {
-            if self.journal.settled(ticket) == Settled::Not {
-                self.journal.wake_when_settled(ticket, NO_CORE, cx.waker());
+            // Asked once more after waking was arranged for; that it was refused is told once.
+            match self.journal.settled(ticket) {
+                Settled::Not => self.journal.wake_when_settled(ticket, NO_CORE, cx.waker()),
+                settled => return std::task::Poll::Ready(settled),
             }
             match self.journal.settled(ticket) {
                 Settled::Not => std::task::Poll::Pending,

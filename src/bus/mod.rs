@@ -4,11 +4,13 @@
 //! Any thread may call the bus with a [`Lane`] of its own. Publishing is a plain call: routes are read without a lock,
 //! then each subscriber's queue is locked for one push.
 
+mod alarms;
 mod budget;
 mod changes;
 mod connect;
 mod counters;
 mod events;
+mod import;
 mod inbox;
 mod kept;
 mod lane;
@@ -47,6 +49,7 @@ pub use self::{
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
     events::{DepartCause, EventConfig},
+    import::Imported,
     inbox::{DropOrder, QueueLimits},
     kept::{Desk, Handle, Reserved},
     lane::{Lane, NO_CORE},

@@ -64,7 +64,7 @@ pub use overload::Overload;
 pub use problem::{Cause, Origin, Problem, Problems};
 pub use queue::{DropOrder, Queue};
 pub use retained::Retained;
-pub use run_time::{ChangeError, RUN_TIME_FILE, RunTime, Told};
+pub use run_time::{ChangeError, RUN_TIME_FILE, RunTime, Told, changes_of};
 pub use schema::{Key, Shape};
 pub use shared::{Shared, Strategy};
 pub use store::{Store, StoreDurability};

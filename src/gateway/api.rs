@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     Gateway, StartError,
     access::Door,
+    backup::BACKUP_FOLDER,
     switchboard::{Slot, Switchboard},
 };
 use crate::{
@@ -55,6 +56,7 @@ pub(super) fn start(
             let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
             Box::new(move |config, keys| apply(&door, &bus, config, keys))
         },
+        archives: config.gateway.data_dir.join(BACKUP_FOLDER),
         traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
         #[cfg(feature = "opentelemetry")]
         exports: match &gateway.telemetry {

@@ -1,6 +1,7 @@
 //! The composition root: the only place that knows everything.
 
 mod access;
+mod alarms;
 mod api;
 mod backup;
 mod health;
@@ -216,6 +217,7 @@ impl Gateway {
             housekeeping::Settings::new(&config),
             listeners.clone(),
             health::Health::new(&config, bus.clone(), door.access.clone(), store.journal.clone(), listeners.clone()),
+            alarms::AlarmKeeper::new(&settings, bus.clone(), store.journal.clone()),
             log,
             stopped,
         ));

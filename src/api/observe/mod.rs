@@ -17,6 +17,10 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use self::{
+    slow::{KEY as SLOW_KEY, Settings as SlowSettings},
+    topic_metrics::{Kept as CountedTopic, PREFIX as TOPIC_PREFIX},
+};
 use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
 use super::world::{World, unix_secs};
 use crate::watch::{TOPIC_COUNTS, Watch};
@@ -26,8 +30,8 @@ use crate::watch::{TOPIC_COUNTS, Watch};
 pub struct Observe {
     history: History,
     live: Live,
-    slow: SlowSubscriptions,
-    topics: TopicMetrics,
+    pub(super) slow: SlowSubscriptions,
+    pub(super) topics: TopicMetrics,
     traces: Traces,
 }
 
@@ -100,6 +104,7 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
         .routes(routes!(history::monitor_of_node))
         .routes(routes!(live::live))
         .routes(routes!(alarms::list, alarms::clear))
+        .routes(routes!(alarms::end))
         .routes(routes!(slow::list, slow::clear))
         .routes(routes!(slow::settings, slow::change))
         .routes(routes!(topic_metrics::list, topic_metrics::add, topic_metrics::reset, topic_metrics::clear))

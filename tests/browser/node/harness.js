@@ -9,9 +9,6 @@ export const told = JSON.parse(process.env.THINGWAY_BROWSER);
 /** How long anything may take on a machine that has other work. */
 export const PATIENCE_MS = 60_000;
 
-/** Interfaces that this gateway does not have, and for which the page says so. */
-const NOT_THERE = [/status of 404.*\/api\/v5\/data\/files/];
-
 const ends = [];
 
 /** Runs the script; whatever it has started ends with it. */
@@ -37,7 +34,7 @@ export async function open(browser, options = {}) {
     if (!["error", "warning"].includes(message.type())) return;
     // A browser writes every answer that is no success on its console: those are the API's, and the page shows them.
     const text = `${message.text()} ${message.location().url}`;
-    if (![...NOT_THERE, ...allowed].some((pattern) => pattern.test(text))) wrong.push(`console: ${text}`);
+    if (!allowed.some((pattern) => pattern.test(text))) wrong.push(`console: ${text}`);
   });
   const hosts = new Set(["127.0.0.1"]);
   const seen = (url) => {

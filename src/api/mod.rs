@@ -11,6 +11,7 @@ mod authorization;
 mod banned;
 mod clients;
 mod configs;
+mod date;
 mod delayed;
 mod directories;
 mod directory;

@@ -1,8 +1,4 @@
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -10,7 +6,7 @@ use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
 use super::{
-    accounts::Accounts, audit::Audit, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
+    accounts::Accounts, audit::Audit, date::Date, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
     throttle::Throttle, tokens::Tokens,
 };
 use crate::{
@@ -180,8 +176,7 @@ impl fmt::Debug for World {
 
 /// A time as EMQX writes it.
 pub(super) fn date_of_ms(unix_ms: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)).unwrap_or(SystemTime::UNIX_EPOCH);
-    humantime::format_rfc3339_millis(time).to_string()
+    Date::of_ms(unix_ms).as_str().to_owned()
 }
 
 pub(super) fn unix_secs() -> u64 {

@@ -12,6 +12,7 @@ mod banned;
 mod clients;
 mod configs;
 mod data;
+mod date;
 mod delayed;
 mod directories;
 mod directory;

@@ -180,21 +180,24 @@ impl<T> Found<T> {
         if let Some(last) = last {
             meta["cursor"] = URL_SAFE_NO_PAD.encode(last).into();
         }
-        answer(&Answer { data: self.items.into_iter().filter_map(tell).collect::<Vec<_>>(), meta })
+        written(self.items.into_iter().filter_map(tell), &meta)
+            .unwrap_or_else(|error| ApiError::internal(&error).into_response())
     }
 }
 
-#[derive(Serialize)]
-struct Answer<R> {
-    data: Vec<R>,
-    meta: Value,
-}
-
-fn answer(answer: &impl Serialize) -> Response {
-    match serde_json::to_vec(answer) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(error) => ApiError::internal(&error).into_response(),
+/// Writes each row as it comes, so that they are never all there beside their text.
+fn written<R: Serialize>(rows: impl Iterator<Item = R>, meta: &Value) -> serde_json::Result<Response> {
+    let mut text = b"{\"data\":[".to_vec();
+    for (number, row) in rows.enumerate() {
+        if number > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &row)?;
     }
+    text.extend_from_slice(b"],\"meta\":");
+    serde_json::to_writer(&mut text, meta)?;
+    text.push(b'}');
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 #[cfg(test)]

@@ -1,8 +1,4 @@
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -10,8 +6,8 @@ use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
 use super::{
-    accounts::Accounts, audit::Audit, data::Data, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
-    throttle::Throttle, tokens::Tokens,
+    accounts::Accounts, audit::Audit, data::Data, date::Date, directories::Directories, keys::Keys, observe::Observe,
+    rates::Rates, throttle::Throttle, tokens::Tokens,
 };
 use crate::{
     access::{Access, passwords::Hashers, users::UserDatabase},
@@ -220,8 +216,7 @@ impl fmt::Debug for World {
 
 /// A time as EMQX writes it.
 pub(super) fn date_of_ms(unix_ms: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)).unwrap_or(SystemTime::UNIX_EPOCH);
-    humantime::format_rfc3339_millis(time).to_string()
+    Date::of_ms(unix_ms).as_str().to_owned()
 }
 
 pub(super) fn unix_secs() -> u64 {

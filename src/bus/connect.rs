@@ -13,6 +13,7 @@ use thingway_store::{Cause, Number};
 
 use super::{
     Bus, ConnectionInfo, Counter, DepartCause, Lane, Reserved, Session,
+    life::secs_of,
     session::{Offline, State},
     timers::Timer,
 };
@@ -93,11 +94,11 @@ impl Bus {
                 let Some(session) = self.registry.find(&id) else { return ConnectOutcome::Refused(Refusal::NoSession) };
                 session
             } else {
-                let made = || Arc::new(Session::new(id.clone(), self.next_publisher(), self.budget.clone()));
+                let made = || Arc::new(Session::new(id.clone(), self.next_publisher()));
                 self.registry.find_or_insert(&id, made).0
             };
             let mut state = session.state.lock();
-            if state.ended {
+            if state.life.has_ended() {
                 // It was taken out of the registry before it was marked, so the next look finds another.
                 continue;
             }
@@ -125,7 +126,7 @@ impl Bus {
                 }
             }
             let is_foreign = request.prefix.as_deref().is_some_and(|prefix| !state.is_below(prefix, request.keep_will));
-            if state.started && (request.clean_start || is_foreign) {
+            if state.life.has_begun() && (request.clean_start || is_foreign) {
                 let rest = self.end(&session, &mut state);
                 drop(state);
                 lane.count(Counter::SessionDiscarded, 1);
@@ -139,7 +140,7 @@ impl Bus {
                 continue;
             }
             if let Some(keeping) = self.keeping.as_ref().filter(|_| self.is_to_be_kept(&session, request)) {
-                if state.started && !session.is_kept() {
+                if state.life.has_begun() && !session.is_kept() {
                     // What a session left that was to end with its connection does not begin one that is kept.
                     let rest = self.end(&session, &mut state);
                     drop(state);
@@ -159,8 +160,7 @@ impl Bus {
     fn grant(&self, session: &Arc<Session>, state: &mut State, request: &mut SessionRequest, lane: &Lane) -> Granted {
         // A will that waited for its delay is not sent when the session goes on in time [MQTT-3.1.3-9].
         self.cancel_timers(state);
-        let session_present = state.started;
-        state.started = true;
+        let session_present = state.life.begin(self.unix_ms(request.info.connected_at));
         let mut parked = state.take_parked();
         if let Some(parked) = parked.as_mut().filter(|_| !request.keep_will || request.will.is_some()) {
             parked.will = None;
@@ -207,13 +207,14 @@ impl Bus {
     ) {
         let mut state = session.state.lock();
         {
-            let mut inbox = session.inbox();
+            let mut inbox = session.inbox(&self.budget);
             if inbox.epoch != epoch || inbox.attached.take().is_none() {
                 return;
             }
             inbox.signal = None;
         }
         let info = state.connection.take();
+        session.set_left(secs_of(self.unix_ms(now)));
         self.connected.fetch_sub(1, Ordering::Relaxed);
         if let Some(info) = &info {
             self.presence.leave(info.origin.protocol);
@@ -274,7 +275,7 @@ impl Bus {
     /// Puts another will in the place of the present one, or none.
     pub fn set_will(&self, session: &Session, epoch: u32, will: Option<Box<Will>>) {
         let mut state = session.state.lock();
-        if session.inbox().epoch == epoch {
+        if session.inbox(&self.budget).epoch == epoch {
             self.record_will(session, will.clone());
             state.will = will;
         }
@@ -299,7 +300,7 @@ impl Bus {
         if let Some(parked) = parked.filter(|parked| !parked.is_empty()) {
             state.rare().parked = Some(parked);
         }
-        let mut inbox = session.inbox();
+        let mut inbox = session.inbox(&self.budget);
         inbox.retain(|delivery| {
             if is_shared(delivery) && delivery.qos.is_acknowledged() {
                 redispatch.push(delivery.clone());
@@ -319,15 +320,14 @@ impl Bus {
     /// Takes a session out of everything. What must be done without its lock is in the answer.
     fn end(&self, session: &Arc<Session>, state: &mut State) -> Rest {
         self.registry.remove(session);
-        state.ended = true;
+        state.life.end();
         let ticket = self.record_end(session);
         self.cancel_timers(state);
         for (filter, _) in state.subscriptions.take_all() {
             self.routes.remove(&filter, session);
             self.note_filter(&filter, session);
         }
-        session.set_subscriptions_len(0);
-        let queue = session.inbox().take_all();
+        let queue = session.inbox(&self.budget).take_all();
         let Parked { outbound, .. } = state.take_parked().map_or_else(Parked::default, |parked| *parked);
         let sent = outbound.into_iter().filter_map(|entry| entry.delivery).filter(|d| d.qos == Qos::AtLeastOnce);
         let lost = |d: &Delivery| is_shared(d) && d.qos.is_acknowledged() && d.packet_id == 0;
@@ -363,7 +363,7 @@ impl Bus {
         if let Some(will) = rest.will {
             self.publish_will(&will, session.kept(), now, lane);
         }
-        if session.state.lock().ended {
+        if session.state.lock().life.has_ended() {
             lane.count(Counter::SessionTerminated, 1);
         }
         for waker in rest.waiting {
@@ -477,7 +477,7 @@ mod tests {
         let is_refused = |outcome| matches!(outcome, ConnectOutcome::Refused(Refusal::NoSession));
         assert!(is_refused(bus.connect(&mut asks("sn", true), now, &mut lane)), "there is none");
         let held = granted(bus.connect(&mut asks("sn", false), now, &mut lane));
-        let signal = |held: &Granted| held.session.take(held.epoch, 0, now, &mut Vec::new()).signal;
+        let signal = |held: &Granted| bus.take(&held.session, held.epoch, 0, now, &mut Vec::new()).signal;
 
         assert!(is_refused(bus.connect(&mut asks("sn", true), now, &mut lane)), "nothing was said yet");
         assert_eq!(signal(&held), None, "its connection hears nothing of it");

@@ -194,8 +194,11 @@ impl Inbox {
         self.queue.reserve(count);
     }
 
-    /// Deliveries and their bytes, without those that the store knows of.
+    /// Deliveries and their bytes, without those that the store knows of: of a session that is kept only QoS 0 is not the store's.
     pub fn own(&self) -> (usize, usize) {
+        if self.qos0_queued == 0 {
+            return (0, 0);
+        }
         let own = self.queue.iter().filter(|delivery| delivery.packet_id == 0);
         own.fold((0, 0), |(count, bytes), delivery| (count + 1, bytes + weight(delivery)))
     }

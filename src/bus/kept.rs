@@ -18,6 +18,7 @@ use thingway_store::{
 
 use super::{
     Bus, ConnectOutcome, Counter, Granted, Lane, Session, SessionRequest,
+    life::{Life, secs_of},
     session::{Offline, State},
 };
 use crate::store::{Journal, Queued, Settled, Ticket, Wake};
@@ -145,7 +146,7 @@ impl Bus {
             // Another connection has it by now.
             return Some(Err(Refusal::Unavailable));
         };
-        state.started = true;
+        state.life.begin(self.unix_ms(request.info.connected_at));
         state.will = found.will.clone();
         let session_expiry_secs = state.session_expiry_secs;
         drop(state);
@@ -185,7 +186,7 @@ impl Bus {
         let mut later = Vec::new();
         {
             let offline_qos0 = self.config.queue.offline_qos0 && state.session_expiry_secs > 0;
-            let mut inbox = session.inbox();
+            let mut inbox = session.inbox(&self.budget);
             for delivery in inbox.take_all() {
                 if delivery.packet_id != 0 {
                     unsent = if unsent == 0 { delivery.packet_id } else { unsent };
@@ -341,7 +342,7 @@ impl Bus {
         let Some(ticket) = link.replayed.filter(|&ticket| keeping.journal.settled(ticket) == Settled::Not) else {
             return session.is_behind();
         };
-        if let Some(to) = &session.inbox().attached {
+        if let Some(to) = &session.inbox(&self.budget).attached {
             keeping.journal.wake_when_settled(ticket, to.core, &to.waker);
         }
         true
@@ -402,11 +403,12 @@ impl Bus {
         let Some(keeping) = &self.keeping else { return Ok(()) };
         let mut sessions = std::collections::HashMap::new();
         for view in keeper.sessions() {
-            let made = || Arc::new(Session::new(view.client_id.clone(), self.next_publisher(), self.budget.clone()));
+            let made = || Arc::new(Session::new(view.client_id.clone(), self.next_publisher()));
             let (session, _) = self.registry.find_or_insert(view.client_id, made);
             session.set_kept(view.number);
             let mut state = session.state.lock();
-            state.started = true;
+            state.life = Life::RESTORED;
+            session.set_left(secs_of(view.detached_at));
             state.session_expiry_secs = view.expiry_secs;
             state.will = view.will.cloned().map(Box::new);
             let mut offline = Offline::default();
@@ -434,7 +436,6 @@ impl Bus {
             {
                 let mut state = session.state.lock();
                 state.subscriptions.insert(filter, options);
-                session.set_subscriptions_len(state.subscriptions.len());
             }
         })?;
         keeper.for_each_retained(|message, received_at| {
@@ -556,7 +557,7 @@ impl Host for Desk {
         let mut state = session.state.lock();
         session.set_kept(attached.session);
         let (present, has_connection) = {
-            let inbox = session.inbox();
+            let inbox = session.inbox(&self.bus.budget);
             (inbox.epoch == *epoch && inbox.attached.is_some(), inbox.attached.is_some())
         };
         let recorded = Open { recorded: true, ticket: None };
@@ -575,7 +576,7 @@ impl Host for Desk {
                 session: attached.session,
                 attach: attached.attach,
                 at: keeping.epoch.wall(*since),
-                expiry_secs: state.ended.then_some(0),
+                expiry_secs: state.life.has_ended().then_some(0),
                 will: WillFate::Discard,
                 unsent: 0,
             };
@@ -585,7 +586,7 @@ impl Host for Desk {
 
     fn deliver(&mut self, handle: &Handle, delivery: Delivery) {
         let Handle { session, epoch, .. } = handle;
-        let mut inbox = session.inbox();
+        let mut inbox = session.inbox(&self.bus.budget);
         if inbox.epoch != *epoch {
             return;
         }

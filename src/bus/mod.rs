@@ -14,6 +14,7 @@ mod import;
 mod inbox;
 mod kept;
 mod lane;
+mod life;
 mod presence;
 mod publish;
 mod registry;
@@ -33,7 +34,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use thingway_contract::{ClientId, CloseReason, Instant, PublisherKey, TopicLimits};
+use thingway_contract::{ClientId, CloseReason, Delivery, Instant, PublisherKey, TopicLimits};
 
 use self::{
     budget::Budget,
@@ -53,7 +54,7 @@ pub use self::{
     inbox::{DropOrder, QueueLimits},
     kept::{Desk, Handle, Reserved},
     lane::{Lane, NO_CORE},
-    session::{ConnectionInfo, Origin, Session, SessionInfo, Taken},
+    session::{ConnectionInfo, Look, Origin, Session, SessionInfo, Taken},
     tuning::Tuning,
 };
 use crate::{
@@ -112,7 +113,7 @@ pub struct Bus {
     routes: Routes<Session>,
     retained: Retained,
     timers: Timers,
-    budget: Arc<Budget>,
+    budget: Budget,
     queue_shrunk: QueueLimits,
     counters: CounterSet,
     connected: AtomicUsize,
@@ -138,7 +139,7 @@ impl Bus {
             retained: Retained::new(config.tuning.retained),
             tuning: ArcSwap::from_pointee(config.tuning.clone()),
             timers: Timers::default(),
-            budget: Arc::new(Budget::new(config.queue_bytes_total_max)),
+            budget: Budget::new(config.queue_bytes_total_max),
             queue_shrunk: config.queue.shrunk(),
             counters: CounterSet::default(),
             connected: AtomicUsize::new(0),
@@ -216,6 +217,19 @@ impl Bus {
         self.registry.find(id).is_some_and(|session| session.signal(reason))
     }
 
+    /// For the connection with this epoch: the next deliveries, at most `count` of them, and a pending signal.
+    ///
+    /// Finding the queue empty makes the next push wake the connection.
+    pub fn take(&self, session: &Session, epoch: u32, count: usize, now: Instant, into: &mut Vec<Delivery>) -> Taken {
+        session.take(epoch, count, now, &self.budget, into)
+    }
+
+    /// Gives back deliveries that could not be sent, in their order; they stay at the head of the queue and nothing is
+    /// scheduled until the connection looks again.
+    pub fn give_back(&self, session: &Session, deliveries: impl DoubleEndedIterator<Item = Delivery>) {
+        session.give_back(deliveries, &self.budget);
+    }
+
     /// What there is now.
     pub fn gauges(&self) -> Gauges {
         let counts = self.routes.counts();
@@ -256,6 +270,11 @@ impl Bus {
             }
         }
         true
+    }
+
+    /// A time of the bus in milliseconds since 1970.
+    fn unix_ms(&self, at: Instant) -> u64 {
+        self.config.events.clock_zero_unix_ms.saturating_add(at.as_millis())
     }
 
     fn queue_limits(&self) -> &QueueLimits {

@@ -246,7 +246,7 @@ impl Bus {
     /// Queues what waits for that.
     pub fn flush(&self, lane: &mut Lane) {
         let Some((session, mut deliveries)) = lane.staged.take() else { return };
-        let mut inbox = session.inbox();
+        let mut inbox = session.inbox(&self.budget);
         let moving = wake(&mut inbox, lane);
         inbox.reserve(deliveries.len());
         for delivery in deliveries.drain(..) {
@@ -261,7 +261,7 @@ impl Bus {
     /// Pushes a delivery into a session's queue and wakes its connection if it sleeps. False when it was not queued.
     pub(super) fn push(&self, session: &Session, delivery: Delivery, lane: &mut Lane) -> bool {
         let qos = delivery.qos;
-        let mut inbox = session.inbox();
+        let mut inbox = session.inbox(&self.budget);
         let pushed = inbox.push(delivery, self.queue_limits());
         let moving = wake(&mut inbox, lane);
         drop(inbox);
@@ -325,7 +325,7 @@ impl Bus {
                 self.record(&lost.message, targets, Kind { unasked: true, ..Kind::default() }, lane);
             }
             lane.count(Counter::SharedRedispatched, 1);
-        } else if !from.state.lock().ended {
+        } else if !from.state.lock().life.has_ended() {
             self.push(from, lost, lane);
         } else {
             lane.count(Counter::DeliveryQueueFull, 1);

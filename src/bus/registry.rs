@@ -96,14 +96,12 @@ mod tests {
     use thingway_contract::PublisherKey;
 
     use super::*;
-    use crate::bus::budget::Budget;
 
     #[test]
     fn sessions_are_found_by_their_ids() {
         let registry = Registry::default();
-        let budget = Arc::new(Budget::new(0));
         let id = |number: u64| ClientId::new(&format!("node-{number}"), 20).expect("valid");
-        let session = |number| Arc::new(Session::new(id(number), PublisherKey(number), budget.clone()));
+        let session = |number| Arc::new(Session::new(id(number), PublisherKey(number)));
         for number in 0..10_000 {
             assert!(!registry.find_or_insert(&id(number), || session(number)).1);
         }

@@ -20,6 +20,7 @@ use super::{
     budget::Budget,
     inbox::{Attached, Inbox},
     kept::{Link, Open},
+    life::Life,
     retained::RetainedCursor,
     subscriptions::Subscriptions,
     timers::TimerKey,
@@ -63,16 +64,31 @@ pub struct SessionInfo {
     pub id: ClientId,
     /// Its connection, while there is one.
     pub connection: Option<ConnectionInfo>,
+    /// When it began, in seconds since 1970; `None` when that was in an earlier run of the gateway.
+    pub began_secs: Option<u32>,
+    /// When its last connection went, in seconds since 1970, while there is none.
+    pub left_secs: Option<u32>,
     /// How long it outlives its connection.
     pub session_expiry_secs: u32,
     /// Its subscriptions.
     pub subscriptions: usize,
-    /// Deliveries that wait for it here; [`super::Bus::queued`] tells what the store holds for it, too.
+    /// Deliveries that wait for its connection here; of one that is kept, [`super::Bus::queued`] tells what the store holds.
     pub queued: usize,
     /// Their bytes.
     pub queued_bytes: usize,
     /// It is kept in the store.
     pub kept: bool,
+}
+
+/// A session, as [`Session::look`] shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Its connection, while there is one.
+    pub connection: Option<&'a ConnectionInfo>,
+    /// Its subscriptions.
+    pub subscriptions: &'a [(TopicFilter, SubscriptionOptions)],
+    /// When it began, in seconds since 1970; `None` when that was in an earlier run of the gateway.
+    pub began_secs: Option<u32>,
 }
 
 /// The state that outlives a connection (MQTT 5.0, section 4.1): subscriptions, queue, what is unacknowledged, the will.
@@ -81,7 +97,8 @@ pub struct SessionInfo {
 pub struct Session {
     id: ClientId,
     key: PublisherKey,
-    subscriptions_len: AtomicU32,
+    /// When its last connection went, in seconds since 1970; 0 before that.
+    left_secs: AtomicU32,
     replaying: AtomicBool,
     /// Whoever asks for this very session may have it from its connection.
     may_move: AtomicBool,
@@ -91,8 +108,9 @@ pub struct Session {
     doubted: AtomicBool,
     /// Its number in the store, 0 when it is not kept.
     kept: AtomicU64,
+    /// Messages and bytes in its queue, for those who look at it without its lock.
+    shown: AtomicU64,
     inbox: Mutex<Inbox>,
-    budget: Arc<Budget>,
     pub(super) state: Mutex<State>,
 }
 
@@ -104,10 +122,7 @@ pub(super) struct State {
     /// What a session whose connection is idle has none of.
     rare: Option<Box<Rare>>,
     pub session_expiry_secs: u32,
-    /// A connection had it before.
-    pub started: bool,
-    /// Ended: out of the registry, takes nothing any more.
-    pub ended: bool,
+    pub life: Life,
 }
 
 #[derive(Default)]
@@ -205,18 +220,18 @@ pub(super) struct Replay {
 }
 
 impl Session {
-    pub(super) fn new(id: ClientId, key: PublisherKey, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(id: ClientId, key: PublisherKey) -> Self {
         Self {
             id,
             key,
-            subscriptions_len: AtomicU32::new(0),
+            left_secs: AtomicU32::new(0),
             replaying: AtomicBool::new(false),
             may_move: AtomicBool::new(false),
             behind: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
             kept: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
             inbox: Mutex::new(Inbox::default()),
-            budget,
             state: Mutex::new(State::default()),
         }
     }
@@ -265,11 +280,12 @@ impl Session {
 
     /// Number of its subscriptions.
     pub fn subscriptions_len(&self) -> usize {
-        self.subscriptions_len.load(Ordering::Relaxed) as usize
+        self.state.lock().subscriptions.len()
     }
 
-    pub(super) fn set_subscriptions_len(&self, len: usize) {
-        self.subscriptions_len.store(len as u32, Ordering::Relaxed);
+    /// Its connection has gone.
+    pub(super) fn set_left(&self, unix_secs: u32) {
+        self.left_secs.store(unix_secs, Ordering::Relaxed);
     }
 
     /// Its subscriptions, as they are now.
@@ -277,19 +293,26 @@ impl Session {
         self.state.lock().subscriptions.iter().cloned().collect()
     }
 
-    /// Shows its connection and its subscriptions, without copying them. Whoever looks must be quick: its lock is held, though not that of its queue.
-    pub fn look<R>(&self, look: impl FnOnce(Option<&ConnectionInfo>, &[(TopicFilter, SubscriptionOptions)]) -> R) -> R {
+    /// Shows it without copying anything. Whoever looks must be quick: its lock is held, though not that of its queue.
+    pub fn look<R>(&self, look: impl FnOnce(Look<'_>) -> R) -> R {
         let state = self.state.lock();
-        look(state.connection.as_deref(), state.subscriptions.as_slice())
+        look(Look {
+            connection: state.connection.as_deref(),
+            subscriptions: state.subscriptions.as_slice(),
+            began_secs: state.life.began_secs(),
+        })
     }
 
-    /// What is told of it in listings.
+    /// What is told of it in listings. The lock of its queue is not taken: whoever publishes to it waits for nobody who looks.
     pub fn info(&self) -> SessionInfo {
-        let (queued, queued_bytes) = self.queued();
+        let (queued, queued_bytes) = self.shown();
+        let left_secs = self.left_secs.load(Ordering::Relaxed);
         let state = self.state.lock();
         SessionInfo {
             id: self.id.clone(),
             connection: state.connection.as_deref().cloned(),
+            began_secs: state.life.began_secs(),
+            left_secs: (state.connection.is_none() && left_secs != 0).then_some(left_secs),
             session_expiry_secs: state.session_expiry_secs,
             subscriptions: state.subscriptions.len(),
             queued,
@@ -327,8 +350,13 @@ impl Session {
 
     /// Deliveries and bytes that wait in its queue here; what the store holds for it is not counted, which [`super::Bus::queued`] does.
     pub(super) fn queued(&self) -> (usize, usize) {
-        let inbox = self.inbox.lock();
-        if self.is_kept() { inbox.own() } else { (inbox.len(), inbox.bytes()) }
+        if self.is_kept() { self.inbox.lock().own() } else { self.shown() }
+    }
+
+    /// Deliveries and bytes in its queue when its lock was let go last.
+    fn shown(&self) -> (usize, usize) {
+        let shown = self.shown.load(Ordering::Relaxed);
+        ((shown & SHOWN_LEN_MAX) as usize, (shown >> SHOWN_LEN_BITS) as usize)
     }
 
     /// A part of what waits in its queue, for one that is not kept. Publishers wait meanwhile, so it should be small.
@@ -355,9 +383,9 @@ impl Session {
         self.may_move.load(Ordering::Relaxed)
     }
 
-    pub(super) fn inbox(&self) -> InboxGuard<'_> {
+    pub(super) fn inbox<'a>(&'a self, budget: &'a Budget) -> InboxGuard<'a> {
         let inbox = self.inbox.lock();
-        InboxGuard { bytes: inbox.bytes(), budget: &self.budget, inbox }
+        InboxGuard { bytes: inbox.bytes(), budget, shown: &self.shown, inbox }
     }
 
     pub(super) fn attach(&self, waker: Waker, core: u16) -> u32 {
@@ -377,11 +405,15 @@ impl Session {
         }
     }
 
-    /// For the connection with this epoch: the next deliveries, at most `count` of them, and a pending signal.
-    ///
-    /// Finding the queue empty makes the next push wake the connection.
-    pub fn take(&self, epoch: u32, count: usize, now: Instant, into: &mut Vec<Delivery>) -> Taken {
-        let mut inbox = self.inbox();
+    pub(super) fn take(
+        &self,
+        epoch: u32,
+        count: usize,
+        now: Instant,
+        budget: &Budget,
+        into: &mut Vec<Delivery>,
+    ) -> Taken {
+        let mut inbox = self.inbox(budget);
         if inbox.epoch != epoch {
             return Taken { signal: Some(CloseReason::TakenOver), more: false, pull: None };
         }
@@ -401,10 +433,8 @@ impl Session {
         Taken { signal: inbox.signal.take().map(|reason| *reason), more, pull }
     }
 
-    /// Gives back deliveries that could not be sent, in their order; they stay at the head of the queue and nothing is
-    /// scheduled until the connection looks again.
-    pub fn give_back(&self, deliveries: impl DoubleEndedIterator<Item = Delivery>) {
-        let mut inbox = self.inbox();
+    pub(super) fn give_back(&self, deliveries: impl DoubleEndedIterator<Item = Delivery>, budget: &Budget) {
+        let mut inbox = self.inbox(budget);
         for delivery in deliveries.rev() {
             inbox.push_front(delivery);
         }
@@ -432,12 +462,18 @@ impl Session {
     }
 }
 
-/// A locked inbox that keeps the account of all queues when it is let go.
+/// A locked inbox that keeps the account of all queues, and shows its own, when it is let go.
 pub(super) struct InboxGuard<'a> {
     inbox: MutexGuard<'a, Inbox>,
     budget: &'a Budget,
+    shown: &'a AtomicU64,
     bytes: usize,
 }
+
+/// Bits of what is shown that are the number of deliveries. The others are bytes: a terabyte of them.
+const SHOWN_LEN_BITS: u32 = 24;
+/// More than `queue.messages_max` may be.
+const SHOWN_LEN_MAX: u64 = (1 << SHOWN_LEN_BITS) - 1;
 
 impl Deref for InboxGuard<'_> {
     type Target = Inbox;
@@ -455,7 +491,9 @@ impl DerefMut for InboxGuard<'_> {
 
 impl Drop for InboxGuard<'_> {
     fn drop(&mut self) {
-        self.budget.add(self.inbox.bytes() as isize - self.bytes as isize);
+        let (len, bytes) = (self.inbox.len() as u64, self.inbox.bytes());
+        self.budget.add(bytes as isize - self.bytes as isize);
+        self.shown.store(len.min(SHOWN_LEN_MAX) | (bytes as u64) << SHOWN_LEN_BITS, Ordering::Relaxed);
     }
 }
 

@@ -45,7 +45,7 @@ impl Bus {
         lane: &mut Lane,
     ) -> Result<Qos, SubscribeRefusal> {
         let mut state = session.state.lock();
-        if state.ended {
+        if state.life.has_ended() {
             return Err(SubscribeRefusal::Failed);
         }
         let is_new = !state.subscriptions.contains(&filter);
@@ -55,7 +55,6 @@ impl Bus {
         self.routes.insert(&filter, session, options).map_err(|_| SubscribeRefusal::ExclusiveTaken)?;
         state.subscriptions.insert(filter.clone(), options);
         self.record_change(session, |session| Record::Subscribe { session, filter: filter.clone(), options }, lane);
-        session.set_subscriptions_len(state.subscriptions.len());
         lane.count(Counter::ClientSubscribe, 1);
         let wanted = match options.retain_handling {
             RetainHandling::Send => true,
@@ -159,7 +158,6 @@ impl Bus {
         if let Some(rare) = state.known_rare() {
             rare.replays.retain(|replay| replay.filter != *filter);
         }
-        session.set_subscriptions_len(state.subscriptions.len());
         self.routes.remove(filter, session);
         lane.count(Counter::ClientUnsubscribe, 1);
         Ok(())

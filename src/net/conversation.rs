@@ -472,15 +472,16 @@ impl<P: Protocol> Conversation<P> {
     ) -> Step<P, Batch> {
         let hold = hold || self.blocked || core.outbox.is_closing() || !self.examine(turn, core);
         let Some(session) = &self.session else { return Ok(Batch::Held) };
-        let taken = session.take(self.epoch, if hold { 0 } else { DELIVERIES_PER_BATCH }, turn.now, batch);
+        let taken =
+            turn.service.bus.take(session, self.epoch, if hold { 0 } else { DELIVERIES_PER_BATCH }, turn.now, batch);
         if let Some(reason) = taken.signal {
-            session.give_back(batch.drain(..));
+            turn.service.bus.give_back(session, batch.drain(..));
             return Err(Stop::Gateway(reason));
         }
         core.pull = taken.pull;
         if hold {
             // Not the queue brings the next turn.
-            session.give_back(batch.drain(..));
+            turn.service.bus.give_back(session, batch.drain(..));
             return Ok(Batch::Held);
         }
         if batch.is_empty() {
@@ -529,7 +530,7 @@ impl<P: Protocol> Conversation<P> {
                     if let Some(mount) = &mount {
                         mount.show(&mut delivery);
                     }
-                    session.give_back(std::iter::once(delivery).chain(deliveries));
+                    turn.service.bus.give_back(session, std::iter::once(delivery).chain(deliveries));
                     break;
                 }
                 Delivered::Dropped(cause) => {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use thingway::config::ListenerProtocol;
+use thingway_contract::Delivery;
 use tokio::net::UdpSocket;
 
 use crate::{
     Managed,
-    common::{Client, Connect, Version, gateway::listen_udp},
+    common::{Client, Connect, PATIENCE, Version, gateway::listen_udp},
 };
 
 fn told(answer: &Value, field: &str) -> Vec<String> {
@@ -102,6 +103,12 @@ async fn clients_are_found_by_whatever_is_asked_for() {
         ("q=%00", vec![]),
         ("username=bob", vec!["a1"]),
         ("username=bob&username=alice", vec!["a1", "a2"]),
+        ("username=bob&username=", vec!["a1", "b2"]),
+        ("username=bob&username=%00&username=ob", vec!["a1"]),
+        (
+            "username=1&username=2&username=3&username=4&username=5&username=6&username=7&username=alice&username=bo",
+            vec!["a2"],
+        ),
         ("username=", vec!["b2"]),
         ("like_username=ob&like_clientid=b", vec!["b1"]),
         ("ip_address=127.0.0", vec![]),
@@ -263,4 +270,79 @@ async fn clients_of_a_protocol_beside_mqtt_are_told_apart() {
     assert_eq!(found("mqttsn/clients?like_clientid=mqtt").await, [""; 0]);
     assert_eq!(found("coap/clients").await, [""; 0]);
     assert_eq!(managed.get("/api/v5/gateways/x/clients").await.code(), "RESOURCE_NOT_FOUND");
+}
+
+/// Gives nothing back to a queue, and takes its time: the queue is locked until the other end is dropped.
+struct Held {
+    begun: std::sync::mpsc::Sender<()>,
+    until: std::sync::mpsc::Receiver<()>,
+}
+
+impl Iterator for Held {
+    type Item = Delivery;
+
+    fn next(&mut self) -> Option<Delivery> {
+        None
+    }
+}
+
+impl DoubleEndedIterator for Held {
+    fn next_back(&mut self) -> Option<Delivery> {
+        let _ = self.begun.send(());
+        let _ = self.until.recv();
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_listing_waits_for_no_queue() {
+    let managed = Managed::start().await;
+    let _client = managed.gateway.client(Version::V5, "busy").await;
+    let bus = managed.gateway.gateway().bus().clone();
+    let session = bus.session("busy").expect("it is connected");
+    let ((begun, has_begun), (release, until)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let holder = std::thread::spawn(move || bus.give_back(&session, Held { begun, until }));
+    tokio::task::spawn_blocking(move || has_begun.recv()).await.expect("it runs").expect("the queue is locked");
+    for path in ["clients", "clients?q=us&fields=mqueue_len,clientid", "clients_v2?limit=10", "subscriptions", "stats"]
+    {
+        let answer = tokio::time::timeout(PATIENCE, managed.get(&format!("/api/v5/{path}"))).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{path} waits for the queue"));
+        assert_eq!(answer.status, 200, "{path}");
+        if path.starts_with("clients") {
+            assert_eq!(
+                (told(&answer.json(), "clientid"), &answer.json()["data"][0]["mqueue_len"]),
+                (vec!["busy".into()], &json!(0))
+            );
+        }
+    }
+    assert!(!holder.is_finished(), "it was locked all the time");
+    drop(release);
+    holder.join().expect("it ends");
+}
+
+#[tokio::test]
+async fn sessions_are_found_by_when_they_began() {
+    let managed = Managed::start().await;
+    let _here = managed.gateway.client(Version::V5, "here").await;
+    managed.gateway.connect(&Connect::new(Version::V5, "away").persistent()).await.0.disconnect().await;
+    let all = managed.get("/api/v5/clients").await.json();
+    let (away, here) = (&all["data"][0], &all["data"][1]);
+    assert!(away["disconnected_at"].is_string() && away["connected_at"].is_null(), "{away}");
+    assert!(here["disconnected_at"].is_null() && here["connected_at"].is_string(), "{here}");
+    assert!(here["created_at"].as_str() <= here["connected_at"].as_str(), "{here}");
+    let found = async |query: String| told(&managed.get(&format!("/api/v5/clients?{query}")).await.json(), "clientid");
+    for session in [away, here] {
+        let (id, created_at) =
+            (session["clientid"].as_str().expect("an id"), session["created_at"].as_str().expect("a date"));
+        for query in [format!("gte_created_at={created_at}&q={id}"), format!("lte_created_at={created_at}&q={id}")] {
+            assert_eq!(found(query.clone()).await, [id], "{query}");
+        }
+    }
+    assert_eq!(
+        found("gte_created_at=2020-01-01T00:00:00Z&lte_created_at=9999999999999".into()).await,
+        ["away", "here"]
+    );
+    assert_eq!(found("lte_created_at=2020-01-01T00:00:00Z".into()).await, [""; 0]);
+    assert_eq!(found("gte_created_at=9999999999999&conn_state=disconnected".into()).await, [""; 0]);
+    assert_eq!(managed.get("/api/v5/clients?gte_created_at=x").await.status, 400);
 }

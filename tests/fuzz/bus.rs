@@ -200,7 +200,7 @@ impl World {
 
     fn take(&mut self, client: &'static str, session: &Arc<Session>, epoch: u32) {
         let mut batch = Vec::new();
-        let taken = session.take(epoch, usize::MAX, self.now, &mut batch);
+        let taken = self.bus.take(session, epoch, usize::MAX, self.now, &mut batch);
         assert!(!taken.more, "{client}");
         let expected = self.model.get_mut(client).unwrap();
         for delivery in batch {

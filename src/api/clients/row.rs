@@ -1,45 +1,87 @@
-//! A client as it is told: all fields, or those that are asked for.
+//! A client as it is told: all fields, or those that are asked for. Rows are written straight into the answer, for a page may have ten thousand.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::Value;
 
 use super::search::address_of;
 use crate::{
-    api::{error::ApiError, query::Query, world::World},
-    bus::SessionInfo,
+    api::{date::Date, error::ApiError, query::Query, world::World},
+    bus::{ConnectionInfo, SessionInfo},
 };
 
-type Tell = fn(&World, &SessionInfo) -> Value;
+/// What a field tells.
+enum Told<'a> {
+    Nothing,
+    Is(bool),
+    Count(u64),
+    Text(&'a str),
+    Made(String),
+    Date(Date),
+}
+
+type Tell = for<'a> fn(&'a World, &'a SessionInfo) -> Told<'a>;
 
 /// Fields by name.
 const FIELDS: &[(&str, Tell)] = &[
-    ("clean_start", |_, info| of(info, |connection| connection.clean_start.into())),
-    ("clientid", |_, info| info.id.as_str().into()),
-    ("connected", |_, info| info.connection.is_some().into()),
-    ("connected_at", |world, info| of(info, |connection| world.date(connection.connected_at).into())),
-    ("durable", |_, info| info.kept.into()),
-    ("expiry_interval", |_, info| info.session_expiry_secs.into()),
-    ("ip_address", |_, info| of(info, |connection| connection.remote.map(address_of).into())),
-    ("is_persistent", |_, info| (info.session_expiry_secs > 0).into()),
-    ("keepalive", |_, info| of(info, |connection| connection.keep_alive_secs.into())),
-    ("listener", |_, info| of(info, |connection| connection.origin.listener.replacen('.', ":", 1).into())),
-    ("mqueue_len", |_, info| info.queued.into()),
-    ("mqueue_max", |world, _| world.bus.config().queue.messages_max.into()),
-    ("node", |world, _| world.node.as_str().into()),
-    ("port", |_, info| of(info, |connection| connection.remote.map(|remote| remote.port()).into())),
-    ("proto_name", |_, info| of(info, |connection| connection.origin.protocol.to_uppercase().into())),
-    ("proto_ver", |_, info| of(info, |connection| connection.version.into())),
-    ("subscriptions_cnt", |_, info| info.subscriptions.into()),
-    ("subscriptions_max", |world, _| match world.bus.config().subscriptions_max {
-        usize::MAX => "infinity".into(),
-        max => max.into(),
+    ("clean_start", |_, info| of(info, |connection| Told::Is(connection.clean_start))),
+    ("clientid", |_, info| Told::Text(info.id.as_str())),
+    ("connected", |_, info| Told::Is(info.connection.is_some())),
+    ("connected_at", |world, info| {
+        of(info, |connection| Told::Date(Date::of_ms(world.unix_ms(connection.connected_at))))
     }),
-    ("total_payload_bytes", |_, info| info.queued_bytes.into()),
-    ("username", |_, info| of(info, |connection| connection.username.as_deref().into())),
+    ("created_at", |_, info| second(info.began_secs)),
+    ("disconnected_at", |_, info| second(info.left_secs)),
+    ("durable", |_, info| Told::Is(info.kept)),
+    ("expiry_interval", |_, info| count(info.session_expiry_secs)),
+    ("ip_address", |_, info| of(info, |connection| some(connection.remote, |remote| Told::Made(address_of(remote))))),
+    ("is_persistent", |_, info| Told::Is(info.session_expiry_secs > 0)),
+    ("keepalive", |_, info| of(info, |connection| count(connection.keep_alive_secs))),
+    ("listener", |_, info| of(info, |connection| Told::Made(connection.origin.listener.replacen('.', ":", 1)))),
+    ("mqueue_len", |_, info| Told::Count(info.queued as u64)),
+    ("mqueue_max", |world, info| {
+        let queue = &world.bus.config().queue;
+        let max = if info.connection.is_some() { queue.messages_max } else { queue.offline_messages_max };
+        Told::Count(max as u64)
+    }),
+    ("node", |world, _| Told::Text(&world.node)),
+    ("port", |_, info| of(info, |connection| some(connection.remote, |remote| count(remote.port())))),
+    ("proto_name", |_, info| of(info, |connection| Told::Made(connection.origin.protocol.to_uppercase()))),
+    ("proto_ver", |_, info| of(info, |connection| count(connection.version))),
+    ("subscriptions_cnt", |_, info| Told::Count(info.subscriptions as u64)),
+    ("subscriptions_max", |world, _| match world.bus.config().subscriptions_max {
+        usize::MAX => Told::Text("infinity"),
+        max => Told::Count(max as u64),
+    }),
+    ("total_payload_bytes", |_, info| Told::Count(info.queued_bytes as u64)),
+    ("username", |_, info| of(info, |connection| some(connection.username.as_deref(), Told::Text))),
 ];
 
-fn of(info: &SessionInfo, tell: impl FnOnce(&crate::bus::ConnectionInfo) -> Value) -> Value {
-    info.connection.as_ref().map_or(Value::Null, tell)
+fn of<'a>(info: &'a SessionInfo, tell: impl FnOnce(&'a ConnectionInfo) -> Told<'a>) -> Told<'a> {
+    some(info.connection.as_ref(), tell)
+}
+
+fn some<'a, T>(of: Option<T>, tell: impl FnOnce(T) -> Told<'a>) -> Told<'a> {
+    of.map_or(Told::Nothing, tell)
+}
+
+fn count(of: impl Into<u64>) -> Told<'static> {
+    Told::Count(of.into())
+}
+
+fn second(unix_secs: Option<u32>) -> Told<'static> {
+    some(unix_secs, |secs| Told::Date(Date::of_ms(u64::from(secs) * 1000)))
+}
+
+impl Serialize for Told<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nothing => serializer.serialize_none(),
+            Self::Is(is) => serializer.serialize_bool(*is),
+            Self::Count(count) => serializer.serialize_u64(*count),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Made(text) => serializer.serialize_str(text),
+            Self::Date(date) => date.serialize(serializer),
+        }
+    }
 }
 
 /// Which fields are wanted.

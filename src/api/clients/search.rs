@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
+use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
 use parking_lot::RwLock;
 use thingway_contract::{ClientId, Qos};
@@ -13,11 +14,13 @@ use crate::{
         query::Query,
         window::{Found, Window},
     },
-    bus::{Bus, ConnectionInfo, Feed},
+    bus::{Bus, Feed, Look},
 };
 
 /// Names in one request.
 pub const NAMES_MAX: usize = 1000;
+/// So many names are looked for one after the other, which goes through memory as fast as it can be read; more are compared with each client's.
+const NAMES_SOUGHT_MAX: usize = 8;
 /// Hits of a text that are counted behind a page.
 const COUNTED_MAX: usize = 100_000;
 /// Subscriptions of a client that are looked at; one with more may have any.
@@ -31,6 +34,8 @@ const ADDRESS: usize = 2;
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     connected_at_ms: u64,
+    /// When its session began; 0 when nobody knows.
+    began_secs: u32,
     /// How many subscriptions it has.
     pub subscriptions: u32,
     version: u8,
@@ -105,9 +110,10 @@ impl Source for Clients {
     fn read(&self, bus: &Bus, name: &str, tell: &mut dyn FnMut(&[&str], Facts)) {
         let Some(session) = bus.session(name) else { return };
         let zero_ms = bus.config().events.clock_zero_unix_ms;
-        session.look(|connection: Option<&ConnectionInfo>, subscriptions| {
+        session.look(|Look { connection, subscriptions, began_secs }| {
             let mut facts = Facts {
                 connected_at_ms: 0,
+                began_secs: began_secs.unwrap_or(0),
                 subscriptions: subscriptions.len() as u32,
                 version: 0,
                 protocol: 0,
@@ -138,7 +144,9 @@ const _: () = assert!(Qos::ExactlyOnce as u8 == 2);
 #[derive(Default)]
 pub struct Wanted {
     /// A user name that is one of these.
-    usernames: HashSet<String>,
+    usernames: HashSet<Box<[u8]>, RandomState>,
+    /// The same, while they are few.
+    sought: Vec<Finder<'static>>,
     /// Texts and the columns that have to hold them: one of the columns each.
     texts: Vec<(Finder<'static>, &'static [usize])>,
     address: Option<String>,
@@ -148,6 +156,8 @@ pub struct Wanted {
     version: Option<u8>,
     connected_from_ms: Option<u64>,
     connected_to_ms: Option<u64>,
+    began_from_ms: Option<u64>,
+    began_to_ms: Option<u64>,
     /// Something is asked for that no client has.
     is_hopeless: bool,
 }
@@ -160,7 +170,8 @@ impl Wanted {
             Some("disconnected" | "idle") => Some(false),
             Some(_) => return Err(ApiError::bad("conn_state is connected, idle or disconnected")),
         };
-        let usernames: HashSet<_> = query.all("username").iter().cloned().collect();
+        let names = query.all("username");
+        let usernames: HashSet<Box<[u8]>, RandomState> = names.iter().map(|name| name.as_bytes().into()).collect();
         if usernames.len() > NAMES_MAX {
             return Err(ApiError::bad(format!("at most {NAMES_MAX} names")));
         }
@@ -172,6 +183,8 @@ impl Wanted {
             version: query.read("proto_ver")?,
             connected_from_ms: time(query, "gte_connected_at")?,
             connected_to_ms: time(query, "lte_connected_at")?,
+            began_from_ms: time(query, "gte_created_at")?,
+            began_to_ms: time(query, "lte_created_at")?,
             ..Self::default()
         };
         wanted.holds(query.find("like_clientid"), &[0]);
@@ -180,8 +193,9 @@ impl Wanted {
         // What is to be equal holds it, too, which is found more quickly than it is compared.
         let address = wanted.address.clone();
         wanted.holds(address.as_deref(), &[ADDRESS]);
-        if let (1, Some(username)) = (usernames.len(), usernames.iter().next()) {
-            wanted.holds(Some(username), &[USERNAME]);
+        let can_be_sought = |name: &[u8]| !name.is_empty() && !name.contains(&0);
+        if usernames.len() <= NAMES_SOUGHT_MAX && usernames.iter().all(|name| can_be_sought(name)) {
+            wanted.sought = usernames.iter().map(|name| Finder::new(name).into_owned()).collect();
         }
         wanted.usernames = usernames;
         Ok(wanted)
@@ -202,7 +216,16 @@ impl Wanted {
 
     /// Nothing is asked for.
     fn is_anything(&self) -> bool {
-        self.texts.is_empty() && self.connected.is_none() && !self.asks_for_connection() && !self.is_hopeless
+        self.texts.is_empty() && !self.asks_for_facts() && !self.is_hopeless
+    }
+
+    /// Something is asked for that is no text.
+    fn asks_for_facts(&self) -> bool {
+        self.connected.is_some() || self.asks_for_beginning() || self.asks_for_connection()
+    }
+
+    fn asks_for_beginning(&self) -> bool {
+        self.began_from_ms.is_some() || self.began_to_ms.is_some()
     }
 
     /// Something is asked for that only a connection has.
@@ -231,6 +254,15 @@ impl Wanted {
         }
         let protocol = protocol.flatten();
         let counted_max = if self.texts.is_empty() { usize::MAX } else { COUNTED_MAX };
+        let asks_for_facts = self.asks_for_facts();
+        // There is enough, and more need not be counted.
+        let is_seen = |found: &mut Found<ClientId>| {
+            let is_seen = found.is_full() && (window.after().is_some() || found.behind() > counted_max);
+            if is_seen {
+                found.leave_uncounted();
+            }
+            is_seen
+        };
         for (block, from) in view.blocks_after(window.after()) {
             let len = block.len() - from;
             if self.is_anything() && found.pass(len) {
@@ -242,14 +274,22 @@ impl Wanted {
                 columns.iter().for_each(|column| block.column(*column).search(finder, &mut hits));
                 bits.and(&hits);
             }
-            if bits.is_empty() {
+            if !self.sought.is_empty() {
+                let mut hits = Bits::default();
+                self.sought.iter().for_each(|name| block.column(USERNAME).search(name, &mut hits));
+                bits.and(&hits);
+            }
+            // What is not on the page is only counted, if there is no more to ask about it.
+            if bits.is_empty() || !asks_for_facts && found.pass(bits.len()) {
+                if is_seen(&mut found) {
+                    break;
+                }
                 continue;
             }
             for at in bits.iter().filter(|at| self.is_met(block, *at, protocol)) {
                 found.see(|| name(block, at));
             }
-            if found.is_full() && (window.after().is_some() || found.behind() > counted_max) {
-                found.leave_uncounted();
+            if is_seen(&mut found) {
                 break;
             }
         }
@@ -261,10 +301,18 @@ impl Wanted {
         if self.connected.is_some_and(|wanted| wanted != facts.is(CONNECTED)) {
             return false;
         }
+        if self.asks_for_beginning() {
+            // It is known to the second, and may have been at the end of that.
+            let began_ms = u64::from(facts.began_secs) * 1000;
+            let is_late_enough = self.began_from_ms.is_none_or(|wanted| began_ms + 999 >= wanted);
+            if began_ms == 0 || !is_late_enough || self.began_to_ms.is_some_and(|wanted| began_ms > wanted) {
+                return false;
+            }
+        }
         if !self.asks_for_connection() {
             return true;
         }
-        let username = || block.column(USERNAME).get(at);
+        let username = || block.column(USERNAME).bytes_of(at);
         facts.is(CONNECTED)
             && protocol.is_none_or(|wanted| wanted == facts.protocol)
             && self.clean_start.is_none_or(|wanted| wanted == facts.is(CLEAN_START))

@@ -35,6 +35,11 @@ impl Bits {
         self.0 == Self::default().0
     }
 
+    /// How many are set.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     pub fn and(&mut self, other: &Self) {
         self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= other);
     }
@@ -61,8 +66,7 @@ pub struct Column {
 
 impl Column {
     pub fn bytes_of(&self, at: usize) -> &[u8] {
-        let start = at.checked_sub(1).map_or(0, |before| self.ends[before] as usize + 1);
-        &self.bytes[start..self.ends[at] as usize]
+        &self.bytes[self.start(at)..self.ends[at] as usize]
     }
 
     pub fn get(&self, at: usize) -> &str {
@@ -70,14 +74,37 @@ impl Column {
     }
 
     /// Marks the entries whose text holds what is searched for.
+    ///
+    /// Where many do, they mostly hold it at the same place, as what a program has numbered: so behind a hit that place is looked at first.
     pub fn search(&self, finder: &Finder<'_>, found: &mut Bits) {
-        let mut from = 0;
+        let (mut at, mut from) = (0, 0);
         while let Some(hit) = self.bytes.get(from..).and_then(|rest| finder.find(rest)) {
-            let hit = (from + hit) as u32;
-            let at = self.ends.partition_point(|&end| end < hit);
-            let Some(&end) = self.ends.get(at) else { return };
-            found.set(at);
-            from = end as usize + 1;
+            let hit = from + hit;
+            at = self.entry_from(at, hit as u32);
+            if at >= self.ends.len() {
+                return;
+            }
+            let place = hit - self.start(at);
+            while self.bytes_of(at).get(place..).is_some_and(|rest| rest.starts_with(finder.needle())) {
+                found.set(at);
+                at += 1;
+                if at >= self.ends.len() {
+                    return;
+                }
+            }
+            from = self.start(at);
+        }
+    }
+
+    fn start(&self, at: usize) -> usize {
+        at.checked_sub(1).map_or(0, |before| self.ends[before] as usize + 1)
+    }
+
+    /// The entry, this one or a later one, that a place is in.
+    fn entry_from(&self, at: usize, place: u32) -> usize {
+        match self.ends.get(at) {
+            Some(&end) if end < place => at + self.ends[at..].partition_point(|&end| end < place),
+            _ => at,
         }
     }
 
@@ -219,7 +246,7 @@ mod tests {
         for (from, upto) in [(0, 0), (0, 1), (3, 64), (63, 65), (64, 128), (0, 512), (511, 512), (100, 300)] {
             let mut bits = Bits::range(from, upto);
             assert_eq!(bits.iter().collect::<Vec<_>>(), (from..upto).collect::<Vec<_>>());
-            assert_eq!(bits.is_empty(), from == upto);
+            assert_eq!((bits.is_empty(), bits.len()), (from == upto, upto - from));
             bits.and(&Bits::range(64, 512));
             assert_eq!(bits.iter().collect::<Vec<_>>(), (from.max(64)..upto.max(64)).collect::<Vec<_>>());
         }
@@ -241,6 +268,30 @@ mod tests {
         assert_eq!(search("bb"), [0; 0]);
         assert_eq!(search("abab"), [3]);
         assert_eq!(search(""), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(search("z"), [0; 0]);
         assert_eq!((column.get(0), column.get(3), column.get(5)), ("", "abab", "xab"));
+    }
+
+    #[test]
+    fn a_search_finds_what_comparing_each_does() {
+        // Texts that hold it at the same place, at another, several times, at their end, or not at all.
+        let texts: Vec<_> = (0..BLOCK_MAX)
+            .map(|number| match number % 23 {
+                3 => String::new(),
+                7 => format!("xx-{number}-dev"),
+                11 => format!("dev{number}dev"),
+                13 => "de".to_owned(),
+                17 => format!("v-{number}"),
+                _ => format!("dev-{number}"),
+            })
+            .collect();
+        let mut column = Column::default();
+        texts.iter().for_each(|text| column.push(text.as_bytes()));
+        for what in ["dev", "dev-", "-1", "1", "dev-51", "v", "-dev", "devv", "dev11dev", "x", "e"] {
+            let mut found = Bits::default();
+            column.search(&Finder::new(what), &mut found);
+            let expected: Vec<_> = (0..texts.len()).filter(|at| texts[*at].contains(what)).collect();
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{what}");
+        }
     }
 }

@@ -17,11 +17,11 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
 pub use self::{
     slow::{KEY as SLOW_KEY, Settings as SlowSettings},
     topic_metrics::{Kept as CountedTopic, PREFIX as TOPIC_PREFIX},
 };
-use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
 use super::world::{World, unix_secs};
 use crate::watch::{TOPIC_COUNTS, Watch};
 

@@ -14,6 +14,7 @@ format:
 # Lints, and the rules for dependencies where cargo-deny is installed.
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy -p thingway --lib --no-default-features -- -D warnings
     if command -v cargo-deny > /dev/null; then cargo deny --log-level error check; fi
 
 # All tests; arguments choose some of them.

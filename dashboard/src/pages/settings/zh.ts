@@ -351,6 +351,7 @@ const EXPECTED: readonly (readonly [RegExp, string])[] = [
   [/^a number from (\S+) to (\d+)/, "数字，$1 到 $2"],
   [/^a whole number/, "整数"],
   [/^a number of bytes such as/, "字节数，例如"],
+  [/^a number/, "数字"],
   [/^a rate such as/, "速率，例如"],
   [/^a time such as/, "时间，例如"],
   [/^a list of tables, each with/, "表的列表，每个含"],

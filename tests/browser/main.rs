@@ -183,6 +183,11 @@ fn a_page_that_is_left_leaves_nothing_open() {
 }
 
 #[test]
+fn what_was_made_is_exported_and_imported() {
+    run("data", "", PASSWORD);
+}
+
+#[test]
 fn retained_and_delayed_messages_tell_their_payloads() {
     run("messages", "", PASSWORD);
 }

@@ -86,6 +86,8 @@ export const observe = {
   "alarms.duration": ["Lasted", "持续"],
   "alarms.none_now": ["All is well: no alarm is on", "一切正常，没有告警"],
   "alarms.none_past": ["There were no alarms", "没有历史告警"],
+  "alarms.end": ["End it", "结束"],
+  "alarms.ended": ["It is over, and comes again if it is true still", "已结束；若问题仍在会再次告警"],
   "alarms.memory": ["The system's memory runs out", "系统内存使用率过高"],
   "alarms.cpu": ["The processors are busy", "CPU 使用率过高"],
   "alarms.files": ["Open files run out", "打开文件数接近上限"],

@@ -79,7 +79,7 @@ export const system = {
   "audit.took": ["Took", "耗时"],
   "audit.none": ["Nothing has been changed yet", "还没有任何修改"],
 
-  "data.about": ["Settings made at run time, users, rules, bans, accounts, keys and retained messages in one file, which is secret", "运行时配置、用户、规则、封禁、账号和密钥的导出文件"],
+  "data.about": ["Settings made at run time, users, rules, bans, accounts, keys and retained messages in one file, which is secret", "将运行时配置、用户、规则、封禁、账号、密钥和保留消息存入一个文件；文件内容须保密"],
   "data.export": ["Export", "导出"],
   "data.exported": ["Exported to {name}", "已导出到 {name}"],
   "data.upload": ["Upload a file", "上传文件"],
@@ -90,7 +90,7 @@ export const system = {
   "data.import": ["Import", "导入"],
   "data.import_title": ["Import {name}?", "导入 {name}？"],
   "data.import_text": ["What has the same name is replaced by what is in the file.", "同名内容将被文件中的内容替换。"],
-  "data.imported": ["{name} is imported: {count} entries; {pending} settings count from the next start on", "{name} 已导入：{count} 条；{pending} 项设置将在下次启动后生效"],
+  "data.imported": ["{name} is imported: {count} entries; {pending} settings count from the next start on", "{name} 已导入：{count} 条；{pending} 项配置将在下次启动后生效"],
   "data.refused": ["There was no room for {count} of them", "其中 {count} 条因空间不足未导入"],
   "data.none": ["There are no files", "没有文件"],
   "data.none_text": ["Export, and the file is here to be downloaded.", "导出后可在此下载文件。"],

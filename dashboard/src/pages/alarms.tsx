@@ -1,6 +1,6 @@
 import { useEffect, useMemo } from "preact/hooks";
 
-import { remove } from "../api/client";
+import { post, remove } from "../api/client";
 import { useListing } from "../api/listing";
 import type { Alarm } from "../api/types";
 import { span } from "../format";
@@ -13,6 +13,7 @@ import { confirm } from "../ui/dialog";
 import { Moment } from "../ui/moment";
 import { Empty, Head, Show } from "../ui/states";
 import { type Column, ListingPager, Table } from "../ui/table";
+import { toast } from "../ui/toast";
 import type { PageProps } from "./registry";
 
 /** How long an alarm lasts is told anew; that one comes or ends is told by the stream. */
@@ -47,8 +48,29 @@ export default function Alarms({ query }: PageProps) {
     if (which === "past") shown.push({ key: "until", head: t("alarms.until"), cell: (row) => <Moment at={row.deactivate_at} /> });
     // EMQX tells milliseconds.
     shown.push({ key: "duration", head: t("alarms.duration"), end: true, sort: (row) => row.duration, cell: (row) => span(row.duration / 1000) });
+    if (which === "now") {
+      shown.push({
+        key: "actions",
+        head: t("shell.actions"),
+        actions: true,
+        cell: (row) => (
+          <Button
+            small
+            changes
+            label={`${t("alarms.end")}: ${row.name}`}
+            onClick={async () => {
+              await post("/alarms/force_deactivate", { name: row.name });
+              toast("good", t("alarms.ended"));
+              listing.reload();
+            }}
+          >
+            {t("alarms.end")}
+          </Button>
+        ),
+      });
+    }
     return shown;
-  }, [which]);
+  }, [which, listing.reload]);
   return (
     <>
       <Head title={t("nav.alarms")} about={t("alarms.about")}>

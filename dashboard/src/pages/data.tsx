@@ -3,13 +3,16 @@ import { useMemo, useRef } from "preact/hooks";
 import { download, get, part, post, remove } from "../api/client";
 import type { Paged } from "../api/types";
 import { useLoad } from "../api/use";
-import { bytes, when } from "../format";
+import { bytes } from "../format";
 import { t } from "../i18n";
 import { Button } from "../ui/button";
 import { confirm } from "../ui/dialog";
+import { Moment } from "../ui/moment";
 import { Empty, Head, Show } from "../ui/states";
 import { type Column, Table } from "../ui/table";
 import { toast } from "../ui/toast";
+
+const EVERY_MS = 5000;
 
 interface DataFile {
   filename: string;
@@ -24,7 +27,7 @@ interface Imported {
 }
 
 export default function Data() {
-  const files = useLoad("data", (signal) => get<Paged<DataFile>>("/data/files", undefined, signal));
+  const files = useLoad("data", (signal) => get<Paged<DataFile>>("/data/files", undefined, signal), EVERY_MS);
   const chooser = useRef<HTMLInputElement>(null);
   const take = async (row: DataFile) => {
     const yes = await confirm({ title: t("data.import_title", { name: row.filename }), text: t("data.import_text"), action: t("data.import") });
@@ -66,7 +69,7 @@ export default function Data() {
     (): Column<DataFile>[] => [
       { key: "name", head: t("data.file"), sort: (row) => row.filename, cell: (row) => <span class="mono break">{row.filename}</span> },
       { key: "size", head: t("data.size"), end: true, sort: (row) => row.size, cell: (row) => bytes(row.size) },
-      { key: "made", head: t("data.made"), sort: (row) => row.created_at, cell: (row) => <span class="nowrap">{when(row.created_at)}</span> },
+      { key: "made", head: t("data.made"), sort: (row) => row.created_at, cell: (row) => <Moment at={row.created_at} /> },
       {
         key: "actions",
         head: t("shell.actions"),

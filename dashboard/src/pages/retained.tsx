@@ -69,6 +69,19 @@ export default function Retained({ rest, query }: PageProps) {
         <Button icon="send" changes onClick={() => setPublishing(true)}>
           {t("retained.publish")}
         </Button>
+        <Button
+          icon="trash"
+          changes
+          onClick={async () => {
+            const yes = await confirm({ title: t("retained.delete_all_title"), text: t("retained.delete_all_text"), action: t("retained.delete_all") });
+            if (!yes) return;
+            await remove("/mqtt/retainer/messages");
+            toast("good", t("shell.deleted"));
+            listing.reload();
+          }}
+        >
+          {t("retained.delete_all")}
+        </Button>
         <Button icon="refresh" onClick={listing.reload}>
           {t("shell.refresh")}
         </Button>

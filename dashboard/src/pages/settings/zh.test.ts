@@ -34,6 +34,7 @@ test("alike settings share a translation, and what a listener overrides has that
 
 test("what may be written is told in Chinese", () => {
   expect(expected("a whole number from 0 to 65535")).toBe("整数，0 到 65535");
+  expect(expected("a number")).toBe("数字");
   expect(expected('a number of bytes such as "64KiB" or "1MiB", or "infinity"')).toBe('字节数，例如 "64KiB" 或 "1MiB"，或 "infinity"');
   expect(expected('one of "qos", "con", "non"')).toBe('取值 "qos", "con", "non"');
 });

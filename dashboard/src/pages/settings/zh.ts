@@ -325,6 +325,24 @@ export const docs: Readonly<Record<string, string>> = {
   "log.format": "\"text\" 供人阅读，\"json\" 供机器读取。",
   "log.file": "追加写入的文件；\"\" 表示标准错误输出。",
   "log.peer_rate": "行为不当的对端能引起的最大日志行数，按每种不当行为计算。省略的会计数，并报告数量。",
+
+  opentelemetry: "以 OTLP/HTTP（protocol buffers）推送到 OpenTelemetry 收集器的指标和追踪。",
+  "opentelemetry.exporter.endpoint": "收集器的地址，例如 \"http://localhost:4318\"；指标发送到其下的 v1/metrics，追踪发送到 v1/traces。\"\" 表示采用 OTEL_EXPORTER_OTLP_ENDPOINT 的值，没有则为 http://localhost:4318。",
+  "opentelemetry.exporter.headers": "请求头，例如 { authorization = \"Bearer ...\" }。未设置时采用 OTEL_EXPORTER_OTLP_HEADERS 的值。",
+  "opentelemetry.exporter.ca_file": "PEM 文件，含 https 所信任的证书颁发机构；\"\" 表示系统的。",
+  "opentelemetry.exporter.timeout": "等待回答的最长时间。",
+  "opentelemetry.exporter.service_name": "本网关的服务名称。\"\" 表示采用 OTEL_SERVICE_NAME 的值，没有则为 \"thingway\"。",
+  "opentelemetry.exporter.resource_attributes": "关于本网关的其他信息，例如 { \"deployment.environment.name\" = \"production\" }，与 OTEL_RESOURCE_ATTRIBUTES 的值合并，并优先于它。",
+  "opentelemetry.metrics.enable": "是否推送指标。",
+  "opentelemetry.metrics.interval": "推送的间隔。",
+  "opentelemetry.traces.enable": "是否推送追踪。",
+  "opentelemetry.traces.max_queue_size": "等待发送的跨度数。更多的会被丢弃并计数。",
+  "opentelemetry.traces.scheduled_delay": "跨度最多等待多久；达到 512 个时不再等待。",
+  "opentelemetry.traces.filter.client_messaging": "消息，从发布到每次投递：带有用户属性 \"traceparent\" 且其追踪被记录的消息。",
+  "opentelemetry.traces.filter.trace_all": "其他所有消息也追踪。每条被记录的消息都会得到 \"traceparent\"，MQTT 5.0 的订阅者可以看到。",
+  "opentelemetry.traces.filter.client_connect_disconnect": "客户端的连接和断开。",
+  "opentelemetry.traces.filter.client_subscribe_unsubscribe": "客户端的订阅和取消订阅。",
+  "opentelemetry.traces.filter.sample_ratio": "从这里开始的追踪中记录多大比例：0.1 表示十分之一。从别处开始的由其 \"traceparent\" 说明。",
 };
 
 /** How the gateway says what may be written, and the same in Chinese. */
@@ -333,6 +351,7 @@ const EXPECTED: readonly (readonly [RegExp, string])[] = [
   [/^a number from (\S+) to (\d+)/, "数字，$1 到 $2"],
   [/^a whole number/, "整数"],
   [/^a number of bytes such as/, "字节数，例如"],
+  [/^a number/, "数字"],
   [/^a rate such as/, "速率，例如"],
   [/^a time such as/, "时间，例如"],
   [/^a list of tables, each with/, "表的列表，每个含"],

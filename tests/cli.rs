@@ -1,6 +1,8 @@
 //! The program's commands, run as operators run them.
 
 mod common;
+#[path = "cli/migrating.rs"]
+mod migrating;
 #[path = "cli/store.rs"]
 mod store;
 #[path = "cli/users.rs"]

@@ -108,6 +108,8 @@ pub struct Guard {
     /// What was asked about is being done: what was answered holds as long as that takes.
     is_deciding: bool,
     revoked: bool,
+    /// When the session was gone on with: what had come by then may have come by subscriptions that are none any more.
+    resumed_at: Option<Instant>,
     expiry: Option<Expiry>,
     mount: Option<Arc<Mount>>,
     held: Option<Box<Held>>,
@@ -133,6 +135,7 @@ impl Guard {
             examined: 0,
             is_deciding: false,
             revoked: false,
+            resumed_at: None,
             expiry: None,
             mount,
             held,
@@ -164,6 +167,7 @@ impl Guard {
         self.mount = before.mount;
         self.held = before.held;
         self.revoked = before.revoked;
+        self.resumed_at = before.resumed_at;
     }
 
     /// Who it is about.
@@ -268,8 +272,14 @@ impl Guard {
         self.revoked |= revokes;
     }
 
-    /// Subscriptions were ended because rules have changed.
-    pub fn has_revoked(&self) -> bool {
-        self.revoked
+    /// The connection goes on with a session that others have left. A subscription may have been taken away from one of these while what had come by it was in
+    /// the store, or lies there still.
+    pub fn resumes(&mut self, now: Instant) {
+        self.resumed_at = Some(now);
+    }
+
+    /// What was received by then is only for the client if it is still subscribed to it.
+    pub fn sifts_until(&self) -> Option<Instant> {
+        if self.revoked { Some(Instant::NEVER) } else { self.resumed_at }
     }
 }

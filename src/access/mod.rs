@@ -236,8 +236,10 @@ impl Access {
         // Anybody can put any address on a datagram.
         let spoofable = peer.transport == Transport::Udp;
         let is_asked_about = self.asks_about(&peer.listener);
-        if connect.must_exist && is_asked_about {
-            return self.resume(connect, &attempt, now, waker);
+        if connect.must_exist
+            && let Some(admit) = self.resume(connect, &mut attempt, is_asked_about, now, waker)
+        {
+            return admit;
         }
         let decided = if !is_asked_about || attempt.is_anonymous() && self.settings.allow_anonymous {
             Decision { by: None, outcome: Ok(Grant::default()) }
@@ -360,25 +362,41 @@ impl Access {
         let grant = Grant { attributes: grant.attributes.over(&attempt.attributes), ..grant };
         let identity = Arc::new(Identity::new(attempt, grant));
         // Guests of datagrams come back with nothing but what they know of their session.
-        if spoofable && !client_id.is_empty() && self.asks_about(&attempt.listener) {
-            let known = identity.clone();
+        if spoofable && !connect.must_exist && !client_id.is_empty() {
+            let is_told_apart = attempt.username.is_some() || self.asks_about(&attempt.listener);
             let mut resumable = self.resumable.lock();
+            // Of whoever had this client id before nothing is remembered.
             resumable.remove(client_id);
-            resumable.entry(client_id.into(), || known);
+            if is_told_apart {
+                resumable.entry(client_id.into(), || identity.clone());
+            }
         }
         self.admit(connect, identity, now, waker)
     }
 
-    /// Goes on with a session of which the peer knows something that only who was let in before was told.
-    fn resume(&self, connect: &Connect, attempt: &Attempt, now: Instant, waker: &Waker) -> Admit {
+    /// Goes on with a session of which the peer knows something that only who was let in before was told: as who that was. `None` for one of whom nothing is
+    /// remembered, where nobody has to be asked.
+    fn resume(
+        &self,
+        connect: &Connect,
+        attempt: &mut Attempt,
+        is_asked_about: bool,
+        now: Instant,
+        waker: &Waker,
+    ) -> Option<Admit> {
         let known = attempt.client_id.as_ref().filter(|_| connect.resume_key.is_some());
         let known = known.and_then(|id| self.resumable.lock().get(id.as_str()).cloned());
         let known = known.filter(|known| known.grant.expires_unix_ms.is_none_or(|at| at > unix_ms()));
-        match known {
-            Some(known) => self.admit(connect, known, now, waker),
+        let Some(known) = known else {
             // It is told to connect anew.
-            None => Admit::Done(Err(Refusal::NoSession)),
+            return is_asked_about.then_some(Admit::Done(Err(Refusal::NoSession)));
+        };
+        // It does not say its name again, which may have been banned since.
+        attempt.username = known.username().map(Into::into);
+        if self.bans.find(attempt, unix_ms()).is_some() {
+            return Some(Admit::Done(Err(Refusal::Banned)));
         }
+        Some(self.admit(connect, known, now, waker))
     }
 
     fn admit(&self, connect: &Connect, identity: Arc<Identity>, now: Instant, waker: &Waker) -> Admit {

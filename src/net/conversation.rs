@@ -488,7 +488,7 @@ impl<P: Protocol> Conversation<P> {
             let more = session.is_replaying() && turn.service.bus.replay_retained(session, turn.now, &mut core.lane);
             return Ok(if more { Batch::More } else { Batch::Drained });
         }
-        let sifts = self.sifts();
+        let sifts_until = self.sifts_until();
         let watch = turn.service.bus.watch();
         let is_watched = watch.looks_at_messages();
         let mut sent = Sent::default();
@@ -496,7 +496,9 @@ impl<P: Protocol> Conversation<P> {
         let mount = self.stage.as_deref().and_then(Stage::mount).cloned();
         while let Some(mut delivery) = deliveries.next() {
             let (qos, packet_id) = (delivery.qos, delivery.packet_id);
-            if sifts && !session.is_subscribed_to(&delivery.message) {
+            if sifts_until.is_some_and(|until| delivery.message.head().received_at <= until)
+                && !session.is_subscribed_to(&delivery.message)
+            {
                 core.lane.count(Counter::DeliveryRevoked, 1);
                 if packet_id != 0 {
                     turn.service.bus.acknowledged(session, packet_id);

@@ -6,7 +6,7 @@ use coap_lite::RequestType;
 use tempfile::TempDir;
 use thingway::{
     bus::Counter,
-    config::{AccessBan, AccessRule, Config, DenyAction, Period, RulePermission, Security},
+    config::{AccessAttribute, AccessBan, AccessRule, Config, DenyAction, Period, RulePermission, Security},
 };
 use thingway_mqtt_sn::packet::{ReturnCode, TopicName, TopicRef};
 
@@ -420,4 +420,81 @@ async fn a_coap_connection_goes_on_as_whoever_opened_it() {
     coap.move_to_other_port().await;
     assert_eq!(coap.put("by/bob/sensor", b"x", &[]).await.code, 204, "the token shows who it is");
     assert_eq!(coap.put("by/eve/sensor", b"x", &[]).await.code, 401);
+}
+
+/// What came by a subscription that was taken away is not for the client, however often it comes and goes before that was thrown away.
+#[tokio::test]
+async fn what_came_by_a_subscription_that_was_taken_away_never_comes() {
+    let guarded = Guarded::start(|config| {
+        config.mqtt.inflight_max = 1;
+        config.access.rules[0].topics.push("closed/#".into());
+    })
+    .await;
+    let shown = || credentials(Version::V5, "c", "bob", "secret").persistent();
+    let (mut client, _) = guarded.gateway.connect(&shown()).await;
+    assert_eq!(client.subscribe_all(&[("open/#", 1), ("closed/#", 1)], &[]).await, [1, 1]);
+    client.disconnect().await;
+    let (mut publisher, _) = guarded.gateway.connect(&credentials(Version::V5, "p", "root", "toor")).await;
+    publisher.publish("open/first", "1", 1).await;
+    publisher.publish("open/second", "2", 1).await;
+    publisher.publish("open/third", "3", 1).await;
+    for number in 0..20 {
+        publisher.publish("closed/x", &number.to_string(), 1).await;
+    }
+    publisher.publish("open/last", "4", 1).await;
+    let mut config = Config::default();
+    guard(&mut config, &guarded.folder);
+    guarded.gateway.gateway().reload_access(&config).expect("good");
+    // Its subscription ends before the second message comes. It does not acknowledge that one, and goes: the third was all that fitted behind it.
+    let (mut client, connack) = guarded.gateway.connect(&shown()).await;
+    assert!(connack.session_present);
+    assert_eq!(client.expect_message().await.topic, "open/first");
+    for _ in 0..3 {
+        assert_eq!(client.expect_publish().await.topic, "open/second");
+        client.cut();
+        client = guarded.gateway.connect(&shown()).await.0;
+    }
+    assert_eq!(client.expect_message().await.topic, "open/second");
+    assert_eq!(client.expect_message().await.topic, "open/third");
+    assert_eq!(client.expect_message().await.topic, "open/last", "not what it may not have any more");
+    assert_eq!(guarded.count(Counter::DeliveryRevoked), 20);
+    assert_eq!(client.unsubscribe(&["closed/#"]).await, [0x11], "it has ended");
+}
+
+/// Where nobody is asked a name is what its client says; it goes on under that, too, when only its token is shown.
+#[tokio::test]
+async fn a_coap_connection_goes_on_with_its_name_and_attributes() {
+    let gateway = gateway_with(|config| {
+        let attribute = |name: &str, value: &str| AccessAttribute { name: name.into(), value: value.into() };
+        config.access.attributes = vec![attribute("tenant", "nth(2, tokens(username, '@'))")];
+        let listener = config.listeners.udp.get_mut("coap").expect("it listens");
+        listener.mountpoint = "t/${client_attrs.tenant}/".into();
+    })
+    .await;
+    let mut witness = gateway.client(Version::V5, "witness").await;
+    witness.subscribe("t/#", 1).await;
+    let mut coap = Coap::open(&gateway).await;
+    coap.open_connection_as("sensor", &["username=bob@north"]).await;
+    for _ in 0..3 {
+        assert_eq!(coap.put("x", b"1", &[]).await.code, 204);
+        assert_eq!(witness.expect_message().await.topic, "t/north/x");
+        coap.move_to_other_port().await;
+    }
+    // Another who opens one under this client id is not taken for the one before.
+    let mut other = Coap::open(&gateway).await;
+    other.open_connection_as("sensor", &["username=eve@south"]).await;
+    other.move_to_other_port().await;
+    assert_eq!(other.put("x", b"2", &[]).await.code, 204);
+    assert_eq!(witness.expect_message().await.topic, "t/south/x");
+    assert_eq!(coap.put("x", b"3", &[]).await.code, 401, "its token has ended");
+    // A name that is banned keeps the connection out that does not say it again.
+    let ban = thingway::access::Ban {
+        kind: thingway::access::BanKind::Username,
+        value: "eve@south".into(),
+        reason: "".into(),
+        until_unix_secs: None,
+    };
+    assert_eq!(gateway.gateway().access().ban(ban), Ok(true));
+    other.move_to_other_port().await;
+    assert_eq!(other.put("x", b"4", &[]).await.code, 401, "banned");
 }

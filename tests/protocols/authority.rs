@@ -294,3 +294,40 @@ async fn rules_that_are_here_end_subscriptions_as_well() {
     publisher.publish("a", "as ever", 1).await;
     assert_eq!(client.expect_message().await.text(), "as ever");
 }
+
+/// A ruling that holds for no time is forgotten when something was done; what was said of subscriptions is looked at before that.
+#[tokio::test]
+async fn who_never_pauses_gets_its_messages_all_the_same() {
+    const ONCE: Ruling = Ruling::Decided(Permission::Allow, Duration::ZERO);
+    let mut asking = Asking::start(None).await;
+    let mut client = asking.gateway.client(Version::V5, "c").await;
+    client.send(&wire::subscribe(Version::V5, 1, &[("a", 1)], &[])).await;
+    asking.answer("a", ONCE).await;
+    assert_eq!(client.suback(1).await.codes, [1]);
+    let (questions, asked) = mpsc::channel(64);
+    let desk: Arc<dyn Authority> = Arc::new(Desk { questions, when_down: None });
+    let rules = parse_emqx("{allow, {clientid, \"p\"}, publish, [\"#\"]}.", &"acl".into(), false).expect("good");
+    let sources = [Source::Rules(rules), Source::Authority(desk)].into();
+    asking.gateway.gateway().access().set_policy(Policy { sources, ..Policy::default() });
+    asking.questions = asked;
+    // With each answer there is a further request already.
+    let requests: Vec<u8> = (1..=50).flat_map(|id| publish("x", id)).collect();
+    client.send(&requests).await;
+    let mut publisher = asking.gateway.client(Version::V5, "p").await;
+    publisher.publish("a", "for the client", 1).await;
+    let mut answered = 0;
+    loop {
+        let (inquiry, answer) = asking.questions.recv().await.expect("a question");
+        let _ = answer.send(Ok(ONCE));
+        if &*inquiry.topic == "a" {
+            break;
+        }
+        answered += 1;
+        assert!(answered < 10, "nobody is asked about its subscription as long as it sends");
+    }
+    let text = client.take("its message", |packet| match packet {
+        crate::common::Packet::Publish(publish) => Some(publish.text().to_owned()),
+        _ => None,
+    });
+    assert_eq!(text.await, "for the client");
+}

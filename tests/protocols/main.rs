@@ -8,6 +8,7 @@ mod common;
 mod access;
 mod anonymous;
 mod authority;
+mod certified;
 mod coap;
 mod content;
 mod discovery;

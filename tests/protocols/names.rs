@@ -199,6 +199,32 @@ async fn kept_sessions_stay_where_they_were_mounted() {
     client.expect_nothing(&mut neighbour).await;
 }
 
+/// Without subscriptions a session is anybody's who has its name, but not what was sent to whom it was before.
+#[tokio::test]
+async fn what_was_sent_to_one_tenant_is_not_sent_again_to_another() {
+    let gateway = gateway_with(|config| {
+        mount(config);
+        config.access.attributes = vec![attribute("tenant", "user_property.tenant")];
+    })
+    .await;
+    let connect = |id: &str, tenant: &str| {
+        Connect::new(Version::V5, id).persistent().property(Property::User("tenant".into(), tenant.into()))
+    };
+    for qos in [1, 2] {
+        let (mut client, _) = gateway.connect(&connect("c", "a").clean(true)).await;
+        client.subscribe("x", qos).await;
+        let (mut publisher, _) = gateway.connect(&connect("p", "a")).await;
+        publisher.publish("x", "for a alone", qos).await;
+        assert_eq!(client.expect_publish().await.text(), "for a alone");
+        assert_eq!(client.unsubscribe(&["x"]).await, [0]);
+        client.cut();
+        let (mut client, _) = gateway.connect(&connect("c", "b")).await;
+        let (mut neighbour, _) = gateway.connect(&connect("n", "b")).await;
+        client.expect_nothing(&mut neighbour).await;
+        client.disconnect().await;
+    }
+}
+
 fn allow(topics: &[&str]) -> AccessRule {
     AccessRule {
         permission: RulePermission::Allow,

@@ -45,21 +45,35 @@ fn in_backticks(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-#[test]
-fn each_threat_names_a_test_that_exists() {
+/// The names of all tests.
+fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for folder in FOLDERS {
         collect(&root().join(folder), &mut tests);
     }
+    tests
+}
+
+/// The cells of a section's table, row by row.
+fn table(title: &str) -> Vec<[String; 3]> {
     let page = fs::read_to_string(root().join("docs/security.md")).expect("the page");
-    let section = page.split("\n## Threats").nth(1).expect("the section").split("\n## ").next().expect("its text");
-    let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    let section = page.split(&format!("\n## {title}\n")).nth(1).expect("the section");
+    let section = section.split("\n## ").next().expect("its text");
+    let row = |row: &str| {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+        cells.try_into().unwrap_or_else(|cells| panic!("three cells wanted: {cells:?}"))
+    };
+    section.lines().filter(|line| line.starts_with("| ")).skip(2).map(row).collect()
+}
+
+#[test]
+fn each_threat_names_a_test_that_exists() {
+    let tests = tests();
+    let rows = table("Threats");
     assert!(rows.len() > 50, "{} threats were found: is the page read right?", rows.len());
-    for row in rows {
-        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
-        assert_eq!(cells.len(), 3, "{row}");
-        let names = in_backticks(cells[2]);
-        assert!(!names.is_empty(), "nothing proves it: {row}");
+    for [threat, _, proved] in &rows {
+        let names = in_backticks(proved);
+        assert!(!names.is_empty(), "nothing proves it: {threat}");
         for name in names {
             let path = root().join(name);
             let is_there = match name.contains('/') {
@@ -67,7 +81,24 @@ fn each_threat_names_a_test_that_exists() {
                 true => fs::read_to_string(&path).is_ok_and(|source| !tests_of(&source).is_empty()),
                 false => tests.contains(name),
             };
-            assert!(is_there, "there is no test {name}, which shall prove: {}", cells[0]);
+            assert!(is_there, "there is no test {name}, which shall prove: {threat}");
+        }
+    }
+}
+
+#[test]
+fn what_is_had_by_configuration_has_an_example_and_a_test() {
+    let tests = tests();
+    let rows = table("What is had by configuration alone");
+    assert!(rows.len() > 20, "{} were found: is the page read right?", rows.len());
+    for [what, examples, tried] in &rows {
+        let (examples, names) = (in_backticks(examples), in_backticks(tried));
+        assert!(!examples.is_empty() && !names.is_empty(), "{what}");
+        for example in examples {
+            assert!(root().join("config/examples").join(example).is_file(), "no example {example} for: {what}");
+        }
+        for name in names {
+            assert!(tests.contains(name), "there is no test {name} for: {what}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use thingway_contract::{Protocol, Request};
+use thingway_contract::{Instant, Protocol, Request};
 
 use super::{Conversation, Open, Stage, Turn};
 use crate::{
@@ -18,6 +18,8 @@ pub(in crate::net) struct Asked {
     held: VecDeque<Request>,
     /// The conversation ends when what is held is done.
     ends: bool,
+    /// They are asked about the client's subscriptions, which are looked at before anything else is done.
+    examines: bool,
 }
 
 impl<P: Protocol> Conversation<P> {
@@ -64,8 +66,17 @@ impl<P: Protocol> Conversation<P> {
         let (service, lane, now) = (turn.service, &core.lane, turn.now);
         let naming = Naming::of_session(service.access.names(), session, self.stage.as_deref());
         let mut permits = Permits { stage: &mut self.stage, service, session, lane, now };
-        let questions = permits.questions(&request, &naming);
-        if questions.is_empty() || !self.ask(questions, turn) {
+        let mut questions = permits.questions(&request, &naming);
+        if questions.is_empty() {
+            return Some(request);
+        }
+        // Who sends without a pause is always asked about something: what was to be asked about its subscriptions is asked with that.
+        let examines = self.must_examine(turn);
+        if examines {
+            let mut permits = Permits { stage: &mut self.stage, service, session, lane, now };
+            questions.extend(permits.examine().1);
+        }
+        if !self.ask(questions, examines, turn) {
             return Some(request);
         }
         if let Some(asked) = self.open_mut().and_then(|open| open.asked.as_mut()) {
@@ -75,12 +86,12 @@ impl<P: Protocol> Conversation<P> {
     }
 
     /// Begins to ask. False when there are too many questions already: what cannot be asked about is denied.
-    fn ask(&mut self, questions: Vec<Question>, turn: Turn<'_, P>) -> bool {
+    fn ask(&mut self, questions: Vec<Question>, examines: bool, turn: Turn<'_, P>) -> bool {
         let Some(session) = &self.session else { return false };
         let access: &Access = &turn.service.access;
         let Some(Stage::Open(Open { guard: Some(guard), asked, .. })) = self.stage.as_deref_mut() else { return false };
         let Some(inquiring) = access.inquire(guard, session.id(), questions, turn.waker) else { return false };
-        *asked = Some(Box::new(Asked { inquiring, held: VecDeque::new(), ends: false }));
+        *asked = Some(Box::new(Asked { inquiring, held: VecDeque::new(), ends: false, examines }));
         true
     }
 
@@ -92,6 +103,17 @@ impl<P: Protocol> Conversation<P> {
             return false;
         }
         let Some(done) = asked.take() else { return false };
+        // What was answered is forgotten with the first request that is done.
+        if done.examines
+            && !self.look_again(turn, core)
+            && let Some(asked) = self.open_mut().and_then(|open| open.asked.as_mut())
+        {
+            (asked.held, asked.ends) = (done.held, done.ends);
+            return false;
+        }
+        if done.held.is_empty() {
+            self.has_decided();
+        }
         done.held.into_iter().for_each(|request| core.outbox.request(request));
         if done.ends {
             core.outbox.close();
@@ -120,11 +142,24 @@ impl<P: Protocol> Conversation<P> {
         if !self.must_examine(turn) {
             return true;
         }
+        let is_done = self.look_again(turn, core);
+        if is_done {
+            self.has_decided();
+        }
+        is_done
+    }
+
+    /// Looks at the client's subscriptions, and ends those that it may not have any more. False while somebody has to be asked.
+    fn look_again(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> bool {
         let Some(session) = self.session.clone() else { return true };
         let (service, lane, now) = (turn.service, &core.lane, turn.now);
         let mut permits = Permits { stage: &mut self.stage, service, session: &session, lane, now };
         let (denied, questions) = permits.examine();
-        if !questions.is_empty() && self.ask(questions, turn) {
+        if !questions.is_empty() {
+            if !self.ask(questions, true, turn) {
+                // There are too many questions already. Nothing is delivered by what nobody has decided about: it is tried again in the next turn.
+                turn.waker.wake_by_ref();
+            }
             return false;
         }
         let revokes = !denied.is_empty();
@@ -135,14 +170,13 @@ impl<P: Protocol> Conversation<P> {
         }
         if let Some(Open { guard: Some(guard), .. }) = self.open_mut() {
             guard.has_examined(&turn.service.access, revokes);
-            guard.has_decided();
         }
         true
     }
 
-    /// Subscriptions were ended because rules have changed: what came by them is in the queue, and is not for the client any more.
-    pub(super) fn sifts(&self) -> bool {
-        matches!(self.stage.as_deref(), Some(Stage::Open(Open { guard: Some(guard), .. })) if guard.has_revoked())
+    /// Subscriptions were ended because rules have changed: what came by them until then may be in the queue, and is not for the client any more.
+    pub(super) fn sifts_until(&self) -> Option<Instant> {
+        self.stage.as_deref().and_then(Stage::guarded)?.sifts_until()
     }
 
     fn must_examine(&self, turn: Turn<'_, P>) -> bool {

@@ -1,6 +1,8 @@
 //! From CONNECT to a session: whether there may be one, and what it waits for.
 
-use thingway_contract::{ClientId, ClientIdSource, Connect, Connected, Peer, Protocol, Refusal, Reply, Request, Token};
+use thingway_contract::{
+    ClientId, ClientIdSource, Connect, Connected, Peer, Protocol, Refusal, Reply, Request, Token, Will,
+};
 
 use super::{Conversation, Opening, Stage, Step, Stop, Turn};
 use crate::{
@@ -144,21 +146,31 @@ impl<P: Protocol> Conversation<P> {
         let mut guard = self.opening_mut().and_then(|opening| opening.guard.take());
         if let (Some(guard), Some(session)) = (&mut guard, &self.session) {
             guard.watch(&service.access, session, self.epoch);
+            if connected.session_present {
+                guard.resumes(turn.now);
+            }
             if session.subscriptions_len() == 0 {
                 guard.has_examined(&service.access, false);
             }
         }
         self.stage = Stage::at_rest(guard);
         if let (Some(mount), Some(parked)) = (self.stage.as_deref().and_then(Stage::mount), &mut connected.parked) {
-            for delivery in parked.outbound.iter_mut().filter_map(|left| left.delivery.as_mut()) {
-                // What is not for its eyes is none of this session's, which was discarded then.
-                let _ = mount.hide(delivery);
-            }
-            if let Some(will) = &mut parked.will
-                && let Some(message) = mount.outward(&will.message)
-            {
-                will.message = message;
-            }
+            // A session that has subscriptions elsewhere was discarded. One that had some may have left what is not for this client's eyes.
+            parked.outbound.retain_mut(|left| {
+                let is_here = left.delivery.as_mut().is_none_or(|delivery| mount.hide(delivery));
+                if let (false, Some(session)) = (is_here, &self.session) {
+                    core.lane.count(Counter::DeliveryTopicUnknown, 1);
+                    service.bus.acknowledged(session, left.packet_id);
+                }
+                is_here
+            });
+            parked.will = parked.will.take().and_then(|will| {
+                let message = mount.outward(&will.message);
+                if let (None, Some(session)) = (&message, &self.session) {
+                    service.bus.set_will(session, self.epoch, None);
+                }
+                Some(Box::new(Will { message: message?, ..*will }))
+            });
         }
         let reply = Reply::Connected(Box::new(connected));
         self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;

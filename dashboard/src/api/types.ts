@@ -81,18 +81,22 @@ export interface Client {
   subscriptions_max: number | "infinity";
   mqueue_len: number;
   mqueue_max: number;
-  inflight_cnt?: number;
-  inflight_max?: number;
+  inflight_cnt?: number | null;
+  inflight_max?: number | null;
   total_payload_bytes: number;
+  /** Null while there is no connection that could tell. */
+  awaiting_rel_cnt?: number | null;
+  "recv_msg.dropped"?: number | null;
+  "send_msg.dropped"?: number | null;
   created_at?: string | null;
   disconnected_at?: string | null;
-  mqueue_dropped?: number;
-  recv_pkt?: number;
-  recv_msg?: number;
-  recv_oct?: number;
-  send_pkt?: number;
-  send_msg?: number;
-  send_oct?: number;
+  mqueue_dropped?: number | null;
+  recv_pkt?: number | null;
+  recv_msg?: number | null;
+  recv_oct?: number | null;
+  send_pkt?: number | null;
+  send_msg?: number | null;
+  send_oct?: number | null;
 }
 
 export interface Subscription {

@@ -54,6 +54,8 @@ export const clients = {
   "clients.messages": ["Messages", "消息"],
   "clients.packets": ["Packets", "报文"],
   "clients.bytes": ["Bytes", "字节"],
+  "clients.dropped": ["Dropped", "丢弃"],
+  "clients.awaiting_release": ["Awaiting release (QoS 2)", "等待释放（QoS 2）"],
   "clients.explain": ["Why was it refused?", "为什么被拒绝？"],
   "clients.trace": ["Trace it", "追踪此客户端"],
   "clients.cache_cleared": ["Its rules are asked anew", "将重新询问其规则"],

@@ -74,8 +74,9 @@ export function ClientDrawer({ id, onClose }: { id: string; onClose: () => void 
                   [t("clients.durable"), told.durable ? t("shell.yes") : t("shell.no")],
                   [t("clients.queue"), `${count(told.mqueue_len)} / ${count(told.mqueue_max)}`],
                   [t("clients.queued_bytes"), bytes(told.total_payload_bytes)],
-                  ...(told.mqueue_dropped === undefined ? [] : [[t("clients.queue_dropped"), count(told.mqueue_dropped)] as const]),
-                  ...(told.inflight_cnt === undefined ? [] : [[t("clients.inflight"), `${count(told.inflight_cnt)} / ${count(told.inflight_max)}`] as const]),
+                  ...(isTold(told.mqueue_dropped) ? [[t("clients.queue_dropped"), count(told.mqueue_dropped)] as const] : []),
+                  ...(isTold(told.inflight_cnt) ? [[t("clients.inflight"), `${count(told.inflight_cnt)} / ${count(told.inflight_max)}`] as const] : []),
+                  ...(isTold(told.awaiting_rel_cnt) ? [[t("clients.awaiting_release"), count(told.awaiting_rel_cnt)] as const] : []),
                   ...(told.created_at ? [[t("clients.created"), when(told.created_at)] as const] : []),
                   ...(!told.connected && told.disconnected_at ? [[t("clients.away_since"), when(told.disconnected_at)] as const] : []),
                 ]}
@@ -98,14 +99,22 @@ export function ClientDrawer({ id, onClose }: { id: string; onClose: () => void 
   );
 }
 
+type Known = number | null | undefined;
+
+/** What only a connection knows is null without one. */
+function isTold(value: Known): value is number {
+  return value !== null && value !== undefined;
+}
+
 /** What the connection has carried, where the gateway tells it. */
 function Traffic({ of }: { of: Client }) {
-  const both = (received: number | undefined, sent: number | undefined, as: (value: number) => string) =>
-    received === undefined && sent === undefined ? null : `${received === undefined ? NOTHING : as(received)} / ${sent === undefined ? NOTHING : as(sent)}`;
+  const one = (value: Known, as: (value: number) => string) => (isTold(value) ? as(value) : NOTHING);
+  const both = (received: Known, sent: Known, as: (value: number) => string) => (isTold(received) || isTold(sent) ? `${one(received, as)} / ${one(sent, as)}` : null);
   const rows = [
     [t("clients.messages"), both(of.recv_msg, of.send_msg, count)],
     [t("clients.packets"), both(of.recv_pkt, of.send_pkt, count)],
     [t("clients.bytes"), both(of.recv_oct, of.send_oct, bytes)],
+    [t("clients.dropped"), both(of["recv_msg.dropped"], of["send_msg.dropped"], count)],
   ] as const;
   const known = rows.filter((row): row is readonly [string, string] => row[1] !== null);
   if (known.length === 0) return null;

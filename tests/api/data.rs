@@ -97,6 +97,7 @@ async fn make(managed: &Managed) -> Caller {
     done("/authorization/sources/built_in_database/rules/users", rules).await;
     done("/banned", json!({ "as": "clientid", "who": "banned", "reason": "r" })).await;
     done("/banned", json!({ "as": "clientid", "who": "was-banned", "until": 1 })).await;
+    done("/psk", json!({ "identity": "device", "key": "00112233445566778899aabbccddeeff" })).await;
     done("/users", json!({ "username": "eve", "password": "eves password", "role": "viewer" })).await;
     done("/mqtt/topic_metrics", json!({ "topic": "counted/#" })).await;
     done("/publish", json!({ "topic": "kept", "payload": "still here", "retain": true, "qos": 1 })).await;
@@ -154,7 +155,7 @@ async fn one_gateway_takes_over_what_another_has() {
         ("builtin_authn", [1, 0, 0, 0]),
         ("builtin_authz", [1, 0, 0, 0]),
         ("banned", [1, 0, 1, 0]),
-        ("psk", [0, 0, 0, 0]),
+        ("psk", [1, 0, 0, 0]),
         ("dashboard_users", [2, 1, 0, 0]),
         ("api_keys", [1, 0, 0, 0]),
         ("topic_metrics", [1, 0, 0, 0]),
@@ -191,6 +192,14 @@ async fn is_there(managed: &Managed, key: &Caller) {
     assert_eq!((kept.text(), kept.retain), ("still here", true));
     assert_eq!(key.get("/api/v5/stats").await.status, 200);
     managed.admin.log_in("eve", "eves password").await;
+    assert!(
+        managed
+            .gateway
+            .gateway()
+            .access()
+            .keys()
+            .proves("device", &0x00112233445566778899aabbccddeeff_u128.to_be_bytes())
+    );
     let bans = managed.get("/api/v5/banned").await.json();
     assert_eq!((&bans["data"][0]["who"], &bans["meta"]["count"]), (&json!("banned"), &json!(1)));
     assert_eq!(managed.get("/api/v5/mqtt/topic_metrics/counted%2F%23").await.status, 200);

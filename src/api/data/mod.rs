@@ -169,7 +169,7 @@ fn not_by_key() -> ApiError {
     post,
     path = "/data/export",
     tag = "data",
-    request_body(content = Wish, description = "All without a body"),
+    request_body(content = Option<Wish>, description = "All without a body"),
     responses((status = 200, description = "The archive", body = Value)),
 )]
 pub async fn export(
@@ -179,7 +179,9 @@ pub async fn export(
 ) -> Result<Json<Value>, ApiError> {
     let wish: Wish = match body.is_empty() {
         true => Wish::default(),
-        false => serde_json::from_slice(&body).map_err(|error| ApiError::bad(error.to_string()))?,
+        false => serde_json::from_slice::<Option<Wish>>(&body)
+            .map_err(|error| ApiError::bad(error.to_string()))?
+            .unwrap_or_default(),
     };
     let tables = wish.tables(caller.is_key())?;
     if let Some(roots) = &wish.root_keys {

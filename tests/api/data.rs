@@ -10,6 +10,7 @@ use crate::{
     Managed, PASSWORD,
     common::{Client, Connect, Version},
     http::{Answer, Caller},
+    tools,
 };
 
 /// An archive as any program would write it.
@@ -133,6 +134,15 @@ async fn one_gateway_takes_over_what_another_has() {
     assert_eq!(told.bytes(), fs::read(&file).expect("it can be read"));
     assert_eq!(source.get("/api/v5/audit").await.json()["data"][0]["operation_id"], format!("/data/files/{name}"));
     let archive = told.bytes().to_vec();
+    // Other programs read it, too.
+    if let Some(tar) = tools::program("tar") {
+        let listed = std::process::Command::new(tar).arg("tzf").arg(&file).output().expect("it runs");
+        assert_eq!(
+            String::from_utf8_lossy(&listed.stdout),
+            "manifest.json\nsettings.toml\nstore.jsonl\n",
+            "{listed:?}"
+        );
+    }
     assert_eq!(source.admin.delete(&format!("{path}?node=other")).await.status, 404);
     assert_eq!(source.admin.delete(&path).await.status, 204);
     assert_eq!((source.get(&path).await.status, fs::exists(&file).expect("a folder")), (404, false));

@@ -67,7 +67,7 @@ fn dos_time(unix_secs: u64) -> (u16, u16) {
         None => (1 << 5 | 1, 0),
         Some(years) => {
             let date = years << 9 | part(5..7) << 5 | part(8..10);
-            (date, part(11..13) << 11 | part(14..16) << 5 | part(17..19) / 2)
+            (date, part(11..13) << 11 | part(14..16) << 5 | (part(17..19) / 2))
         }
     }
 }

@@ -154,6 +154,14 @@ impl PreSharedKeys {
         file.get(identity).or_else(|| stored.get(identity)).cloned()
     }
 
+    /// The identities for which the store has keys, in order, each with the length of its key in bytes.
+    pub fn stored(&self) -> Vec<(Box<str>, usize)> {
+        let keys = self.stored.load();
+        let mut all: Vec<_> = keys.iter().map(|(identity, key)| (identity.clone(), key.len())).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Whether the store has a key for an identity.
     pub fn is_stored(&self, identity: &str) -> bool {
         self.stored.load().contains_key(identity)
@@ -191,6 +199,9 @@ mod tests {
         assert_eq!(keys.find("two").expect("known").len(), 17);
         assert!(keys.proves("three", &[0xff; 16]) && !keys.proves("three", &[0xfe; 16]));
         assert!(!keys.proves("three", &[0xff; 15]) && !keys.proves("four", &[0; 32]) && keys.find("four").is_none());
+        keys.change_stored([("three".into(), None), ("five".into(), Some(stored(KEY)))]);
+        assert_eq!(keys.stored(), [("five".into(), 16), ("one".into(), 16)]);
+        assert!(keys.is_stored("five") && !keys.is_stored("two") && keys.find("three").is_none());
         keys.set_file(KeyMap::new());
         assert!(keys.proves("one", &[0xff; 16]) && keys.find("two").is_none());
         assert!(!format!("{keys:?}").contains("17"), "nothing of them is shown");

@@ -28,6 +28,7 @@ mod multipart;
 mod observe;
 mod openapi;
 mod page;
+mod psk;
 mod publish;
 mod query;
 mod rates;
@@ -89,6 +90,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(gateways::routes())
         .merge(observe::routes())
         .merge(data::routes())
+        .merge(psk::routes())
 }
 
 /// What is served to everybody.

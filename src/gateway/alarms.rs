@@ -20,8 +20,11 @@ pub(super) struct AlarmKeeper {
     /// What the store has, and of which state of the alarms that is.
     kept: BTreeMap<String, String>,
     version: u64,
-    keeping: Option<JoinHandle<Option<(BTreeMap<String, String>, u64)>>>,
+    keeping: Option<JoinHandle<Option<Kept>>>,
 }
+
+/// What the store has now, and of which state of the alarms that is.
+type Kept = (BTreeMap<String, String>, u64);
 
 impl AlarmKeeper {
     /// With the alarms that were kept: those that were not over are there again until somebody has looked.

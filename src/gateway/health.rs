@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use thingway_contract::Instant;
 
-use super::switchboard::Switchboard;
+use super::{alarms::AlarmKeeper, switchboard::Switchboard};
 use crate::{
     access::Access,
     bus::{Bus, Handle, Lane},
@@ -27,6 +27,7 @@ pub(super) struct Health {
     access: Arc<Access>,
     journal: Journal<Handle>,
     listeners: Arc<Switchboard>,
+    keeper: AlarmKeeper,
     checked_at: Instant,
     certificates_at: Instant,
     /// Busy and all ticks of the processors, as they were.
@@ -42,6 +43,7 @@ impl Health {
         access: Arc<Access>,
         journal: Journal<Handle>,
         listeners: Arc<Switchboard>,
+        keeper: AlarmKeeper,
     ) -> Self {
         Self {
             settings: config.alarms.clone(),
@@ -50,6 +52,7 @@ impl Health {
             access,
             journal,
             listeners,
+            keeper,
             checked_at: Instant::ZERO,
             certificates_at: Instant::ZERO,
             ticks: None,
@@ -60,6 +63,16 @@ impl Health {
     /// Who may come in, and what they may do.
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// Begins to keep alarms that have changed.
+    pub async fn keep(&mut self) {
+        self.keeper.tick().await;
+    }
+
+    /// Keeps alarms that are not kept yet.
+    pub async fn close(&mut self) {
+        self.keeper.close().await;
     }
 
     /// Looks, if it is time.

@@ -216,8 +216,14 @@ impl Gateway {
             cores.clone(),
             housekeeping::Settings::new(&config),
             listeners.clone(),
-            health::Health::new(&config, bus.clone(), door.access.clone(), store.journal.clone(), listeners.clone()),
-            alarms::AlarmKeeper::new(&settings, bus.clone(), store.journal.clone()),
+            health::Health::new(
+                &config,
+                bus.clone(),
+                door.access.clone(),
+                store.journal.clone(),
+                listeners.clone(),
+                alarms::AlarmKeeper::new(&settings, bus.clone(), store.journal.clone()),
+            ),
             log,
             stopped,
         ));

@@ -139,3 +139,38 @@ async fn what_is_kept_is_there_after_a_restart() {
     let admin = admin.log_in("admin", "another password").await;
     assert_eq!(admin.get("/api/v5/banned").await.json()["data"][0]["who"], "x");
 }
+
+#[tokio::test]
+async fn pre_shared_keys_come_and_go_and_are_never_told() {
+    let managed = Managed::start().await;
+    let admin = &managed.admin;
+    let keys = || managed.gateway.gateway().access().keys();
+    let (one, two) = ("11".repeat(16), "22".repeat(32));
+    let add = async |body: serde_json::Value| admin.post("/api/v5/psk", &body).await;
+    let told = add(json!({ "identity": "b/device", "key": one })).await;
+    assert_eq!((told.status, told.json()), (201, json!({ "identity": "b/device", "key_bytes": 16 })));
+    assert_eq!(add(json!({ "identity": "a", "key": one })).await.status, 201);
+    assert!(keys().proves("b/device", &[0x11; 16]), "it counts at once");
+    let again = add(json!({ "identity": "b/device", "key": two })).await;
+    assert_eq!((again.status, again.code()), (409, "ALREADY_EXISTS".into()));
+    assert_eq!(add(json!({ "identity": "b/device", "key": two, "replace": true })).await.status, 201);
+    assert!(keys().proves("b/device", &[0x22; 32]) && !keys().proves("b/device", &[0x11; 16]));
+    for wrong in [
+        json!({ "identity": "a:b", "key": one }),
+        json!({ "identity": "", "key": one }),
+        json!({ "identity": "c", "key": "11" }),
+        json!({ "identity": "c", "key": "not hexadecimal at all, not at all" }),
+        json!({ "identity": "c" }),
+    ] {
+        let told = add(wrong.clone()).await;
+        assert_eq!((told.status, told.code()), (400, "BAD_REQUEST".into()), "{wrong}");
+        assert!(!told.text().contains("hexadecimal at all"), "what was sent is not told");
+    }
+    let listed = admin.get("/api/v5/psk?like_identity=dev").await;
+    assert_eq!(listed.json()["data"], json!([{ "identity": "b/device", "key_bytes": 32 }]));
+    let listed = admin.get("/api/v5/psk").await;
+    assert_eq!((&listed.json()["meta"]["count"], listed.text().contains("2222")), (&json!(2), false));
+    assert_eq!(admin.delete("/api/v5/psk/b%2Fdevice").await.status, 204);
+    assert_eq!(admin.delete("/api/v5/psk/b%2Fdevice").await.status, 404);
+    assert!(!keys().proves("b/device", &[0x22; 32]) && keys().proves("a", &[0x11; 16]));
+}

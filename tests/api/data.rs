@@ -10,6 +10,7 @@ use crate::{
     Managed, PASSWORD,
     common::{Client, Connect, Version},
     http::{Answer, Caller},
+    tools,
 };
 
 /// An archive as any program would write it.
@@ -97,6 +98,7 @@ async fn make(managed: &Managed) -> Caller {
     done("/authorization/sources/built_in_database/rules/users", rules).await;
     done("/banned", json!({ "as": "clientid", "who": "banned", "reason": "r" })).await;
     done("/banned", json!({ "as": "clientid", "who": "was-banned", "until": 1 })).await;
+    done("/psk", json!({ "identity": "device", "key": "00112233445566778899aabbccddeeff" })).await;
     done("/users", json!({ "username": "eve", "password": "eves password", "role": "viewer" })).await;
     done("/mqtt/topic_metrics", json!({ "topic": "counted/#" })).await;
     done("/publish", json!({ "topic": "kept", "payload": "still here", "retain": true, "qos": 1 })).await;
@@ -132,6 +134,15 @@ async fn one_gateway_takes_over_what_another_has() {
     assert_eq!(told.bytes(), fs::read(&file).expect("it can be read"));
     assert_eq!(source.get("/api/v5/audit").await.json()["data"][0]["operation_id"], format!("/data/files/{name}"));
     let archive = told.bytes().to_vec();
+    // Other programs read it, too.
+    if let Some(tar) = tools::program("tar") {
+        let listed = std::process::Command::new(tar).arg("tzf").arg(&file).output().expect("it runs");
+        assert_eq!(
+            String::from_utf8_lossy(&listed.stdout),
+            "manifest.json\nsettings.toml\nstore.jsonl\n",
+            "{listed:?}"
+        );
+    }
     assert_eq!(source.admin.delete(&format!("{path}?node=other")).await.status, 404);
     assert_eq!(source.admin.delete(&path).await.status, 204);
     assert_eq!((source.get(&path).await.status, fs::exists(&file).expect("a folder")), (404, false));
@@ -154,7 +165,7 @@ async fn one_gateway_takes_over_what_another_has() {
         ("builtin_authn", [1, 0, 0, 0]),
         ("builtin_authz", [1, 0, 0, 0]),
         ("banned", [1, 0, 1, 0]),
-        ("psk", [0, 0, 0, 0]),
+        ("psk", [1, 0, 0, 0]),
         ("dashboard_users", [2, 1, 0, 0]),
         ("api_keys", [1, 0, 0, 0]),
         ("topic_metrics", [1, 0, 0, 0]),
@@ -191,6 +202,14 @@ async fn is_there(managed: &Managed, key: &Caller) {
     assert_eq!((kept.text(), kept.retain), ("still here", true));
     assert_eq!(key.get("/api/v5/stats").await.status, 200);
     managed.admin.log_in("eve", "eves password").await;
+    assert!(
+        managed
+            .gateway
+            .gateway()
+            .access()
+            .keys()
+            .proves("device", &0x00112233445566778899aabbccddeeff_u128.to_be_bytes())
+    );
     let bans = managed.get("/api/v5/banned").await.json();
     assert_eq!((&bans["data"][0]["who"], &bans["meta"]["count"]), (&json!("banned"), &json!(1)));
     assert_eq!(managed.get("/api/v5/mqtt/topic_metrics/counted%2F%23").await.status, 200);

@@ -1,5 +1,7 @@
 //! What is seen of the gateway while clients use it.
 
+use std::io::Read;
+
 use serde_json::{Value, json};
 use thingway::config::{Bind, ListenerProtocol, StoreDurability};
 
@@ -130,7 +132,7 @@ async fn what_is_seen_and_looked_for_survives_the_gateway() {
     let gateway = start().await;
     let admin = log_in(&gateway).await;
     gateway.client(Version::V5, "after").await.publish("a", "after", 1).await;
-    let lines = admin.get("/api/v5/trace/t/download").await;
+    let lines = admin.get("/api/v5/trace/t/download?format=text").await;
     assert!(lines.text().contains("payload: before\n") && lines.text().contains("payload: after\n"), "{lines:?}");
     assert!(folder.path().join("trace/t.log").exists());
     assert_eq!(admin.get("/api/v5/mqtt/topic_metrics/a").await.json()["metrics"]["messages.in.count"], 1);
@@ -339,7 +341,8 @@ async fn a_trace_shows_all_about_somebody() {
     client.unsubscribe(&["a/+"]).await;
     client.disconnect().await;
     other.ping().await;
-    let download = async |name: &str| admin.get(&format!("/api/v5/trace/{name}/download")).await.text().to_owned();
+    let download =
+        async |name: &str| admin.get(&format!("/api/v5/trace/{name}/download?format=text")).await.text().to_owned();
     let mut one = download("one").await;
     while !one.contains("[DISCONNECT]") {
         one = download("one").await;
@@ -377,12 +380,31 @@ async fn a_trace_shows_all_about_somebody() {
         position = told["meta"]["position"].as_u64().expect("a position");
     }
     assert_eq!(pieces, one);
+    let told = admin.get(&format!("/api/v5/trace/one/log?position={position}")).await.json();
+    assert_eq!(told["meta"], json!({ "position": position, "bytes": 1000, "hint": "eof" }));
+    let details = admin.get("/api/v5/trace/one/log_detail").await.json();
+    let node = details[0]["node"].as_str().expect("a name").to_owned();
+    assert_eq!(details[0]["size"].as_u64(), Some(one.len() as u64));
+    assert!(details[0]["mtime"].as_u64() > Some(1_700_000_000), "{details}");
+    let whole = admin.get(&format!("/api/v5/trace/one/download?node={node}")).await;
+    assert_eq!(whole.header("content-type"), Some("application/x-zip"));
+    assert_eq!(whole.header("content-disposition"), Some("attachment; filename=\"one.zip\""));
+    let file = format!("{node}-one.log");
+    assert_eq!((&whole.bytes()[..4], &whole.bytes()[30..30 + file.len()]), (&b"PK\x03\x04"[..], file.as_bytes()));
+    let mut unpacked = String::new();
+    let mut packed = flate2::read::DeflateDecoder::new(&whole.bytes()[30 + file.len()..]);
+    packed.read_to_string(&mut unpacked).expect("deflated");
+    assert_eq!(unpacked, one);
+    assert_eq!(admin.get("/api/v5/trace/one/download?node=other").await.status, 404);
+    assert_eq!(admin.get("/api/v5/trace/one/download?format=tar").await.status, 400);
     assert_eq!(admin.put("/api/v5/trace/one/stop", &json!({})).await.json()["enable"], false);
     let told = admin.get("/api/v5/trace").await.json();
     let found = told.as_array().expect("traces").iter().find(|trace| trace["name"] == "one").expect("it is there");
     assert_eq!(found["status"], "stopped");
     assert_eq!(admin.delete("/api/v5/trace/one").await.status, 204);
-    assert_eq!(admin.get("/api/v5/trace/one/log").await.status, 404);
+    for path in ["log", "log_detail", "download"] {
+        assert_eq!(admin.get(&format!("/api/v5/trace/one/{path}")).await.status, 404);
+    }
     assert_eq!(admin.delete("/api/v5/trace").await.status, 204);
     assert!(!managed.gateway.gateway().bus().watch().is_on());
 }

@@ -105,7 +105,7 @@ function Log({ name, onClose }: { name: string; onClose: () => void }) {
     <Dialog title={t("trace.log_of", { name })} wide onClose={onClose}>
       <div class="toolbar">
         <CheckField label={t("trace.follow")} checked={follows} onChange={setFollows} />
-        <Button small icon="download" onClick={() => download(`/trace/${part(name)}/download`, `${name}.log`)}>
+        <Button small icon="download" onClick={() => download(`/trace/${part(name)}/download`, `${name}.log`, { format: "text" })}>
           {t("trace.download")}
         </Button>
         {text.length >= SHOWN_MAX && <span class="soft">{t("trace.bounded", { n: bytes(SHOWN_MAX) })}</span>}
@@ -173,7 +173,7 @@ export default function Traces({ rest, query }: PageProps) {
                 {t("trace.stop")}
               </Button>
             )}
-            <Button small kind="quiet" icon="download" label={`${t("trace.download")}: ${row.name}`} onClick={() => download(`/trace/${part(row.name)}/download`, `${row.name}.log`)} />
+            <Button small kind="quiet" icon="download" label={`${t("trace.download")}: ${row.name}`} onClick={() => download(`/trace/${part(row.name)}/download`, `${row.name}.log`, { format: "text" })} />
             <Button small kind="quiet" icon="trash" changes label={`${t("shell.delete")}: ${row.name}`} onClick={() => discard(row)} />
           </>
         ),

@@ -23,7 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -141,6 +141,16 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// All, when there is no body.
+    fn of_body(body: &[u8]) -> serde_json::Result<Self> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        // A list of the fields without their names would be taken for them, too.
+        let fields: Option<Map<String, Value>> = serde_json::from_slice(body)?;
+        fields.map_or_else(|| Ok(Self::default()), |fields| serde_json::from_value(fields.into()))
+    }
+
     fn tables(&self, by_key: bool) -> Result<Vec<Table>, ApiError> {
         let Some(names) = &self.table_sets else {
             return Ok(Table::ALL.into_iter().filter(|table| !by_key || !table.is_for_accounts_only()).collect());
@@ -169,7 +179,7 @@ fn not_by_key() -> ApiError {
     post,
     path = "/data/export",
     tag = "data",
-    request_body(content = Wish, description = "All without a body"),
+    request_body(content = Option<Wish>, description = "All without a body"),
     responses((status = 200, description = "The archive", body = Value)),
 )]
 pub async fn export(
@@ -177,10 +187,7 @@ pub async fn export(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    let wish: Wish = match body.is_empty() {
-        true => Wish::default(),
-        false => serde_json::from_slice(&body).map_err(|error| ApiError::bad(error.to_string()))?,
-    };
+    let wish = Wish::of_body(&body).map_err(|error| ApiError::bad(error.to_string()))?;
     let tables = wish.tables(caller.is_key())?;
     if let Some(roots) = &wish.root_keys {
         let sections = Config::keys();

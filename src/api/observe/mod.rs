@@ -7,6 +7,7 @@ mod slow;
 mod topic_metrics;
 mod trace_log;
 mod traces;
+mod zip;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -114,4 +115,5 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
         .routes(routes!(traces::stop))
         .routes(routes!(traces::download))
         .routes(routes!(traces::log))
+        .routes(routes!(traces::log_detail))
 }

@@ -6,11 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::UNIX_EPOCH,
 };
 
 use parking_lot::Mutex;
 
-use crate::watch::Trace;
+use crate::{api::world::unix_secs, watch::Trace};
 
 /// Bytes of a trace's log. At the limit the trace ends.
 pub const LOG_BYTES_MAX: usize = 16 << 20;
@@ -23,6 +24,8 @@ pub struct TraceLog {
     trace: Option<Arc<Trace>>,
     file: Option<PathBuf>,
     bytes: AtomicU64,
+    /// When something was written last, in seconds since 1970.
+    written_secs: AtomicU64,
     /// One who writes at a time, and what is in memory.
     memory: Mutex<Vec<u8>>,
 }
@@ -30,8 +33,20 @@ pub struct TraceLog {
 impl TraceLog {
     /// The log of a trace; a file goes on where it was.
     pub fn new(trace: Option<Trace>, file: Option<PathBuf>) -> Self {
-        let bytes = file.as_ref().and_then(|file| fs::metadata(file).ok()).map_or(0, |file| file.len());
-        Self { trace: trace.map(Arc::new), file, bytes: AtomicU64::new(bytes), memory: Mutex::default() }
+        let metadata = file.as_ref().and_then(|file| fs::metadata(file).ok());
+        let written = metadata.as_ref().and_then(|file| file.modified().ok()?.duration_since(UNIX_EPOCH).ok());
+        Self {
+            trace: trace.map(Arc::new),
+            file,
+            bytes: AtomicU64::new(metadata.map_or(0, |file| file.len())),
+            written_secs: AtomicU64::new(written.map_or(0, |since| since.as_secs())),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// When something was written last, in seconds since 1970; 0 for never.
+    pub fn written_secs(&self) -> u64 {
+        self.written_secs.load(Ordering::Relaxed)
     }
 
     /// The trace.
@@ -74,6 +89,7 @@ impl TraceLog {
             None => memory.extend_from_slice(&lines),
         }
         self.bytes.fetch_add(lines.len() as u64, Ordering::Relaxed);
+        self.written_secs.store(unix_secs(), Ordering::Relaxed);
         Ok(())
     }
 

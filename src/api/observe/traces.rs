@@ -19,12 +19,16 @@ use serde_json::{Value, json};
 use thingway_contract::{TopicFilter, TopicLimits};
 use utoipa::ToSchema;
 
-use super::trace_log::{LOG_BYTES_MAX, TraceLog};
+use super::{
+    trace_log::{LOG_BYTES_MAX, TraceLog},
+    zip::zip,
+};
 use crate::{
     api::{
         error::{ApiError, Body, Path},
         query::Query,
         rows::Rows,
+        status::check_node,
         world::{World, date_of_ms, unix_secs},
     },
     watch::{Trace, TraceForm, TraceOf, TracePayload, Watch},
@@ -379,19 +383,69 @@ async fn read(world: &World, name: &str, position: u64, bytes: usize) -> Result<
     read.await.map_err(lost)?.map_err(|error| failed(&error))
 }
 
-/// A trace's log, whole, as a file.
+/// A trace's log, whole: as a zip with a file in it, or as its text.
 #[utoipa::path(
     get, path = "/trace/{name}/download", tag = "observing",
-    params(("name" = String, Path, description = "The trace's name")),
-    responses((status = 200, description = "Lines", body = String, content_type = "text/plain")),
+    params(
+        ("name" = String, Path, description = "The trace's name"),
+        ("format" = Option<String>, Query, description = "zip, which it is unless told, or text"),
+        ("node" = Option<String>, Query, description = "This node, if one is named"),
+    ),
+    responses((status = 200, description = "Lines", content(
+        (Vec<u8> = "application/x-zip"),
+        (String = "text/plain"),
+    ))),
 )]
-pub async fn download(State(world): State<Arc<World>>, Path(name): Path<String>) -> Result<Response, ApiError> {
+pub async fn download(
+    State(world): State<Arc<World>>,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    check_node_of(&world, &query)?;
+    let is_text = match query.find("format") {
+        None | Some("zip") => false,
+        Some("text") => true,
+        Some(_) => return Err(ApiError::bad("format is zip or text")),
+    };
     let text = read(&world, &name, 0, LOG_BYTES_MAX).await?;
+    if !is_text && text.is_empty() {
+        return Err(ApiError::not_found("Trace is empty"));
+    }
+    let (kind, ending, content) = match is_text {
+        true => ("text/plain; charset=utf-8", "log", text),
+        false => {
+            let log = world.observe.traces.log(&name).ok_or_else(unknown)?;
+            let file = format!("{}-{name}.log", world.node.replace(['/', '\\'], "_"));
+            let zipped = tokio::task::spawn_blocking(move || zip(&file, log.written_secs(), &text)).await;
+            let zipped = zipped.map_err(|error| ApiError::internal(&error))?;
+            ("application/x-zip", "zip", zipped.map_err(|error| ApiError::internal(&error))?)
+        }
+    };
     let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.log\"")),
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.{ending}\"")),
     ];
-    Ok((headers, text).into_response())
+    Ok((headers, content).into_response())
+}
+
+fn check_node_of(world: &World, query: &Query) -> Result<(), ApiError> {
+    query.find("node").map_or(Ok(()), |node| check_node(world, node))
+}
+
+/// How much there is of a trace's log, and when that was written.
+#[utoipa::path(
+    get, path = "/trace/{name}/log_detail", tag = "observing",
+    params(("name" = String, Path, description = "The trace's name")),
+    responses((status = 200, description = "For this node: bytes, and seconds since 1970", body = Vec<Value>)),
+)]
+pub async fn log_detail(State(world): State<Arc<World>>, Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
+    let log = world.observe.traces.log(&name).ok_or_else(unknown)?;
+    let flushed = tokio::task::spawn_blocking({
+        let log = log.clone();
+        move || log.flush()
+    });
+    flushed.await.map_err(|error| ApiError::internal(&error))?.map_err(|error| failed(&error))?;
+    Ok(Json(json!([{ "node": world.node, "size": log.bytes(), "mtime": log.written_secs() }])))
 }
 
 /// A part of a trace's log.
@@ -401,6 +455,7 @@ pub async fn download(State(world): State<Arc<World>>, Path(name): Path<String>)
         ("name" = String, Path, description = "The trace's name"),
         ("position" = Option<u64>, Query, description = "Where to begin: what `meta` told last"),
         ("bytes" = Option<u64>, Query, description = "How much, 1,000 without it and 1 MiB at most"),
+        ("node" = Option<String>, Query, description = "This node, if one is named"),
     ),
     responses((status = 200, description = "Text, and where to go on", body = Value)),
 )]
@@ -409,9 +464,11 @@ pub async fn log(
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
+    check_node_of(&world, &query)?;
     let position = query.read("position")?.unwrap_or(0);
     let bytes = query.read("bytes")?.unwrap_or(READ_BYTES).clamp(4, READ_BYTES_MAX);
     let mut text = read(&world, &name, position, bytes).await?;
+    let is_end = text.len() < bytes;
     // A character is not cut in two.
     if let Err(error) = std::str::from_utf8(&text)
         && error.error_len().is_none()
@@ -420,5 +477,9 @@ pub async fn log(
     }
     let position = position.saturating_add(text.len() as u64);
     let items = String::from_utf8_lossy(&text);
-    Ok(Json(json!({ "meta": { "position": position, "bytes": bytes }, "items": items })))
+    let mut meta = json!({ "position": position, "bytes": bytes });
+    if is_end {
+        meta["hint"] = "eof".into();
+    }
+    Ok(Json(json!({ "meta": meta, "items": items })))
 }

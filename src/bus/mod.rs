@@ -8,6 +8,7 @@ mod budget;
 mod changes;
 mod connect;
 mod counters;
+mod errand;
 mod events;
 mod inbox;
 mod kept;
@@ -45,6 +46,7 @@ pub use self::{
     changes::Feed,
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
+    errand::{Errand, Errands, Line, Sent, Traffic},
     events::{DepartCause, EventConfig},
     inbox::{DropOrder, QueueLimits},
     kept::{Desk, Handle, Reserved},

@@ -9,6 +9,7 @@ mod assets;
 mod authorization;
 mod described;
 mod http;
+mod line;
 mod listing;
 mod observe;
 mod operate;

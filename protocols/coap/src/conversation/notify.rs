@@ -50,6 +50,12 @@ impl Notifier {
         all.any(|delivery| delivery.packet_id == packet_id)
     }
 
+    /// Messages that were sent or are about to be, in order, and that no observer has acknowledged.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = (u16, &Delivery)> {
+        let sent = self.unacknowledged.iter().map(|sent| (sent.id, &sent.delivery));
+        sent.chain(self.queue.iter().map(|spread| (0, &spread.delivery)))
+    }
+
     /// Takes out what was sent and fits; the packet identifiers.
     fn take_sent(&mut self, fits: impl Fn(&Sent) -> bool) -> SmallVec<[u16; 2]> {
         let mut taken = SmallVec::new();

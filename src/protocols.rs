@@ -13,7 +13,10 @@ use crate::{
         Access,
         quota::{RateSettings, Rates, SharedRate},
     },
-    bus::{Bus, BusConfig, DropOrder, EventConfig, Origin, QueueLimits, retained::RetainLimits, shared::ShareStrategy},
+    bus::{
+        Bus, BusConfig, DropOrder, EventConfig, Origin, QueueLimits, Tuning, retained::RetainLimits,
+        shared::ShareStrategy,
+    },
     config::{self, Config, ListenerProtocol},
     logging::PeerLog,
     net::{
@@ -185,12 +188,29 @@ pub fn bus_config(config: &Config) -> BusConfig {
             },
         },
         queue_bytes_total_max: queue.total_bytes_max.as_usize(),
+        tuning: tuning(config),
+        retain_available: retained.enable && listeners().any(|mqtt| mqtt.retain_available),
+        session_expiry_secs_max: listeners().map(|mqtt| expiry_secs(mqtt.session_expiry_max)).max().unwrap_or(u32::MAX),
+        subscriptions_max: config.mqtt.subscriptions_max.finite().map_or(usize::MAX, |max| max as usize),
+        upgrade_qos: config.mqtt.upgrade_qos,
+        events: events(config),
+        topic_limits: TopicLimits {
+            bytes_max: listeners().map(|mqtt| mqtt.topic_bytes_max.into()).max().unwrap_or(usize::MAX),
+            levels_max: listeners().map(|mqtt| mqtt.topic_levels_max.into()).max().unwrap_or(usize::MAX),
+        },
+        ..BusConfig::default()
+    }
+}
+
+/// What of the bus's settings counts at once.
+pub fn tuning(config: &Config) -> Tuning {
+    let retained = &config.retained;
+    Tuning {
         retained: RetainLimits {
             messages_max: retained.messages_max.finite().map_or(usize::MAX, |max| max as usize),
             payload_bytes_max: retained.payload_max.as_usize(),
             bytes_max: retained.bytes_max.as_usize(),
         },
-        retain_available: retained.enable && listeners().any(|mqtt| mqtt.retain_available),
         retained_expiry_secs: expiry_secs(retained.expiry),
         delayed_available: config.delayed.enable,
         delayed_messages_max: config.delayed.messages_max as usize,
@@ -203,15 +223,6 @@ pub fn bus_config(config: &Config) -> BusConfig {
             config::Strategy::HashClientId => ShareStrategy::HashClientId,
             config::Strategy::HashTopic => ShareStrategy::HashTopic,
         },
-        session_expiry_secs_max: listeners().map(|mqtt| expiry_secs(mqtt.session_expiry_max)).max().unwrap_or(u32::MAX),
-        subscriptions_max: config.mqtt.subscriptions_max.finite().map_or(usize::MAX, |max| max as usize),
-        upgrade_qos: config.mqtt.upgrade_qos,
-        events: events(config),
-        topic_limits: TopicLimits {
-            bytes_max: listeners().map(|mqtt| mqtt.topic_bytes_max.into()).max().unwrap_or(usize::MAX),
-            levels_max: listeners().map(|mqtt| mqtt.topic_levels_max.into()).max().unwrap_or(usize::MAX),
-        },
-        ..BusConfig::default()
     }
 }
 

@@ -21,7 +21,9 @@ mod tls;
 pub use self::{
     breaker::{Breaker, BreakerSettings, Entered},
     failure::Failure,
-    http::{HttpAnswer, HttpError, HttpService, Question, QuestionError, QuestionMethod, QuestionText, Unfit},
+    http::{
+        HttpAnswer, HttpError, HttpReply, HttpService, Question, QuestionError, QuestionMethod, QuestionText, Unfit,
+    },
     ldap::{Directory, LDAP_BOUND, LdapPart, LdapQuestion, LdapSearch, LdapSearchError},
     line::{Line, LineCounts, LineSettings},
     mongodb::{Filter, FilterError, Mongodb, MongodbFind, MongodbQuestion},

@@ -47,6 +47,33 @@ export function when(value: string | number | null | undefined): string {
   return new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "medium" }).format(date);
 }
 
+/** As short as a table wants it: the time alone when it is today. */
+export function moment(value: string | number | null | undefined): string {
+  if (value === null || value === undefined || value === "") return NOTHING;
+  const date = new Date(value);
+  if (Number.isNaN(date.getTime())) return String(value);
+  if (date.toDateString() === new Date().toDateString()) return clock(date.getTime());
+  return new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "short" }).format(date);
+}
+
+export function day(ms: number): string {
+  return new Intl.DateTimeFormat(locale(), { dateStyle: "medium" }).format(ms);
+}
+
+/** A time, in seconds since 1970, as the field for times has it: without a zone, of this place. */
+export function localTime(secs: number | null): string {
+  if (!secs) return "";
+  const at = new Date(secs * 1000);
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+const PROTOCOLS: Record<string, string> = { mqtt: "MQTT", "mqtt-sn": "MQTT-SN", coap: "CoAP" };
+
+/** A protocol as people write it. */
+export function protocolName(name: string): string {
+  return PROTOCOLS[name.toLowerCase()] ?? name;
+}
+
 export function clock(ms: number): string {
   return new Intl.DateTimeFormat(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(ms);
 }

@@ -13,8 +13,8 @@ pub const PSK_PREFIX: &str = "psk/";
 pub const IDENTITY_BYTES_MAX: usize = 1024;
 /// Shortest and longest key, in bytes. Less than 16 can be guessed.
 pub const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
-/// Most keys in a file.
-const KEYS_MAX: usize = 1_000_000;
+/// Most keys in a file, and in the store.
+pub const KEYS_MAX: usize = 1_000_000;
 
 /// Keys by their identities.
 pub type KeyMap = HashMap<Box<str>, Secret>;
@@ -136,10 +136,27 @@ impl PreSharedKeys {
         self.stored.store(keys.into());
     }
 
+    /// Changes the store's keys; `None` takes one away. It counts for the next handshake.
+    pub fn change_stored(&self, changes: impl IntoIterator<Item = (Box<str>, Option<Secret>)>) {
+        let mut keys = KeyMap::clone(&self.stored.load());
+        for (identity, key) in changes {
+            match key {
+                Some(key) => keys.insert(identity, key),
+                None => keys.remove(&identity),
+            };
+        }
+        self.set_stored(keys);
+    }
+
     /// The key of an identity.
     pub fn find(&self, identity: &str) -> Option<Secret> {
         let (file, stored) = (self.file.load(), self.stored.load());
         file.get(identity).or_else(|| stored.get(identity)).cloned()
+    }
+
+    /// Whether the store has a key for an identity.
+    pub fn is_stored(&self, identity: &str) -> bool {
+        self.stored.load().contains_key(identity)
     }
 
     /// Whether this is the key of an identity, compared in constant time; so is that of an identity that nobody has.

@@ -19,7 +19,10 @@ use crate::access::passwords::{Memory, Secret, Stored};
 /// What the keys of accounts begin with in the store.
 pub const ACCOUNT_PREFIX: &str = "account/";
 
-const ACCOUNTS_MAX: usize = 1000;
+/// The name of the first account.
+pub const FIRST: &str = "admin";
+
+pub(super) const ACCOUNTS_MAX: usize = 1000;
 const NAME_MAX: usize = 100;
 const DESCRIPTION_MAX: usize = 1000;
 const PASSWORD_MIN: usize = 8;
@@ -39,7 +42,7 @@ pub enum Role {
 }
 
 /// An account.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// What is kept of the password.
     password: String,
@@ -58,6 +61,21 @@ impl Account {
         let initial = password.is_none();
         let password = Stored::new(password.unwrap_or(b"public"), &mut Memory::default()).ok()?.to_string();
         Some(Self { password, role: Role::Administrator, description: "the first account".into(), initial })
+    }
+
+    /// Of a row that was kept elsewhere.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_row(name: &str, row: &str) -> Result<Self, String> {
+        if !is_name(name) {
+            return Err(NAMES.to_owned());
+        }
+        let account: Self = serde_json::from_str(row).map_err(|error| error.to_string())?;
+        if account.stored().is_none() || account.description.len() > DESCRIPTION_MAX {
+            return Err("it has no hash of a password, or too long a description".into());
+        }
+        Ok(account)
     }
 
     pub fn stored(&self) -> Option<Arc<Stored>> {
@@ -87,14 +105,15 @@ async fn hashed(password: String) -> Result<String, ApiError> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), ApiError> {
+const NAMES: &str = "a name has at most 100 letters, digits, \"-\", \"_\", \".\" and \"@\"";
+
+fn is_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
-    if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(good) {
-        return Err(ApiError::bad(format!(
-            "a name has at most {NAME_MAX} letters, digits, \"-\", \"_\", \".\" and \"@\""
-        )));
-    }
-    Ok(())
+    (1..=NAME_MAX).contains(&name.len()) && name.chars().all(good)
+}
+
+fn check_name(name: &str) -> Result<(), ApiError> {
+    if is_name(name) { Ok(()) } else { Err(ApiError::bad(NAMES)) }
 }
 
 fn check_description(description: &str) -> Result<(), ApiError> {
@@ -272,9 +291,15 @@ fn found(world: &World, name: &str) -> Result<Account, ApiError> {
     world.accounts.find(name).ok_or_else(missing)
 }
 
+/// The first account is only made while there is none: with any other it is kept, too, or it would be gone at the next start.
+pub(super) fn change_of_first(world: &World) -> Option<(String, Option<String>)> {
+    world.accounts.find(FIRST).map(|first| world.accounts.change(FIRST, Some(&first)))
+}
+
 async fn keep(world: &World, name: &str, account: Option<Account>) -> Result<(), ApiError> {
-    let change = world.accounts.change(name, account.as_ref());
-    world.keep(vec![change]).await.map_err(|error| ApiError::store(&error))?;
+    let first = change_of_first(world).filter(|_| name != FIRST);
+    let changes = first.into_iter().chain([world.accounts.change(name, account.as_ref())]).collect();
+    world.keep(changes).await.map_err(|error| ApiError::store(&error))?;
     world.accounts.set(name, account);
     Ok(())
 }

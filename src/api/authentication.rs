@@ -24,7 +24,7 @@ use crate::access::{
 };
 
 /// Users of the store.
-const USERS_MAX: usize = 1_000_000;
+pub(super) const USERS_MAX: usize = 1_000_000;
 /// Passwords of an import that have to be hashed first, which takes some 25 ms for each.
 const PLAIN_MAX: usize = 500;
 /// Bytes of a password.
@@ -124,12 +124,17 @@ fn tell(name: &str, user: &User) -> Value {
     })
 }
 
-fn check_name(name: &str) -> Result<(), ApiError> {
+/// Checks the name of a user.
+pub(super) fn check_user_name(name: &str) -> Result<(), String> {
     let most = SETTING_NAME_BYTES_MAX - ROW_PREFIX.len();
     match name.is_empty() || name.len() > most || name.contains('\0') {
-        true => Err(ApiError::bad(format!("a user_id has 1 to {most} bytes"))),
+        true => Err(format!("a user_id has 1 to {most} bytes")),
         false => Ok(()),
     }
+}
+
+fn check_name(name: &str) -> Result<(), ApiError> {
+    check_user_name(name).map_err(ApiError::bad)
 }
 
 fn missing() -> ApiError {

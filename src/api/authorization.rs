@@ -16,19 +16,18 @@ use super::{
     world::World,
 };
 use crate::access::{
-    DenyAction, Source,
-    rules::{HeldRules, Holder, HolderKind, Permission, RULES_MAX, RuleDatabase, Rules, WrittenRule, row_of_rules},
+    Source,
+    rules::{HeldRules, Holder, HolderKind, RULES_MAX, RuleDatabase, Rules, WrittenRule, row_of_rules},
 };
 
 /// Client ids and user names with rules, each.
-const HOLDERS_MAX: usize = 1_000_000;
+pub(super) const HOLDERS_MAX: usize = 1_000_000;
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
     OpenApiRouter::new()
         .routes(routes!(sources))
         .routes(routes!(source))
-        .routes(routes!(settings))
         .routes(routes!(forget))
         .routes(routes!(forget_client))
         .routes(routes!(clear))
@@ -85,21 +84,6 @@ pub async fn sources(State(world): State<Arc<World>>) -> Json<Value> {
 pub async fn source(State(world): State<Arc<World>>, Path(kind): Path<String>) -> Result<Json<Value>, ApiError> {
     let found = tell_sources(&world).into_iter().find(|told| told["type"] == *kind);
     found.map(Json).ok_or_else(|| ApiError::not_found("there is no such source"))
-}
-
-/// What holds when no rule is about it, and what is remembered.
-#[utoipa::path(
-    get,
-    path = "/authorization/settings",
-    tag = "access",
-    responses((status = 200, description = "The settings; see access.* in the configuration", body = Value)),
-)]
-pub async fn settings(State(world): State<Arc<World>>) -> Json<Value> {
-    let policy = world.access.policy();
-    let no_match = if policy.no_match == Permission::Allow { "allow" } else { "deny" };
-    let deny_action = if policy.deny_action == DenyAction::Disconnect { "disconnect" } else { "ignore" };
-    let cache = json!({ "enable": policy.cache_max > 0, "max_size": policy.cache_max });
-    Json(json!({ "no_match": no_match, "deny_action": deny_action, "cache": cache }))
 }
 
 /// Whatever connections remember of what was decided is forgotten; existing subscriptions are looked at again.

@@ -82,6 +82,14 @@ pub(super) async fn make(
         return Err(ApiError::bad(format!("from 1 to {CHANGES_MAX} settings, by their dotted keys")));
     }
     let _changing = world.changes.lock().await;
+    make_in_turn(world, changes).await
+}
+
+/// The same for who sees to it that there is one change at a time, and how many settings that are.
+pub(super) async fn make_in_turn(
+    world: &Arc<World>,
+    changes: BTreeMap<String, Option<Value>>,
+) -> Result<(Vec<String>, Vec<String>), ApiError> {
     let world = world.clone();
     // It reads and writes files.
     let made = tokio::task::spawn_blocking(move || {
@@ -89,6 +97,22 @@ pub(super) async fn make(
     });
     let failed = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the change has failed");
     made.await.map_err(failed)?.map_err(ApiError::setting)
+}
+
+/// What is in a table, and in tables within, by dotted keys below `parent`; null is what is taken away.
+pub(super) fn flatten(parent: &str, fields: &Map<String, Value>, into: &mut BTreeMap<String, Option<Value>>) {
+    for (name, value) in fields {
+        let key = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
+        match value {
+            Value::Object(fields) => flatten(&key, fields, into),
+            Value::Null => {
+                into.insert(key, None);
+            }
+            other => {
+                into.insert(key, Some(other.clone()));
+            }
+        }
+    }
 }
 
 /// Every setting with its meaning and what may be written. `{name}` in a key stands for a name that operators choose.
@@ -164,4 +188,55 @@ fn kind_of(expected: &str) -> &'static str {
 pub async fn export(State(world): State<Arc<World>>) -> Result<impl IntoResponse, ApiError> {
     let text = world.run_time.export().map_err(|error| ApiError::store(&error))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs};
+
+    use super::*;
+
+    /// Where `dashboard/src/pages/settings/zh.ts` looks for a translation.
+    fn places(path: &str) -> [String; 3] {
+        let mut alike: Vec<_> = path.split('.').collect();
+        if alike.len() > 2 && ["listeners", "access"].contains(&alike[0]) {
+            alike[1] = "*";
+        }
+        for part in &mut alike {
+            if ["client_rate", "total_rate"].contains(part) {
+                *part = "*";
+            }
+        }
+        let overridden = match path.split_once(".{name}.mqtt.") {
+            Some((listener, rest)) if listener.starts_with("listeners.") => format!("mqtt.{rest}"),
+            _ => path.to_owned(),
+        };
+        [path.to_owned(), alike.join("."), overridden]
+    }
+
+    /// `english.json` has what was translated: what it lacks has no Chinese, and what reads differently has an old one.
+    #[tokio::test]
+    async fn every_setting_is_translated() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboard/src/pages/settings/english.json");
+        let mut known: BTreeMap<String, String> = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let Json(schema) = schema().await;
+        let sections = schema["sections"].as_array().unwrap();
+        let described =
+            sections.iter().flat_map(|section| [section].into_iter().chain(section["keys"].as_array().unwrap()));
+        let (mut used, mut wrong) = (Vec::new(), Vec::new());
+        for told in described {
+            let (path, doc) = (told["path"].as_str().unwrap(), told["doc"].as_str().unwrap());
+            match places(path).into_iter().find(|place| known.contains_key(place)) {
+                Some(place) if known[&place] == doc => used.push(place),
+                Some(place) => {
+                    wrong.push(format!("{path} reads {doc:?}, and {place} is a translation of {:?}", known[&place]))
+                }
+                None => wrong.push(format!("{path} has no translation of {doc:?}")),
+            }
+        }
+        known.retain(|place, _| !used.contains(place));
+        wrong.extend(known.into_keys().map(|place| format!("{place} is no setting any more")));
+        wrong.dedup();
+        assert!(wrong.is_empty(), "see CONTRIBUTING.md, \"Adding a setting\":\n{}", wrong.join("\n"));
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
-    OpenApiRouter::new().routes(routes!(settings)).routes(routes!(list)).routes(routes!(find, remove))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(find, remove))
 }
 
 fn tell(world: &World, due: Instant, id: u64, message: &Message) -> Value {
@@ -34,18 +34,6 @@ fn tell(world: &World, due: Instant, id: u64, message: &Message) -> Value {
         "delayed_remaining": due.since(now).as_secs(),
         "payload_size": message.payload().len(),
     })
-}
-
-/// Whether messages can be delayed, and how many.
-#[utoipa::path(
-    get,
-    path = "/mqtt/delayed",
-    tag = "delayed messages",
-    responses((status = 200, description = "The settings, which `/configs` changes", body = Value)),
-)]
-pub async fn settings(State(world): State<Arc<World>>) -> Json<Value> {
-    let config = world.bus.config();
-    Json(json!({ "enable": config.delayed_available, "max_delayed_messages": config.delayed_messages_max }))
 }
 
 /// Messages that wait for their time, those that are due first first.

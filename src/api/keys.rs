@@ -21,7 +21,7 @@ use super::{
 /// What the keys of API keys begin with in the store.
 pub const KEY_PREFIX: &str = "api_key/";
 
-const KEYS_MAX: usize = 1000;
+pub(super) const KEYS_MAX: usize = 1000;
 const NAME_MAX: usize = 100;
 
 pub type Keys = Rows<Key>;
@@ -42,6 +42,23 @@ pub struct Key {
 }
 
 impl Key {
+    /// Of a row that was kept elsewhere.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_row(name: &str, row: &str) -> Result<Self, String> {
+        let key: Self = serde_json::from_str(row).map_err(|error| error.to_string())?;
+        let is_digest = key.secret_sha256.len() == 64 && key.secret_sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match () {
+            () if !is_name(name) => Err(NAMES.into()),
+            () if key.key.is_empty() || key.key.contains(':') || !is_digest => {
+                Err("it is no key with its digest".into())
+            }
+            () if key.desc.len() > 1000 => Err("its description is too long".into()),
+            () => Ok(key),
+        }
+    }
+
     fn is_expired(&self) -> bool {
         self.expires_at.is_some_and(|at| at <= unix_secs())
     }
@@ -64,6 +81,13 @@ impl Key {
             "expired_at": self.expires_at.map_or("infinity".into(), |at| date_of_ms(at.saturating_mul(1000))),
         })
     }
+}
+
+const NAMES: &str = "a name has at most 100 letters, digits, \"-\", \"_\" and \".\"";
+
+fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=NAME_MAX).contains(&name.len()) && name.chars().all(good)
 }
 
 fn hash(secret: &str) -> String {
@@ -122,9 +146,8 @@ pub struct New {
     responses((status = 200, description = "The key and its secret", body = Value)),
 )]
 pub async fn add(State(world): State<Arc<World>>, Body(new): Body<New>) -> Result<Json<Value>, ApiError> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if new.name.is_empty() || new.name.len() > NAME_MAX || !new.name.chars().all(good) || new.desc.len() > 1000 {
-        return Err(ApiError::bad(format!("a name has at most {NAME_MAX} letters, digits, \"-\", \"_\" and \".\"")));
+    if !is_name(&new.name) || new.desc.len() > 1000 {
+        return Err(ApiError::bad(NAMES));
     }
     let failed =
         || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "the system gives no random bytes");

@@ -44,6 +44,7 @@ fn tell(world: &World, listener: &ListenerView) -> Value {
 pub fn routes() -> OpenApiRouter<Arc<World>> {
     OpenApiRouter::new()
         .routes(routes!(list, add))
+        .routes(routes!(status))
         .routes(routes!(find, change, remove))
         .routes(routes!(start))
         .routes(routes!(stop))
@@ -59,6 +60,36 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
 )]
 pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
     Json(world.listeners.views().iter().map(|listener| tell(&world, listener)).collect())
+}
+
+/// How many listeners and connections there are, by type.
+#[utoipa::path(
+    get,
+    path = "/listeners_status",
+    tag = "listeners",
+    responses((status = 200, description = "A row for each type", body = Value)),
+)]
+pub async fn status(State(world): State<Arc<World>>) -> Json<Value> {
+    let mut types: BTreeMap<_, Vec<ListenerView>> = BTreeMap::new();
+    for view in world.listeners.views() {
+        types.entry(view.kind).or_default().push(view);
+    }
+    let one = |(kind, views): (&str, Vec<ListenerView>)| {
+        let max = views.iter().map(|view| view.connections_max).try_fold(0_u64, |sum, max| Some(sum + max?));
+        let status = json!({
+            "running": views.iter().any(|view| view.counts.is_some()),
+            "max_connections": max.map_or("infinity".into(), Value::from),
+            "current_connections": views.iter().filter_map(|view| view.counts).map(|counts| counts.connections).sum::<usize>(),
+        });
+        json!({
+            "type": kind,
+            "enable": views.iter().any(|view| view.enabled),
+            "ids": views.iter().map(|view| format!("{kind}:{}", view.name)).collect::<Vec<_>>(),
+            "status": status,
+            "node_status": [{ "node": world.node, "status": status }],
+        })
+    };
+    Json(types.into_iter().map(one).collect())
 }
 
 /// The listener's view, and its name as the configuration has it.
@@ -129,7 +160,7 @@ pub async fn restart(State(world): State<Arc<World>>, Path(id): Path<String>) ->
 /// The settings of a listener that a body has: its fields, below the listener's key.
 fn settings_of(name: &str, body: &Map<String, Value>) -> BTreeMap<String, Option<Value>> {
     let mut changes = BTreeMap::new();
-    flatten(&format!("listeners.{name}"), body, &mut changes);
+    super::configs::flatten(&format!("listeners.{name}"), body, &mut changes);
     // What listings tell, and is no setting.
     const TOLD: [&str; 12] = [
         "id",
@@ -152,21 +183,6 @@ fn settings_of(name: &str, body: &Map<String, Value>) -> BTreeMap<String, Option
         });
     }
     changes
-}
-
-fn flatten(parent: &str, fields: &Map<String, Value>, into: &mut BTreeMap<String, Option<Value>>) {
-    for (name, value) in fields {
-        let key = format!("{parent}.{name}");
-        match value {
-            Value::Object(fields) => flatten(&key, fields, into),
-            Value::Null => {
-                into.insert(key, None);
-            }
-            other => {
-                into.insert(key, Some(other.clone()));
-            }
-        }
-    }
 }
 
 /// A new listener, of its type, name and settings. It starts unless `enable` is false.

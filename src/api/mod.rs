@@ -11,12 +11,15 @@ mod authorization;
 mod banned;
 mod clients;
 mod configs;
+mod data;
 mod date;
 mod delayed;
 mod directories;
 mod directory;
 mod error;
 mod explain;
+mod families;
+mod forms;
 mod gateways;
 mod keys;
 mod listeners;
@@ -52,9 +55,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use self::{
     accounts::{ACCOUNT_PREFIX, Role},
+    families::{Family, FamilyKind, Labels},
     keys::KEY_PREFIX,
     server::{Server, ServerSettings, TlsConfig},
-    world::{Apply, CertificateView, ListenerCounts, ListenerView, Listeners, World},
+    world::{Apply, CertificateView, ExportCount, Exports, ListenerCounts, ListenerView, Listeners, World},
 };
 use self::{error::ApiError, login::authenticate};
 
@@ -81,8 +85,10 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(audit::routes())
         .merge(configs::routes())
         .merge(delayed::routes())
+        .merge(forms::routes())
         .merge(gateways::routes())
         .merge(observe::routes())
+        .merge(data::routes())
 }
 
 /// What is served to everybody.

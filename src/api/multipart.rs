@@ -55,7 +55,7 @@ fn parameter<'a>(value: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|some| some == wanted)
+    memchr::memmem::find(bytes, wanted)
 }
 
 /// The first part of the form that is a file.

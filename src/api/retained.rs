@@ -19,6 +19,8 @@ use crate::{access::is_system, bus::retained::RetainedCursor};
 
 /// How often messages are looked at for one answer, some hundred at a time. Behind them a cursor goes on.
 const BATCHES_MAX: usize = 800;
+/// Messages that are removed in one go, when all of them are.
+const CLEARED_AT_ONCE: usize = 128;
 
 fn tell(world: &World, message: &Message) -> Value {
     let head = message.head();
@@ -33,7 +35,7 @@ fn tell(world: &World, message: &Message) -> Value {
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(find, remove))
+    OpenApiRouter::new().routes(routes!(list, clear)).routes(routes!(find, remove))
 }
 
 /// Retained messages, without their payloads.
@@ -147,7 +149,32 @@ pub async fn remove(State(world): State<Arc<World>>, Path(topic): Path<String>) 
     }
     let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", "it is no topic name");
     let name = Topic::parse(&topic, world.bus.config().topic_limits).map_err(wrong)?;
-    let head = MessageHead { retain: true, received_at: world.now(), ..MessageHead::default() };
-    world.publish(Message::new(head, name, Properties::default(), &[])).await;
+    world.publish(emptied(&world, name)).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A message that takes the one away that its topic holds.
+fn emptied(world: &World, topic: Topic<'_>) -> Message {
+    let head = MessageHead { retain: true, received_at: world.now(), ..MessageHead::default() };
+    Message::new(head, topic, Properties::default(), &[])
+}
+
+/// Removes all retained messages but those of `$SYS`, each by an empty one, which subscribers get.
+#[utoipa::path(
+    delete,
+    path = "/mqtt/retainer/messages",
+    tag = "retained messages",
+    responses((status = 204, description = "They are gone")),
+)]
+pub async fn clear(State(world): State<Arc<World>>) -> Result<StatusCode, ApiError> {
+    let mut cursor = RetainedCursor::everything();
+    let mut batch = Vec::new();
+    let mut all = true;
+    let mut goes_on = true;
+    while goes_on {
+        goes_on = world.bus.retained().next_batch(&mut cursor, world.now(), CLEARED_AT_ONCE, &mut batch);
+        let clearing = batch.drain(..).filter(|message| !is_system(message.topic()));
+        all &= world.publish_all(clearing.map(|message| emptied(&world, message.name()))).await;
+    }
+    if all { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::store(&"not all of them are gone")) }
 }

@@ -3,7 +3,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{Extension, Router, body::Body};
@@ -19,8 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::{
-    accounts::{ACCOUNT_PREFIX, Account},
+    accounts::{ACCOUNT_PREFIX, Account, FIRST},
     audit::Audit,
+    data::Data,
+    families::{Family, families},
     keys::KEY_PREFIX,
     login::Peer,
     observe::Observe,
@@ -72,6 +74,8 @@ pub struct ServerSettings {
     pub journal: Journal<Handle>,
     /// What is kept already.
     pub settings: Vec<(String, String)>,
+    /// Where archives of what is kept are.
+    pub archives: PathBuf,
     /// Where logs of traces are; `None` for memory.
     pub traces: Option<PathBuf>,
     /// The listeners.
@@ -80,6 +84,8 @@ pub struct ServerSettings {
     pub run_time: Arc<RunTime>,
     /// Does what settings say that count at once.
     pub apply: super::Apply,
+    /// Tells what became of what was pushed to others.
+    pub exports: super::Exports,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".
@@ -97,6 +103,7 @@ pub struct ServerSettings {
 pub struct Server {
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
+    world: Arc<World>,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
 }
@@ -124,7 +131,7 @@ impl Server {
                     "the API's account is admin with the password public: it may only look until that is changed"
                 );
             }
-            accounts.set("admin", Some(account));
+            accounts.set(FIRST, Some(account));
         }
         let observe = Observe::new(&settings.settings, settings.traces, settings.bus.watch()).map_err(wrong)?;
         let world = Arc::new(World {
@@ -137,6 +144,7 @@ impl Server {
             listeners: settings.listeners,
             run_time: settings.run_time,
             apply: settings.apply,
+            exports: settings.exports,
             packets: settings.packets,
             hardened: settings.hardened,
             clock: settings.clock,
@@ -150,12 +158,13 @@ impl Server {
             rates: Rates::default(),
             directories: Default::default(),
             observe,
+            data: Data::new(settings.archives),
             started: Instant::now(),
             changes: Default::default(),
         });
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(serve(socket, tls, world, stopped));
-        Ok(Self { address, tls_address, stop, served })
+        let served = tokio::spawn(serve(socket, tls, world.clone(), stopped));
+        Ok(Self { address, tls_address, world, stop, served })
     }
 
     /// Where it listens.
@@ -166,6 +175,13 @@ impl Server {
     /// Where it listens over TLS.
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// Tells all that is measured, for those who push it somewhere; since when it is measured comes with it.
+    pub fn measures(&self) -> (SystemTime, impl Fn() -> Vec<Family> + Send + Sync + use<>) {
+        let world = self.world.clone();
+        let since = SystemTime::now().checked_sub(world.started.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        (since, move || families(&world))
     }
 
     /// Takes no more requests and ends its connections.

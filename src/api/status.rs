@@ -1,6 +1,6 @@
 //! How the node is: `/status`, `/nodes`, `/stats`, `/metrics` and what Prometheus reads.
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Path},
-    observe::expose,
+    families::{exposition, families},
     query::Query,
     rates::{DROPPED, RECEIVED, SENT},
     world::World,
@@ -126,7 +126,7 @@ fn kib_of(text: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-fn all_stats(world: &World) -> Vec<(&'static str, u64)> {
+pub(super) fn all_stats(world: &World) -> Vec<(&'static str, u64)> {
     let gauges = world.bus.gauges();
     let stats = [
         ("connections.count", gauges.sessions),
@@ -180,7 +180,7 @@ pub async fn node_stats(State(world): State<Arc<World>>, Path(node): Path<String
     Ok(Json(object(all_stats(&world)).into()))
 }
 
-fn all_metrics(world: &World) -> Vec<(String, u64)> {
+pub(super) fn all_metrics(world: &World) -> Vec<(String, u64)> {
     let bus = &*world.bus;
     let mut metrics: Vec<_> =
         Counter::ALL.iter().map(|counter| (counter.name().to_owned(), bus.counters().total(*counter))).collect();
@@ -240,49 +240,6 @@ pub async fn node_metrics(State(world): State<Arc<World>>, Path(node): Path<Stri
     responses((status = 200, description = "The text format, version 0.0.4", body = String, content_type = "text/plain")),
 )]
 pub async fn prometheus(State(world): State<Arc<World>>) -> Response {
-    let mut text = String::new();
-    let mut put = |name: &str, kind: &str, labels: &str, value: u64| {
-        // A String takes all that is written to it.
-        let _ = writeln!(text, "# TYPE {name} {kind}\n{name}{labels} {value}");
-    };
-    for (name, value) in all_stats(&world) {
-        put(&format!("emqx_{}", name.replace('.', "_")), "gauge", "", value);
-    }
-    for (name, value) in all_metrics(&world) {
-        put(&format!("emqx_{}", name.replace('.', "_")), "counter", "", value);
-    }
-    let gauges = world.bus.gauges();
-    put("thingway_uptime_seconds", "gauge", "", world.started.elapsed().as_secs());
-    put("thingway_resident_bytes", "gauge", "", resident_bytes());
-    put("thingway_retained_bytes", "gauge", "", gauges.retained_bytes as u64);
-    put("thingway_queued_bytes", "gauge", "", gauges.queued_bytes as u64);
-    put("thingway_stored_messages", "gauge", "", gauges.stored.messages as u64);
-    put("thingway_stored_bytes", "gauge", "", gauges.stored.bytes);
-    put("thingway_bans", "gauge", "", world.access.bans_len() as u64);
-    let listeners = world.listeners.views();
-    for (name, kind, of) in [
-        ("thingway_listener_connections", "gauge", 0),
-        ("thingway_listener_accepted_total", "counter", 1),
-        ("thingway_listener_refused_total", "counter", 2),
-    ] {
-        let _ = writeln!(text, "# TYPE {name} {kind}");
-        for listener in &listeners {
-            let counts = listener.counts.unwrap_or_default();
-            let value = [counts.connections as u64, counts.accepted, counts.refused][of];
-            let _ = writeln!(
-                text,
-                "{name}{{listener=\"{}:{}\",protocol=\"{}\"}} {value}",
-                listener.kind, listener.name, listener.protocol
-            );
-        }
-    }
-    text.push_str("# TYPE emqx_cert_expiry_at gauge\n");
-    for listener in &listeners {
-        if let Some(certificate) = &listener.certificate {
-            let (kind, name, at) = (listener.kind, &listener.name, certificate.not_after_unix_secs);
-            let _ = writeln!(text, "emqx_cert_expiry_at{{listener_type=\"{kind}\",listener_name=\"{name}\"}} {at}");
-        }
-    }
-    expose(&world, &mut text);
+    let text = exposition(&families(&world));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

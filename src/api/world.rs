@@ -6,18 +6,32 @@ use thingway_contract::{Instant, Message, PublishOutcome};
 use thingway_store::BackendError;
 
 use super::{
-    accounts::Accounts, audit::Audit, date::Date, directories::Directories, keys::Keys, observe::Observe, rates::Rates,
-    throttle::Throttle, tokens::Tokens,
+    accounts::Accounts, audit::Audit, data::Data, date::Date, directories::Directories, keys::Keys, observe::Observe,
+    rates::Rates, throttle::Throttle, tokens::Tokens,
 };
 use crate::{
     access::{Access, passwords::Hashers, users::UserDatabase},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
     config::{Config, RunTime},
-    store::{Journal, Settled},
+    store::{Journal, Settled, Ticket},
 };
 
 /// What does at once what settings say, and tells why it cannot.
 pub type Apply = Box<dyn Fn(&Config, &[String]) -> Result<(), String> + Send + Sync>;
+
+/// Tells what became of what was pushed to others.
+pub type Exports = Box<dyn Fn() -> Vec<ExportCount> + Send + Sync>;
+
+/// So much of what was pushed to others came to this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportCount {
+    /// What it is, as `traces`.
+    pub signal: &'static str,
+    /// What became of it, as `dropped`.
+    pub outcome: &'static str,
+    /// How many.
+    pub count: u64,
+}
 
 /// The listeners, which the gateway starts and stops. Names are kind and name, as `tcp.default`.
 pub trait Listeners: Send + Sync {
@@ -94,6 +108,8 @@ pub struct World {
     pub run_time: Arc<RunTime>,
     /// Does what settings say that count at once: the settings, and the keys that have changed.
     pub apply: Apply,
+    /// Tells what became of what was pushed to others.
+    pub exports: Exports,
     /// Names of packets that are counted.
     pub packets: PacketNames,
     /// `gateway.security` is "hardened".
@@ -112,6 +128,7 @@ pub struct World {
     pub(super) rates: Rates,
     pub(super) directories: Directories,
     pub(super) observe: Observe,
+    pub(super) data: Data,
     pub(super) started: std::time::Instant,
     /// One change of what is kept at a time.
     pub(super) changes: tokio::sync::Mutex<()>,
@@ -142,22 +159,45 @@ impl World {
 
     /// Publishes, and waits until what must be kept is safe.
     pub(super) async fn publish(&self, message: Message) -> PublishOutcome {
-        let (outcome, ticket) = self.with_lane(|lane, now| {
-            let _ = lane.take_ticket();
-            let outcome = self.bus.publish(message, None, now, lane);
-            (outcome, lane.take_ticket())
-        });
-        let Some(ticket) = ticket else { return outcome };
+        let (outcome, ticket) = self.with_lane(|lane, now| self.publish_one(message, now, lane));
+        match ticket {
+            Some(ticket) if !self.is_kept(ticket).await => PublishOutcome::QuotaExceeded,
+            _ => outcome,
+        }
+    }
+
+    /// Publishes some, whose commits go together, with one look at the lane. False when some could not be kept.
+    pub(super) async fn publish_all(&self, messages: impl IntoIterator<Item = Message>) -> bool {
+        let one = |lane: &mut Lane, now, message| self.publish_one(message, now, lane).1;
+        let tickets: Vec<_> =
+            self.with_lane(|lane, now| messages.into_iter().filter_map(|message| one(lane, now, message)).collect());
+        let mut all = true;
+        for ticket in tickets {
+            all &= self.is_kept(ticket).await;
+        }
+        all
+    }
+
+    fn publish_one(&self, message: Message, now: Instant, lane: &mut Lane) -> (PublishOutcome, Option<Ticket>) {
+        let _ = lane.take_ticket();
+        let outcome = self.bus.publish(message, None, now, lane);
+        (outcome, lane.take_ticket())
+    }
+
+    /// Waits until a record is safe, or refused: false then.
+    pub(super) async fn is_kept(&self, ticket: Ticket) -> bool {
         let settled = std::future::poll_fn(|cx| {
-            if self.journal.settled(ticket) == Settled::Not {
-                self.journal.wake_when_settled(ticket, NO_CORE, cx.waker());
+            // Asked once more after waking was arranged for; that it was refused is told once.
+            match self.journal.settled(ticket) {
+                Settled::Not => self.journal.wake_when_settled(ticket, NO_CORE, cx.waker()),
+                settled => return std::task::Poll::Ready(settled),
             }
             match self.journal.settled(ticket) {
                 Settled::Not => std::task::Poll::Pending,
                 settled => std::task::Poll::Ready(settled),
             }
         });
-        if settled.await == Settled::Refused { PublishOutcome::QuotaExceeded } else { outcome }
+        settled.await != Settled::Refused
     }
 
     /// Keeps changes of settings, all of them or none.

@@ -4,12 +4,14 @@
 //! Any thread may call the bus with a [`Lane`] of its own. Publishing is a plain call: routes are read without a lock,
 //! then each subscriber's queue is locked for one push.
 
+mod alarms;
 mod budget;
 mod changes;
 mod connect;
 mod counters;
 mod errand;
 mod events;
+mod import;
 mod inbox;
 mod kept;
 mod lane;
@@ -25,12 +27,14 @@ mod subscribe;
 mod subscriptions;
 pub mod system;
 mod timers;
+mod tuning;
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use thingway_contract::{ClientId, CloseReason, Delivery, Instant, PublisherKey, TopicLimits};
 
 use self::{
@@ -48,10 +52,12 @@ pub use self::{
     counters::{Counter, CounterSet, Counters},
     errand::{Errand, Errands, Line, Sent, Traffic},
     events::{DepartCause, EventConfig},
+    import::Imported,
     inbox::{DropOrder, QueueLimits},
     kept::{Desk, Handle, Reserved},
     lane::{Lane, NO_CORE},
     session::{ConnectionInfo, Look, Origin, Session, SessionInfo, Taken},
+    tuning::Tuning,
 };
 use crate::{
     store::{Journal, Queued},
@@ -65,22 +71,10 @@ pub struct BusConfig {
     pub queue: QueueLimits,
     /// Most bytes that wait in all queues together; while there are more, each queue's bounds shrink to an eighth.
     pub queue_bytes_total_max: usize,
-    /// Bounds on retained messages.
-    pub retained: retained::RetainLimits,
-    /// Seconds after which a retained message is forgotten that its publisher gave no expiry; `u32::MAX` is never.
-    pub retained_expiry_secs: u32,
+    /// What may change while it works.
+    pub tuning: Tuning,
     /// False refuses retained publications.
     pub retain_available: bool,
-    /// False makes `$delayed/…` a topic that cannot be published to.
-    pub delayed_available: bool,
-    /// Most delayed messages that wait at a time.
-    pub delayed_messages_max: usize,
-    /// Most bytes of delayed messages that wait at a time.
-    pub delayed_bytes_max: usize,
-    /// Longest delay in seconds; longer ones are refused.
-    pub delayed_secs_max: u32,
-    /// How a shared subscription chooses among its members.
-    pub share_strategy: shared::ShareStrategy,
     /// Ceiling on the session expiry interval, in seconds; `u32::MAX` is none.
     pub session_expiry_secs_max: u32,
     /// Most subscriptions of one session.
@@ -100,14 +94,8 @@ impl Default for BusConfig {
         Self {
             queue: QueueLimits::default(),
             queue_bytes_total_max: 1024 * 1024 * 1024,
-            retained: retained::RetainLimits::default(),
-            retained_expiry_secs: u32::MAX,
+            tuning: Tuning::default(),
             retain_available: true,
-            delayed_available: true,
-            delayed_messages_max: 100_000,
-            delayed_bytes_max: 256 * 1024 * 1024,
-            delayed_secs_max: 4_294_967,
-            share_strategy: shared::ShareStrategy::default(),
             session_expiry_secs_max: u32::MAX,
             subscriptions_max: usize::MAX,
             upgrade_qos: false,
@@ -122,6 +110,7 @@ impl Default for BusConfig {
 #[derive(Debug)]
 pub struct Bus {
     config: BusConfig,
+    tuning: ArcSwap<Tuning>,
     registry: Registry,
     routes: Routes<Session>,
     retained: Retained,
@@ -149,7 +138,8 @@ impl Bus {
         Self {
             registry: Registry::default(),
             routes: Routes::default(),
-            retained: Retained::new(config.retained),
+            retained: Retained::new(config.tuning.retained),
+            tuning: ArcSwap::from_pointee(config.tuning.clone()),
             timers: Timers::default(),
             budget: Budget::new(config.queue_bytes_total_max),
             queue_shrunk: config.queue.shrunk(),

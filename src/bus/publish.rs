@@ -76,12 +76,14 @@ impl Bus {
     ) -> PublishOutcome {
         lane.now = now;
         let is_watched = self.watch.looks_at_messages();
-        if is_watched {
-            self.watch.published(
-                &message,
+        let message = match is_watched {
+            true => self.watch.published(
+                message,
+                now,
                 publisher.map(|session| || session.who()).as_ref().map(|who| who as &dyn Fn() -> Who),
-            );
-        }
+            ),
+            false => message,
+        };
         let exchange = self.exchange_of(publisher, occasion.packet_id);
         let is_reserved = message.topic_bytes().first() == Some(&b'$');
         if is_reserved && let Some(rest) = message.topic().strip_prefix("$delayed/") {
@@ -156,7 +158,7 @@ impl Bus {
     /// after it was published. What the gateway says itself, as under `$SYS`, stays.
     pub(super) fn with_retained_expiry(&self, message: &Message, expires_at: impl FnOnce(u32) -> Instant) -> Message {
         let head = message.head();
-        let secs = self.config.retained_expiry_secs;
+        let secs = self.tuning().retained_expiry_secs;
         if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
             return message.clone();
         }
@@ -176,8 +178,9 @@ impl Bus {
             let secs = secs.bytes().all(|b| b.is_ascii_digit()).then(|| secs.parse::<u32>().ok()).flatten()?;
             Some((secs, Topic::parse(topic, self.config.topic_limits).ok()?))
         });
+        let limits = self.tuning();
         let Some((secs, topic)) =
-            parts.filter(|(secs, _)| self.config.delayed_available && *secs <= self.config.delayed_secs_max)
+            parts.filter(|(secs, _)| limits.delayed_available && *secs <= limits.delayed_secs_max)
         else {
             return PublishOutcome::TopicInvalid;
         };
@@ -185,7 +188,6 @@ impl Bus {
             return PublishOutcome::TopicInvalid;
         }
         let due = now.plus_secs(secs.into());
-        let limits = &self.config;
         let inner = message.with_topic(topic);
         let id = self.next_delayed.fetch_add(1, Ordering::Relaxed);
         if self.timers.delayed(due, id, inner.clone(), limits.delayed_messages_max, limits.delayed_bytes_max) {
@@ -275,7 +277,7 @@ impl Bus {
         not: Option<&Arc<Session>>,
         lane: &mut Lane,
     ) -> bool {
-        let strategy = self.config.share_strategy;
+        let strategy = self.tuning().share_strategy;
         let key = match strategy {
             ShareStrategy::HashTopic => FixedState::default().hash_one(message.topic_bytes()),
             _ => message.head().publisher.0,

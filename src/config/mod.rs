@@ -20,6 +20,7 @@ mod load;
 mod log;
 mod mqtt;
 mod mqttsn;
+mod opentelemetry;
 mod overload;
 mod problem;
 mod queue;
@@ -56,11 +57,14 @@ pub use load::{Loaded, Sources, USUAL_FILES};
 pub use log::{Log, LogFormat};
 pub use mqtt::{ListenerMqtt, Mqtt};
 pub use mqttsn::{MqttSn, PredefinedTopic};
+pub use opentelemetry::{
+    OpenTelemetry, OpenTelemetryExporter, OpenTelemetryFilter, OpenTelemetryMetrics, OpenTelemetryTraces,
+};
 pub use overload::Overload;
 pub use problem::{Cause, Origin, Problem, Problems};
 pub use queue::{DropOrder, Queue};
 pub use retained::Retained;
-pub use run_time::{ChangeError, RUN_TIME_FILE, RunTime, Told};
+pub use run_time::{ChangeError, RUN_TIME_FILE, RunTime, Told, changes_of};
 pub use schema::{Key, Shape};
 pub use shared::{Shared, Strategy};
 pub use store::{Store, StoreDurability};
@@ -102,6 +106,8 @@ settings! {
         overload: Overload = Overload::default();
         /// What raises an alarm.
         alarms: Alarms = Alarms::default();
+        /// Metrics and traces that are pushed to a collector of OpenTelemetry, by OTLP over HTTP (protocol buffers).
+        opentelemetry: OpenTelemetry = OpenTelemetry::default();
         /// What is written to the log.
         log: Log = Log::default();
     }

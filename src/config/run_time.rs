@@ -27,7 +27,7 @@ pub const RUN_TIME_FILE: &str = "settings.toml";
 const FIXED: [&str; 4] = ["gateway.data_dir", "store", "dashboard.first_password", "dashboard.first_password_file"];
 
 /// What counts at once. Of listeners it is all that they have, once they are started again; everything else from the next start on.
-const AT_ONCE: [&str; 10] = [
+const AT_ONCE: [&str; 16] = [
     "access.bans",
     "access.cache_max",
     "access.deny_action",
@@ -37,7 +37,13 @@ const AT_ONCE: [&str; 10] = [
     "access.rules",
     "access.sources",
     "access.users.file",
+    "delayed",
     "log.level",
+    "retained.bytes_max",
+    "retained.expiry",
+    "retained.messages_max",
+    "retained.payload_max",
+    "shared.strategy",
 ];
 
 /// Why a change was not made. Nothing is changed then.
@@ -199,6 +205,18 @@ impl RunTime {
         Ok(text)
     }
 
+    /// The layer as it is kept, secrets included: as much of it as is below these keys, or all.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn part(&self, roots: Option<&[String]>) -> Result<String, ChangeError> {
+        let mut table = self.table()?;
+        if let Some(roots) = roots {
+            table.retain(|name, _| roots.iter().any(|root| root == name));
+        }
+        toml::to_string(&table).map_err(|error| ChangeError::NotDone(error.to_string()))
+    }
+
     fn table(&self) -> Result<Table, ChangeError> {
         toml::from_str(&self.text()?).map_err(|error| {
             ChangeError::NotDone(format!(
@@ -312,6 +330,38 @@ impl Base {
             Self::Embedded(config) => Config::load_over(config, run_time),
         }
     }
+}
+
+/// What a layer that was kept elsewhere sets, as changes of this one.
+///
+/// # Errors
+/// When it is no TOML: in words, with line and column.
+pub fn changes_of(layer: &str) -> Result<BTreeMap<String, Option<serde_json::Value>>, String> {
+    let table: Table = toml::from_str(layer).map_err(|error| error.to_string())?;
+    let (keys, mut changes) = (Config::keys(), BTreeMap::new());
+    flatten(&keys, "", table, &mut changes)?;
+    Ok(changes)
+}
+
+fn flatten(
+    keys: &[Key],
+    parent: &str,
+    table: Table,
+    into: &mut BTreeMap<String, Option<serde_json::Value>>,
+) -> Result<(), String> {
+    for (name, value) in table {
+        let path = super::file::join(parent, &name);
+        let is_leaf = schema::find(keys, &path).is_none_or(|key| matches!(key.shape, Shape::Leaf { .. }));
+        match value {
+            // An empty one makes a listener or an authenticator that has all its defaults.
+            TomlValue::Table(inner) if !is_leaf && !inner.is_empty() => flatten(keys, &path, inner, into)?,
+            value => {
+                let value = serde_json::to_value(value).map_err(|error| format!("{path}: {error}"))?;
+                into.insert(path, Some(value));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// It is one of these keys, or below one.
@@ -458,6 +508,24 @@ mod tests {
         fn start(&self) -> RunTime {
             RunTime::new(Config::load(&self.sources).expect("good"), self.sources.clone())
         }
+    }
+
+    #[test]
+    fn a_layer_of_elsewhere_is_taken_over_as_changes() {
+        let place = Place::new();
+        let run_time = place.start();
+        let layer = "[mqtt]\nmax_qos = 2\n[listeners.tcp.extra]\nbind = \"127.0.0.1:0\"\n[listeners.tcp.usual]\n[access.jwt.j.claims]\nname = \"{username}\"\n";
+        let found = changes_of(layer).expect("TOML");
+        let keys: Vec<_> = found.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["access.jwt.j.claims", "listeners.tcp.extra.bind", "listeners.tcp.usual", "mqtt.max_qos"]);
+        let wanted: BTreeMap<_, _> = found.into_iter().filter(|(key, _)| !key.starts_with("access")).collect();
+        run_time.change(&wanted, |_, _| Ok(())).expect("it fits");
+        assert_eq!(run_time.part(Some(&["mqtt".into()])).as_deref(), Ok("[mqtt]\nmax_qos = 2\n"));
+        assert_eq!(changes_of(&run_time.part(None).expect("kept")).expect("TOML").len(), wanted.len());
+        assert!(changes_of("[mqtt").is_err());
+        let unknown = changes_of("[mqtt]\nno_such = [1]\n[nowhere.at]\nall = 1\n").expect("TOML");
+        assert_eq!(unknown.keys().collect::<Vec<_>>(), ["mqtt.no_such", "nowhere"]);
+        assert!(matches!(run_time.change(&unknown, |_, _| Ok(())), Err(ChangeError::Fixed { .. })));
     }
 
     #[test]

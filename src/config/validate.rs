@@ -26,6 +26,7 @@ pub fn validate(config: &Config, layers: &Layers, origin: &dyn Fn(&str) -> Origi
     }
     checker.collisions(config);
     checker.dashboard(config);
+    checker.opentelemetry(config);
 }
 
 struct Checker<'a> {
@@ -432,6 +433,39 @@ impl Checker<'_> {
             self.tell("dashboard.tls.bind".into(), cause);
         }
         self.certificate_and_key("dashboard.tls", true, &tls.certificate, &tls.key);
+    }
+
+    fn opentelemetry(&mut self, config: &Config) {
+        let super::OpenTelemetry { exporter, metrics, traces } = &config.opentelemetry;
+        for (key, period) in [
+            ("exporter.timeout", exporter.timeout),
+            ("metrics.interval", metrics.interval),
+            ("traces.scheduled_delay", traces.scheduled_delay),
+        ] {
+            if period.is_zero() {
+                self.bad(format!("opentelemetry.{key}"), period.to_string(), "a time longer than \"0s\"");
+            }
+        }
+        let ratio = traces.filter.sample_ratio;
+        if !(0.0..=1.0).contains(&ratio) {
+            self.bad("opentelemetry.traces.filter.sample_ratio".into(), ratio, "a number from 0 to 1");
+        }
+        for (key, enabled) in [("metrics", metrics.enable), ("traces", traces.enable)] {
+            if enabled && !cfg!(feature = "opentelemetry") {
+                self.bad(
+                    format!("opentelemetry.{key}.enable"),
+                    true,
+                    "false: this binary was built without the feature opentelemetry",
+                );
+            }
+        }
+        if metrics.enable && !config.dashboard.enable {
+            let other = "dashboard.enable".to_owned();
+            self.tell("opentelemetry.metrics.enable".into(), Cause::Needs { other, expected: "true" });
+        }
+        if (metrics.enable || traces.enable) && is_set(&exporter.ca_file) {
+            self.file("opentelemetry.exporter.ca_file".into(), &exporter.ca_file);
+        }
     }
 
     fn dashboard_bind(&mut self, config: &Config, key: &str, bind: &Bind) {

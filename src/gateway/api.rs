@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     Gateway, StartError,
     access::Door,
+    backup::BACKUP_FOLDER,
     switchboard::{Slot, Switchboard},
 };
 use crate::{
@@ -55,7 +56,15 @@ pub(super) fn start(
             let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
             Box::new(move |config, keys| apply(&door, &bus, config, keys))
         },
+        archives: config.gateway.data_dir.join(BACKUP_FOLDER),
         traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
+        #[cfg(feature = "opentelemetry")]
+        exports: match &gateway.telemetry {
+            Some(telemetry) => telemetry.exports(gateway.bus.watch()),
+            None => Box::new(Vec::new),
+        },
+        #[cfg(not(feature = "opentelemetry"))]
+        exports: Box::new(Vec::new),
         packets: protocols::MQTT_PACKET_NAMES,
         hardened: config.gateway.security == Security::Hardened,
         first_password: first_password(config).map_err(wrong)?,
@@ -152,10 +161,11 @@ pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) ->
     if keys.iter().any(|key| key.starts_with("log.")) {
         logging::set_filter(&config.log.level).map_err(|error| error.to_string())?;
     }
-    match keys.iter().any(|key| key.starts_with("access.")) {
-        true => door.reload(config, bus).map_err(|error| error.to_string()),
-        false => Ok(()),
+    if keys.iter().any(|key| key.starts_with("access.")) {
+        door.reload(config, bus).map_err(|error| error.to_string())?;
     }
+    bus.tune(protocols::tuning(config));
+    Ok(())
 }
 
 /// The listeners, for the interface.

@@ -24,6 +24,9 @@ use crate::{
 /// Bytes of messages that a backup holds in memory. Nearly all are read in order.
 const CACHE_BYTES: usize = 1 << 20;
 
+/// Where backups are, in `gateway.data_dir`. The interface keeps its archives there, too.
+pub(super) const BACKUP_FOLDER: &str = "backup";
+
 /// Where backups go, one at a time.
 #[derive(Debug)]
 pub(super) struct Backups {
@@ -34,7 +37,7 @@ pub(super) struct Backups {
 
 impl Backups {
     pub fn new(config: &Config) -> Self {
-        let folder = config.gateway.data_dir.join("backup");
+        let folder = config.gateway.data_dir.join(BACKUP_FOLDER);
         Self { folder, settings: config.store_settings(), running: Arc::default() }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use thingway_contract::{Instant, Message, MessageHead, Properties, Topic, TopicLimits};
+use thingway_contract::Instant;
 
 use super::switchboard::Switchboard;
 use crate::{
@@ -66,10 +66,16 @@ impl Health {
     pub fn tick(&mut self, now: Instant, lane: &mut Lane) {
         let is_due =
             self.checked_at == Instant::ZERO || now.since(self.checked_at) >= self.settings.check_interval.duration();
-        if !self.settings.enable || !is_due {
+        if !self.settings.enable {
+            self.end_resumed(now, lane);
             return;
         }
+        if !is_due {
+            return;
+        }
+        let is_first = self.checked_at == Instant::ZERO;
         self.checked_at = now;
+        self.bus.watch().alarms().tidy(self.unix_ms(now));
         self.check_system(now, lane);
         self.check_store(now, lane);
         self.check_listeners(now, lane);
@@ -86,6 +92,10 @@ impl Health {
             self.certificates_at = now;
             self.check_certificates(now, lane);
         }
+        // How busy the processors are is known from the second time on.
+        if !is_first {
+            self.end_resumed(now, lane);
+        }
     }
 
     fn check_system(&mut self, now: Instant, lane: &mut Lane) {
@@ -100,10 +110,13 @@ impl Health {
         let busy = before.zip(self.ticks).and_then(|((busy, all), (busy_now, all_now))| {
             percent(busy_now.saturating_sub(busy), all_now.saturating_sub(all))
         });
-        let cpu = of(settings.cpu_high, busy);
-        self.set("high_cpu_usage", cpu.is_some(), now, lane, || {
-            percents("of the processors' time is taken", cpu, settings.cpu_high)
-        });
+        // The first time it is not known: what it was before a restart stays.
+        if busy.is_some() {
+            let cpu = of(settings.cpu_high, busy);
+            self.set("high_cpu_usage", cpu.is_some(), now, lane, || {
+                percents("of the processors' time is taken", cpu, settings.cpu_high)
+            });
+        }
         let files = of(settings.open_files_high, open_files_percent());
         self.set("high_open_files", files.is_some(), now, lane, || {
             percents("of the file descriptors that there may be are in use", files, settings.open_files_high)
@@ -160,28 +173,24 @@ impl Health {
     }
 
     fn set(&self, name: &str, is_wrong: bool, now: Instant, lane: &mut Lane, words: impl FnOnce() -> (String, Value)) {
-        let changed = self.bus.watch().alarms().set(name, is_wrong, self.unix_ms(now), words);
-        let Some(alarm) = changed else { return };
-        match alarm.deactivated_ms {
-            None => tracing::warn!(alarm = name, "{}", alarm.message),
-            Some(_) => tracing::info!(alarm = name, "it is over: {}", alarm.message),
+        if let Some(alarm) = self.bus.watch().alarms().set(name, is_wrong, self.unix_ms(now), words) {
+            self.tell(&alarm, now, lane);
         }
-        self.publish(&alarm, now, lane);
     }
 
-    fn publish(&self, alarm: &Alarm, now: Instant, lane: &mut Lane) {
-        let word = if alarm.deactivated_ms.is_some() { "deactivate" } else { "activate" };
-        let topic = format!("$SYS/brokers/{}/alarms/{word}", self.node);
-        let Ok(topic) = Topic::parse(&topic, TopicLimits::default()) else { return };
-        let mut told = json!({
-            "name": alarm.name, "message": alarm.message, "details": alarm.details, "activate_at": alarm.activated_ms,
-        });
-        if let Some(at) = alarm.deactivated_ms {
-            told["deactivate_at"] = at.into();
+    fn tell(&self, alarm: &Alarm, now: Instant, lane: &mut Lane) {
+        match alarm.deactivated_ms {
+            None => tracing::warn!(alarm = &*alarm.name, "{}", alarm.message),
+            Some(_) => tracing::info!(alarm = &*alarm.name, "it is over: {}", alarm.message),
         }
-        let head = MessageHead { received_at: now, ..MessageHead::default() };
-        let payload = told.to_string();
-        self.bus.publish(Message::new(head, topic, Properties::default(), payload.as_bytes()), None, now, lane);
+        self.bus.tell_alarm(&self.node, alarm, now, lane);
+    }
+
+    /// Ends alarms of an earlier run that nobody looks for any more: a listener that is gone has nothing wrong with it.
+    fn end_resumed(&self, now: Instant, lane: &mut Lane) {
+        for alarm in self.bus.watch().alarms().end_resumed(self.unix_ms(now)) {
+            self.tell(&alarm, now, lane);
+        }
     }
 }
 

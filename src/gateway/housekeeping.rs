@@ -3,7 +3,7 @@ use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 use thingway_contract::Instant;
 use tokio::sync::watch;
 
-use super::{health::Health, switchboard::Switchboard};
+use super::{alarms::AlarmKeeper, health::Health, switchboard::Switchboard};
 use crate::{
     bus::{
         Bus, NO_CORE,
@@ -61,6 +61,7 @@ pub(super) async fn run(
     settings: Settings,
     listeners: Arc<Switchboard>,
     mut health: Health,
+    mut alarms: AlarmKeeper,
     log: Arc<PeerLog>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -73,7 +74,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             biased;
-            _ = stopped.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stop| *stop) => break,
             _ = checks.tick(), if overload.is_some() => {
                 if let Some(overload) = &mut overload {
                     let now = clock.now();
@@ -93,10 +94,12 @@ pub(super) async fn run(
             system.tick(&bus, now, &date, resident_bytes(), &mut lane);
         }
         health.tick(now, &mut lane);
+        alarms.tick().await;
         health.access().tick();
         cores.forward_wakes(&mut lane);
         log.flush(now);
     }
+    alarms.close().await;
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

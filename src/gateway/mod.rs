@@ -1,6 +1,7 @@
 //! The composition root: the only place that knows everything.
 
 mod access;
+mod alarms;
 mod api;
 mod backup;
 mod health;
@@ -9,6 +10,8 @@ mod keeping;
 mod listeners;
 mod secret;
 mod switchboard;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -42,6 +45,8 @@ pub struct Gateway {
     housekeeping: JoinHandle<()>,
     store: Store,
     api: Option<Server>,
+    #[cfg(feature = "opentelemetry")]
+    telemetry: Option<telemetry::Telemetry>,
 }
 
 /// The thread that keeps things. It ends with this.
@@ -111,6 +116,10 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// Metrics and traces cannot be pushed as it was configured.
+    #[cfg(feature = "opentelemetry")]
+    #[error("opentelemetry.exporter: {0}")]
+    Telemetry(#[from] thingway_telemetry::ExporterError),
     /// Access cannot be as it was configured.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -135,6 +144,8 @@ impl StartError {
             Self::Listen(ListenError::Combination(listener)) => Some(format!("listeners.{listener}")),
             Self::Setting { listener, .. } => Some(format!("listeners.{listener}")),
             Self::Api { .. } => Some("dashboard".into()),
+            #[cfg(feature = "opentelemetry")]
+            Self::Telemetry(error) => Some(telemetry::key(error).into()),
             Self::Access(error) => error.key(),
             Self::Store(_) | Self::Secret(_) => Some("gateway.data_dir".into()),
             _ => None,
@@ -206,6 +217,7 @@ impl Gateway {
             housekeeping::Settings::new(&config),
             listeners.clone(),
             health::Health::new(&config, bus.clone(), door.access.clone(), store.journal.clone(), listeners.clone()),
+            alarms::AlarmKeeper::new(&settings, bus.clone(), store.journal.clone()),
             log,
             stopped,
         ));
@@ -222,13 +234,27 @@ impl Gateway {
             housekeeping,
             store,
             api: None,
+            #[cfg(feature = "opentelemetry")]
+            telemetry: None,
         };
+        #[cfg(feature = "opentelemetry")]
+        match telemetry::Telemetry::start(&config, &gateway.bus) {
+            Ok(telemetry) => gateway.telemetry = telemetry,
+            Err(error) => {
+                gateway.drain(Duration::ZERO).await;
+                return Err(error.into());
+            }
+        }
         match api::start(&config, &gateway, settings) {
             Ok(api) => gateway.api = api,
             Err(error) => {
                 gateway.drain(Duration::ZERO).await;
                 return Err(error);
             }
+        }
+        #[cfg(feature = "opentelemetry")]
+        if let (Some(telemetry), Some(api)) = (&mut gateway.telemetry, &gateway.api) {
+            telemetry.measure(&config, api);
         }
         Ok(gateway)
     }
@@ -328,6 +354,10 @@ impl Gateway {
             tracing::error!("housekeeping had failed");
         }
         stop_cores(&self.cores).await;
+        #[cfg(feature = "opentelemetry")]
+        if let Some(telemetry) = self.telemetry {
+            telemetry.stop().await;
+        }
         self.store.close().await;
     }
 }

@@ -5,6 +5,8 @@
 mod alarms;
 mod events;
 mod slow;
+#[cfg(feature = "opentelemetry")]
+mod spans;
 mod topics;
 mod trace;
 
@@ -15,6 +17,8 @@ use std::{
 
 use thingway_contract::{ClientId, Delivery, Instant, Message};
 
+#[cfg(feature = "opentelemetry")]
+pub use self::spans::SpanSettings;
 pub use self::{
     alarms::{Alarm, Alarms},
     events::{ClientEvent, Happened, Listening},
@@ -33,6 +37,8 @@ pub struct Watch {
     topics: topics::Topics,
     slow: slow::SlowTable,
     traces: trace::Traces,
+    #[cfg(feature = "opentelemetry")]
+    spans: std::sync::OnceLock<spans::Spans>,
 }
 
 /// A thing that may be looked at.
@@ -47,7 +53,16 @@ enum Look {
     Slow = 4,
     /// All about some.
     Traces = 8,
+    /// Spans of what happens to clients.
+    #[cfg(feature = "opentelemetry")]
+    ClientSpans = 16,
+    /// Spans of messages.
+    #[cfg(feature = "opentelemetry")]
+    MessageSpans = 32,
 }
+
+/// Looks to which no message is of interest: at events, and at spans of clients.
+const OF_CLIENTS: u32 = 1 | 16;
 
 /// Whose message it is. Found out only when somebody wants to know.
 #[derive(Clone, Debug)]
@@ -77,7 +92,7 @@ impl Watch {
     /// True while anybody looks at messages.
     #[inline]
     pub fn looks_at_messages(&self) -> bool {
-        self.looks.load(Ordering::Relaxed) & !(Look::Events as u32) != 0
+        self.looks.load(Ordering::Relaxed) & !OF_CLIENTS != 0
     }
 
     /// True while anybody wants to know when messages are acknowledged.
@@ -101,10 +116,16 @@ impl Watch {
 
     /// Something happened to a client. It is put into words only when somebody wants to know.
     pub fn happened(&self, make: impl FnOnce() -> ClientEvent) {
-        if !self.looks_at(Look::Events) && !self.looks_at(Look::Traces) {
+        if self.looks.load(Ordering::Relaxed) & (OF_CLIENTS | Look::Traces as u32) == 0 {
             return;
         }
         let event = make();
+        #[cfg(feature = "opentelemetry")]
+        if self.looks_at(Look::ClientSpans)
+            && let Some(spans) = self.spans.get()
+        {
+            spans.happened(&event);
+        }
         if self.is_traced() {
             event.trace(self);
         }
@@ -113,9 +134,22 @@ impl Watch {
         }
     }
 
-    /// A message was published; by nobody if by the gateway itself.
+    /// A message was published; by nobody if by the gateway itself. It goes on as it comes back.
     #[cold]
-    pub fn published(&self, message: &Message, who: Option<&dyn Fn() -> Who>) {
+    pub fn published(&self, message: Message, now: Instant, who: Option<&dyn Fn() -> Who>) -> Message {
+        self.see_published(&message, who);
+        #[cfg(feature = "opentelemetry")]
+        if self.looks_at(Look::MessageSpans)
+            && let Some(spans) = self.spans.get()
+        {
+            return spans.published(&message, now, who).unwrap_or(message);
+        }
+        #[cfg(not(feature = "opentelemetry"))]
+        let _ = now;
+        message
+    }
+
+    fn see_published(&self, message: &Message, who: Option<&dyn Fn() -> Who>) {
         if self.looks_at(Look::Topics) {
             self.topics.published(message);
         }
@@ -177,6 +211,12 @@ impl Watch {
         }
         if self.is_traced() {
             self.trace_message("DELIVER", "sent", &delivery.message, &delivery.qos, Some(who));
+        }
+        #[cfg(feature = "opentelemetry")]
+        if self.looks_at(Look::MessageSpans)
+            && let Some(spans) = self.spans.get()
+        {
+            spans.delivered(delivery, now, who);
         }
     }
 

@@ -103,3 +103,66 @@ async fn prometheus_is_told_of_protocols_topics_and_the_store() {
         assert!(text.lines().any(|told| told == line), "{line} in {text}");
     }
 }
+
+/// A gateway whose certificate ends too soon, and one that has no such listener.
+async fn with_certificate(folder: &std::path::Path, has_listener: bool) -> Managed {
+    Managed::kept_in(folder, |config| {
+        config.alarms.check_interval = Period::from_millis(20);
+        config.alarms.certificate_ends = Period::from_secs(200 * 365 * 24 * 3600);
+        if has_listener {
+            listen_as(config, ListenerKind::Tls);
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_alarm_outlives_a_restart_and_ends_with_what_it_is_about() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = "certificate_ends:tls.default";
+    let managed = with_certificate(folder.path(), true).await;
+    let before = alarm(&managed, name).await;
+    managed.gateway.into_gateway().drain(std::time::Duration::from_secs(5)).await;
+    let managed = with_certificate(folder.path(), true).await;
+    let mut client = managed.gateway.client(Version::V5, "c").await;
+    client.subscribe("$SYS/brokers/+/alarms/#", 0).await;
+    assert_eq!(alarm(&managed, name).await["activate_at"], before["activate_at"], "it goes on");
+
+    let end = async |body: Value| managed.admin.post("/api/v5/alarms/force_deactivate", &body).await;
+    for (body, code) in [
+        (json!({}), "INVALID_PARAMETER"),
+        (json!({ "name": "" }), "INVALID_PARAMETER"),
+        (json!({ "name": "no_such" }), "NOT_FOUND"),
+    ] {
+        let told = end(body).await;
+        assert_eq!((told.status, told.code()), (400, code.into()));
+    }
+    assert_eq!(end(json!({ "name": name })).await.status, 204);
+    loop {
+        let message = client.expect_message().await;
+        let told: Value = serde_json::from_str(message.text()).expect("JSON");
+        if told["name"] == name {
+            assert!(message.topic.ends_with("/deactivate") && told["deactivate_at"].is_u64(), "{told}");
+            break;
+        }
+    }
+    let over = managed.get("/api/v5/alarms?activated=false").await.json();
+    assert!(over["data"].as_array().expect("alarms").iter().any(|over| over["activate_at"] == before["activate_at"]));
+    managed.gateway.into_gateway().drain(std::time::Duration::from_secs(5)).await;
+
+    let managed = with_certificate(folder.path(), false).await;
+    loop {
+        let active = managed.get("/api/v5/alarms").await.json();
+        if active["data"].as_array().expect("alarms").iter().all(|alarm| alarm["name"] != name) {
+            break;
+        }
+    }
+    let over = managed.get("/api/v5/alarms?activated=false").await.json();
+    let over: Vec<_> = over["data"].as_array().expect("alarms").iter().filter(|over| over["name"] == name).collect();
+    assert!(over.iter().any(|over| over["activate_at"] == before["activate_at"]), "what is over is remembered");
+    assert_eq!(managed.admin.delete("/api/v5/alarms").await.status, 204);
+    managed.gateway.into_gateway().drain(std::time::Duration::from_secs(5)).await;
+    let managed = with_certificate(folder.path(), false).await;
+    let over = managed.get("/api/v5/alarms?activated=false").await.json();
+    assert!(over["data"].as_array().expect("alarms").iter().all(|over| over["name"] != name), "forgotten for good");
+}

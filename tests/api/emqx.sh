@@ -106,6 +106,12 @@ is data/0/topic sensors/1
 ask GET /mqtt/retainer/message/sensors%2F1 200
 is payload MjEuNQ==
 ask DELETE /mqtt/retainer/message/sensors%2F1 204
+ask GET /mqtt/retainer 200
+is backend/type built_in_database
+ask PUT /mqtt/retainer 200 '{"enable":true,"msg_expiry_interval":"0s","max_payload_size":"1MB","backend":{"type":"built_in_database","max_retained_messages":0}}'
+is max_payload_size 1MB
+ask DELETE /mqtt/retainer/messages 204
+ask PUT /mqtt/delayed 200 '{"enable":true,"max_delayed_messages":1000}'
 ask POST /publish 200 '{"topic":"$delayed/600/later","payload":"x"}'
 ask GET /mqtt/delayed/messages 200
 is data/0/topic later
@@ -124,6 +130,9 @@ ask GET "$rules/emqx_u" 200
 is rules/0/topic test/topic/1
 ask DELETE "$rules/emqx_u" 204
 
+ask PUT /authorization/settings 200 '{"no_match":"allow","deny_action":"ignore","cache":{"enable":true,"max_size":32,"ttl":"1m","excludes":[]}}'
+is cache/max_size 32
+
 # What helps when something is wrong.
 ask POST /mqtt/topic_metrics 200 '{"topic":"sensors/1"}'
 ask GET /mqtt/topic_metrics/sensors%2F1 200
@@ -140,6 +149,8 @@ ask GET '/alarms?activated=true' 200
 ask GET /listeners 200
 ask GET /listeners/tcp:default 200
 is type tcp
+ask GET /listeners_status 200
+is 0/type tcp
 ask GET /gateways 200
 ask POST /banned 200 '{"as":"clientid","who":"device","by":"script","reason":"enough","until":"2099-01-01T00:00:00Z"}'
 ask GET /banned 200

@@ -28,6 +28,10 @@ impl Answer {
         std::str::from_utf8(&self.body).expect("text")
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -59,6 +63,11 @@ impl Caller {
     pub fn with_key(&self, key: &str, secret: &str) -> Self {
         let shown = STANDARD.encode(format!("{key}:{secret}"));
         Self { authorization: Some(format!("Basic {shown}")), ..self.clone() }
+    }
+
+    /// What another shows elsewhere.
+    pub fn with_authorization_of(&self, other: &Self) -> Self {
+        Self { authorization: other.authorization.clone(), ..self.clone() }
     }
 
     /// The line of a head that shows who it is.

@@ -7,6 +7,7 @@ mod access;
 mod alarms;
 mod assets;
 mod authorization;
+mod data;
 mod described;
 mod http;
 mod line;
@@ -17,6 +18,8 @@ mod properties;
 mod scripts;
 mod settings;
 mod shapes;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 #[path = "../clients/tools.rs"]
 #[allow(dead_code, reason = "other tests need other tools")]
 mod tools;

@@ -243,6 +243,76 @@ async fn who_takes_long_is_told() {
     }
 }
 
+/// A peer that speaks in datagrams.
+struct Node(tokio::net::UdpSocket);
+
+impl Node {
+    async fn at(address: std::net::SocketAddr) -> Self {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        socket.connect(address).await.expect("an address");
+        Self(socket)
+    }
+
+    async fn send(&self, datagram: &[u8]) {
+        self.0.send(datagram).await.expect("it is sent");
+    }
+
+    /// The next datagram that is of interest.
+    async fn expect(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        let mut buffer = [0; 1500];
+        loop {
+            let length = self.0.recv(&mut buffer).await.expect("it arrives");
+            if wanted(&buffer[..length]) {
+                return buffer[..length].to_vec();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_takes_long_is_told_whatever_it_speaks() {
+    let managed = Managed::with(|config| {
+        listen_udp(config, ListenerProtocol::MqttSn);
+        listen_udp(config, ListenerProtocol::Coap);
+    })
+    .await;
+    let admin = &managed.admin;
+    let sensor = Node::at(managed.gateway.listener("udp.mqttsn")).await;
+    sensor.send(b"\x0c\x04\x04\x01\x00\x3csensor").await;
+    sensor.expect(|datagram| datagram == [3, 5, 0]).await;
+    // QoS 1, a topic of two bytes.
+    sensor.send(b"\x07\x12\x22\x00\x01ab").await;
+    sensor.expect(|datagram| datagram[1] == 0x13).await;
+    let observer = Node::at(managed.gateway.listener("udp.coap")).await;
+    // A confirmable GET of /ps/ab?qos=1 with Observe.
+    observer.send(b"\x41\x01\x00\x07t\x60\x52ps\x02ab\x45qos=1").await;
+    observer.expect(|datagram| datagram[..2] == [0x61, 0x45]).await;
+    let mut publisher = managed.gateway.client(Version::V5, "publisher").await;
+    for time in ["response", "whole"] {
+        let settings = json!({ "enable": true, "threshold": "20ms", "top_k_num": 5, "stats_type": time });
+        assert_eq!(admin.put("/api/v5/slow_subscriptions/settings", &settings).await.status, 200);
+        // A turn tells the core.
+        publisher.ping().await;
+        publisher.publish("ab", time, 1).await;
+        let published = sensor.expect(|datagram| datagram[1] == 0x0c && datagram.ends_with(time.as_bytes())).await;
+        let notified = observer.expect(|datagram| datagram[1] == 0x45 && datagram.ends_with(time.as_bytes())).await;
+        let begun = std::time::Instant::now();
+        while begun.elapsed().as_millis() < 40 {
+            publisher.ping().await;
+        }
+        sensor.send(&[7, 0x0d, published[3], published[4], published[5], published[6], 0]).await;
+        observer.send(&[0x60, 0, notified[2], notified[3]]).await;
+        let mut told = Value::Null;
+        while told["meta"]["count"] != 2 {
+            told = admin.get("/api/v5/slow_subscriptions").await.json();
+        }
+        let rows = told["data"].as_array().expect("rows");
+        assert!(rows.iter().any(|row| row["clientid"] == "sensor"), "{time}: {told}");
+        assert!(rows.iter().all(|row| row["topic"] == "ab" && row["timespan"].as_u64() > Some(20)), "{time}: {told}");
+        assert_eq!(admin.delete("/api/v5/slow_subscriptions").await.status, 204);
+    }
+}
+
 #[tokio::test]
 async fn a_trace_shows_all_about_somebody() {
     let managed = Managed::start().await;

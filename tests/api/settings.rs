@@ -55,6 +55,97 @@ async fn a_change_counts_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn some_settings_have_paths_of_their_own_in_the_field_s_form() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    let admin = &managed.admin;
+    let told = managed.get("/api/v5/mqtt/retainer").await.json();
+    let backend = json!({ "type": "built_in_database", "enable": true, "max_retained_messages": 1_000_000 });
+    assert_eq!(
+        told,
+        json!({
+            "enable": true, "msg_expiry_interval": "0s", "max_payload_size": "1MB", "msg_clear_interval": "0s",
+            "stop_publish_clear_msg": false, "backend": backend,
+        })
+    );
+    // What was told can be sent back.
+    assert_eq!(admin.put("/api/v5/mqtt/retainer", &told).await.json(), told);
+    let retain =
+        json!({ "msg_expiry_interval": "1h", "max_payload_size": "1KB", "backend": { "max_retained_messages": 2 } });
+    let told = admin.put("/api/v5/mqtt/retainer", &retain).await.json();
+    assert_eq!(
+        (&told["msg_expiry_interval"], &told["max_payload_size"], &told["backend"]["max_retained_messages"]),
+        (&json!("1h"), &json!("1KB"), &json!(2))
+    );
+    let publish = async |topic: &str, payload: &str| {
+        let message = json!({ "topic": topic, "payload": payload, "retain": true });
+        admin.post("/api/v5/publish", &message).await;
+    };
+    let retained = async || {
+        let told = managed.get("/api/v5/mqtt/retainer/messages?topic=r/%23").await.json();
+        let mut topics: Vec<_> = told["data"]
+            .as_array()
+            .expect("messages")
+            .iter()
+            .map(|row| row["topic"].as_str().map(str::to_owned))
+            .collect();
+        topics.sort();
+        topics.into_iter().flatten().collect::<Vec<_>>()
+    };
+    // $SYS has messages of its own, which count.
+    let unbounded = json!({ "backend": { "max_retained_messages": 0 } });
+    assert_eq!(admin.put("/api/v5/mqtt/retainer", &unbounded).await.json()["backend"]["max_retained_messages"], 0);
+    publish("r/large", &"x".repeat(1025)).await;
+    publish("r/small", &"x".repeat(1024)).await;
+    publish("r/other", "x").await;
+    assert_eq!(retained().await, ["r/other", "r/small"]);
+    assert_eq!(
+        admin.put("/api/v5/mqtt/retainer", &json!({ "backend": { "max_retained_messages": 1 } })).await.status,
+        200
+    );
+    publish("r/third", "x").await;
+    assert_eq!(retained().await, ["r/other", "r/small"]);
+    let mut client = managed.gateway.client(Version::V5, "c").await;
+    client.subscribe("r/other", 0).await;
+    assert_eq!(client.expect_message().await.text(), "x");
+    assert_eq!(admin.delete("/api/v5/mqtt/retainer/messages").await.status, 204);
+    assert_eq!(client.expect_message().await.text(), "");
+    assert_eq!(retained().await, [""; 0]);
+
+    let told = admin.put("/api/v5/mqtt/delayed", &json!({ "enable": true, "max_delayed_messages": 1 })).await.json();
+    assert_eq!(told, json!({ "enable": true, "max_delayed_messages": 1 }));
+    let later = json!({ "topic": "$delayed/600/later", "payload": "x" });
+    assert_eq!(admin.post("/api/v5/publish", &later).await.status, 200);
+    assert_eq!(admin.post("/api/v5/publish", &later).await.json()["reason_code"], 151);
+    assert_eq!(admin.put("/api/v5/mqtt/delayed", &json!({ "enable": false })).await.json()["enable"], false);
+    assert_eq!(admin.post("/api/v5/publish", &later).await.json()["reason_code"], 144);
+
+    let wanted = json!({ "no_match": "deny", "deny_action": "disconnect", "cache": { "enable": false, "max_size": 5, "ttl": "1m" } });
+    let told = admin.put("/api/v5/authorization/settings", &wanted).await.json();
+    let cache = json!({ "enable": false, "max_size": 0 });
+    assert_eq!(told, json!({ "no_match": "deny", "deny_action": "disconnect", "cache": cache }));
+    let told = admin.put("/api/v5/authorization/settings", &json!({ "cache": { "enable": true } })).await.json();
+    assert_eq!(told["cache"], json!({ "enable": true, "max_size": 32 }));
+    let told = admin.put("/api/v5/mqtt/retainer", &json!({ "enable": false })).await.json();
+    assert_eq!(told["pending"], json!(["retained.enable"]));
+
+    for (path, wrong) in [
+        ("mqtt/retainer", json!({ "backend": { "type": "other" } })),
+        ("mqtt/retainer", json!({ "backend": 1 })),
+        ("mqtt/retainer", json!({ "max_payload_size": "much" })),
+        ("mqtt/delayed", json!({ "enable": "perhaps" })),
+        ("mqtt/delayed", json!({ "enabled": true })),
+        ("authorization/settings", json!({ "no_match": "ignore" })),
+    ] {
+        let told = admin.put(&format!("/api/v5/{path}"), &wrong).await;
+        assert_eq!(told.status, 400, "{wrong}: {told:?}");
+    }
+    let types = managed.get("/api/v5/listeners_status").await.json();
+    assert_eq!((&types[0]["type"], &types[0]["ids"]), (&json!("tcp"), &json!(["tcp:default"])));
+    assert_eq!(types[0]["status"]["current_connections"], 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_told_by_its_key_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let managed = start(folder.path()).await;

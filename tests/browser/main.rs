@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 #![allow(clippy::disallowed_methods, reason = "another process can only be polled")]
 
+mod building;
+
 use std::{
     env, fs,
     fs::File,
@@ -173,6 +175,36 @@ fn every_page_is_accessible_in_both_languages_and_themes_and_fits_a_phone() {
 #[test]
 fn the_overview_stays_bounded() {
     run("bounded", "", PASSWORD);
+}
+
+#[test]
+fn a_page_that_is_left_leaves_nothing_open() {
+    run("leaving", "", PASSWORD);
+}
+
+#[test]
+fn retained_and_delayed_messages_tell_their_payloads() {
+    run("messages", "", PASSWORD);
+}
+
+#[test]
+fn a_trace_is_followed_and_kept_as_a_file() {
+    run("trace", "", PASSWORD);
+}
+
+#[test]
+fn slow_subscriptions_are_measured_as_it_is_set() {
+    run("slow", "", PASSWORD);
+}
+
+#[test]
+fn a_listener_is_made_stopped_started_changed_and_deleted() {
+    run("listeners", "", PASSWORD);
+}
+
+#[test]
+fn keys_count_viewers_only_look_and_the_audit_log_tells() {
+    run("accounts", "", PASSWORD);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    agent::{Agent, Backend, Reports},
+    agent::{Agent, Backend, PATIENCE, Reports},
     wire::{Command, Connect, Endpoint, Outcome, Properties, Publish, Received, Report, Subscribe, Transport},
 };
 
@@ -197,12 +197,15 @@ fn tls(endpoint: &Endpoint) -> TlsConfiguration {
 }
 
 mod v4 {
-    use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, SubscribeReasonCode, mqttbytes::qos};
+    use rumqttc::{
+        AsyncClient, Event, LastWill, MqttOptions, NetworkOptions, Packet, SubscribeReasonCode, mqttbytes::qos,
+    };
 
     use super::*;
 
     pub async fn run(connect: Connect, mut commands: UnboundedReceiver<(u64, Command)>, mut ledger: Ledger) {
         let (client, mut events) = AsyncClient::new(options(&connect), REQUESTS_MAX);
+        events.set_network_options(NetworkOptions::new().set_connection_timeout(PATIENCE.as_secs()).clone());
         loop {
             tokio::select! {
                 event = events.poll() => match event {
@@ -322,6 +325,7 @@ mod v5 {
     fn options(connect: &Connect) -> MqttOptions {
         let mut options = MqttOptions::new(&connect.client_id, host(&connect.endpoint), connect.endpoint.port);
         options.set_transport(transport(&connect.endpoint));
+        options.set_connection_timeout(PATIENCE.as_secs());
         options.set_clean_start(connect.clean);
         options.set_keep_alive(Duration::from_secs(connect.keep_alive.into()));
         options.set_max_packet_size(Some(PACKET_MAX as u32));

@@ -30,7 +30,9 @@ mod sessions;
 mod shared;
 mod silence;
 mod sleep;
+mod strangers;
 mod table;
+mod threats;
 mod web;
 mod wills;
 

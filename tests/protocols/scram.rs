@@ -13,31 +13,31 @@ use thingway::{
 };
 
 use crate::{
-    common::{Client, Connect, Packet, Property, TestGateway, Version, wire},
+    common::{Client, Connect, Packet, Property, TestGateway, Version, client::Carrier, wire},
     gateway_with,
 };
 
-const SHA256: &str = "SCRAM-SHA-256";
+pub const SHA256: &str = "SCRAM-SHA-256";
 const SHA512: &str = "SCRAM-SHA-512";
 
 /// What a client does for one exchange.
-struct Prover {
+pub struct Prover {
     method: &'static str,
     bare: String,
     password: &'static str,
 }
 
 impl Prover {
-    fn new(method: &'static str, username: &str, password: &'static str) -> Self {
+    pub fn new(method: &'static str, username: &str, password: &'static str) -> Self {
         Self { method, bare: format!("n={username},r=rOprNGfwEbeRWgbNEkqO"), password }
     }
 
-    fn first(&self) -> Vec<u8> {
+    pub fn first(&self) -> Vec<u8> {
         format!("n,,{}", self.bare).into_bytes()
     }
 
     /// The last message, and what the server says when it knows the password, too.
-    fn last(&self, challenge: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    pub fn last(&self, challenge: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let challenge = std::str::from_utf8(challenge).expect("text");
         let field = |name: &str| challenge.split(',').find_map(|part| part.strip_prefix(name)).expect("it is there");
         let (mac, rounds, hash) = match self.method {
@@ -87,14 +87,15 @@ async fn guarded(change: impl FnOnce(&mut Config)) -> (TestGateway, TempDir) {
     (gateway, folder)
 }
 
-fn connect(client_id: &str, method: &str, data: Option<Vec<u8>>) -> Connect {
+/// A CONNECT with the beginning of a proof.
+pub fn proving(client_id: &str, method: &str, data: Option<Vec<u8>>) -> Connect {
     let mut connect = Connect::new(Version::V5, client_id);
     connect.properties.push(Property::AuthMethod(method.into()));
     connect.properties.extend(data.map(Property::AuthData));
     connect
 }
 
-fn auth(reason: u8, method: &str, data: Vec<u8>) -> Vec<u8> {
+pub fn auth(reason: u8, method: &str, data: Vec<u8>) -> Vec<u8> {
     wire::auth(reason, &[Property::AuthMethod(method.into()), Property::AuthData(data)])
 }
 
@@ -107,7 +108,7 @@ fn data(properties: &[Property]) -> Vec<u8> {
 }
 
 /// Awaits an AUTH with this reason and gives back what is in it.
-async fn awaited(client: &mut Client, reason: u8) -> Vec<u8> {
+pub async fn awaited<C: Carrier>(client: &mut Client<C>, reason: u8) -> Vec<u8> {
     client
         .take("an AUTH", |packet| match packet {
             Packet::Auth(auth) => {
@@ -122,7 +123,7 @@ async fn awaited(client: &mut Client, reason: u8) -> Vec<u8> {
 /// Connects; the code of the CONNACK, after what is in it was looked at.
 async fn prove(gateway: &TestGateway, client_id: &str, prover: &Prover) -> (Client, u8) {
     let mut client = gateway.open(Version::V5).await;
-    client.send(&connect(client_id, prover.method, Some(prover.first())).bytes()).await;
+    client.send(&proving(client_id, prover.method, Some(prover.first())).bytes()).await;
     let challenge = awaited(&mut client, 0x18).await;
     let (last, expected) = prover.last(&challenge);
     client.send(&auth(0x18, prover.method, last)).await;
@@ -156,7 +157,7 @@ async fn who_proves_a_password_is_let_in_and_nobody_else() {
     client.send(&Connect::new(Version::V5, "c").username("bob").password("pencil").bytes()).await;
     client.expect_refused(None, &[0x86]).await;
     let mut client = gateway.open(Version::V5).await;
-    client.send(&connect("c", "SCRAM-SHA-1", Some(b"n,,n=bob,r=x".to_vec())).bytes()).await;
+    client.send(&proving("c", "SCRAM-SHA-1", Some(b"n,,n=bob,r=x".to_vec())).bytes()).await;
     client.expect_refused(None, &[0x8c]).await;
 }
 
@@ -166,7 +167,7 @@ async fn messages_out_of_order_are_refused() {
     let bob = Prover::new(SHA256, "bob", "pencil");
     // Without a first message the gateway asks for it.
     let mut client = gateway.open(Version::V5).await;
-    client.send(&connect("c", SHA256, None).bytes()).await;
+    client.send(&proving("c", SHA256, None).bytes()).await;
     assert_eq!(awaited(&mut client, 0x18).await, b"");
     client.send(&auth(0x18, SHA256, bob.first())).await;
     let challenge = awaited(&mut client, 0x18).await;
@@ -175,19 +176,19 @@ async fn messages_out_of_order_are_refused() {
     assert_eq!(client.connack().await.code, 0);
     // What somebody has overheard is of no use.
     let mut replayed = gateway.open(Version::V5).await;
-    replayed.send(&connect("d", SHA256, Some(bob.first())).bytes()).await;
+    replayed.send(&proving("d", SHA256, Some(bob.first())).bytes()).await;
     drop(awaited(&mut replayed, 0x18).await);
     replayed.send(&auth(0x18, SHA256, last.clone())).await;
     replayed.expect_refused(None, &[0x86]).await;
     for first in [last, b"".to_vec(), b"n,,n=bob".to_vec(), b"p=tls-unique,,n=bob,r=x".to_vec(), vec![0xff; 9000]] {
         let mut client = gateway.open(Version::V5).await;
-        client.send(&connect("e", SHA256, Some(first)).bytes()).await;
+        client.send(&proving("e", SHA256, Some(first)).bytes()).await;
         client.expect_refused(None, &[0x86]).await;
     }
     // Another method in the middle, another packet, and nothing at all.
     for packet in [auth(0x18, SHA512, b"x".to_vec()), wire::publish(Version::V5, "x", b"x", 0, 0, &[])] {
         let mut client = gateway.open(Version::V5).await;
-        client.send(&connect("f", SHA256, Some(bob.first())).bytes()).await;
+        client.send(&proving("f", SHA256, Some(bob.first())).bytes()).await;
         drop(awaited(&mut client, 0x18).await);
         client.send(&packet).await;
         while let Some(packet) = client.next().await {
@@ -243,7 +244,7 @@ async fn failed_proofs_make_wait_and_bans_count() {
     .await;
     let refused = async |prover: &Prover| {
         let mut client = gateway.open(Version::V5).await;
-        client.send(&connect("x", prover.method, Some(prover.first())).bytes()).await;
+        client.send(&proving("x", prover.method, Some(prover.first())).bytes()).await;
         client.connack().await.code
     };
     for _ in 0..2 {

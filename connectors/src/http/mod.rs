@@ -1,12 +1,21 @@
-//! Web servers: a client that asks one, by way of a [`Line`].
+//! Web servers: a client that asks one, or sends to one, by way of a [`Line`].
 
 mod question;
 
-use std::{error::Error, fmt, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt, fs, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode};
+use hyper::{
+    Request, StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -45,6 +54,17 @@ pub struct HttpAnswer {
     pub status: u16,
     /// The body.
     pub body: Zeroizing<Vec<u8>>,
+}
+
+/// What a server says to what was sent to it, whatever that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpReply {
+    /// The status.
+    pub status: u16,
+    /// How long it wants to be left alone (`Retry-After`, RFC 9110, section 10.2.3).
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// Why there can be no client.
@@ -98,13 +118,36 @@ impl HttpService {
     /// When it does not answer, or answers with anything but 200 to 299 and 400 to 499: 500 and above are its own failure, for which it is left alone
     /// for a while when they do not stop.
     pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<HttpAnswer, Failure> {
-        self.line.ask(self.exchange(request)).await
+        let exchange = async {
+            let (status, _, body) = self.exchange(request).await?;
+            match status.as_u16() {
+                status @ (200..=299 | 400..=499) => Ok(HttpAnswer { status, body }),
+                500.. => Err(Failure::Unreachable(format!("it answers {}", named(status)))),
+                _ => Err(Failure::Refused(format!("it answers {}, and no redirect is followed", named(status)))),
+            }
+        };
+        self.line.ask(exchange).await
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<HttpAnswer, Failure> {
+    /// Sends, for those who know what each status asks of them. A server that answers is there, whatever it answers. Must be called within tokio's runtime.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<HttpReply, Failure> {
+        let exchange = async {
+            let (status, headers, mut body) = self.exchange(request).await?;
+            let retry_after = retry_after(&headers, SystemTime::now());
+            Ok(HttpReply { status: status.as_u16(), retry_after, body: std::mem::take(&mut *body) })
+        };
+        self.line.ask(exchange).await
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, HeaderMap, Zeroizing<Vec<u8>>), Failure> {
         let answer = self.client.request(request).await.map_err(|error| failure(&error))?;
-        let status = answer.status();
-        let mut incoming = answer.into_body();
+        let (head, mut incoming) = answer.into_parts();
         let mut body = Zeroizing::new(Vec::new());
         while let Some(frame) = incoming.frame().await {
             let frame = frame.map_err(|error| failure(&error))?;
@@ -114,11 +157,7 @@ impl HttpService {
             }
             extend(&mut body, &data);
         }
-        match status.as_u16() {
-            status @ (200..=299 | 400..=499) => Ok(HttpAnswer { status, body }),
-            500.. => Err(Failure::Unreachable(format!("it answers {}", named(status)))),
-            _ => Err(Failure::Refused(format!("it answers {}, and no redirect is followed", named(status)))),
-        }
+        Ok((head.status, head.headers, body))
     }
 
     /// True while it is left alone.
@@ -152,6 +191,15 @@ fn extend(body: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
         *body = larger;
     }
     body.extend_from_slice(data);
+}
+
+/// Seconds, or the time when it may be asked again.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(secs) => Some(Duration::from_secs(secs)),
+        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or(Duration::ZERO)),
+    }
 }
 
 fn named(status: StatusCode) -> String {

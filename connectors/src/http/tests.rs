@@ -204,3 +204,20 @@ async fn only_authorities_that_were_named_are_trusted() {
     let gone = folder.path().join("gone.pem");
     assert!(matches!(HttpService::new("test", settings(), Some(&gone)), Err(HttpError::AuthorityFile { .. })));
 }
+
+#[tokio::test]
+async fn what_is_sent_gets_every_status_and_how_long_to_wait() {
+    const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno";
+    let (address, _told) = server(Then::Answer(BUSY)).await;
+    let service = HttpService::new("test", settings(), None).expect("a client");
+    let reply = service.send(get(&format!("http://{address}"))).await.expect("an answer");
+    assert_eq!(reply, HttpReply { status: 503, retry_after: Some(Duration::from_secs(7)), body: b"no".to_vec() });
+    assert_eq!(service.counts(), LineCounts { answered: 1, ..LineCounts::default() });
+    let at = |text: &'static str| {
+        let headers = [(RETRY_AFTER, text.parse().expect("a value"))].into_iter().collect();
+        retry_after(&headers, std::time::UNIX_EPOCH + Duration::from_secs(784_111_770))
+    };
+    assert_eq!(at("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
+    assert_eq!(at("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO));
+    assert_eq!((at("soon"), at("-1")), (None, None));
+}

@@ -7,7 +7,7 @@ import { type Loaded, useLoad } from "./use";
 /** Pages that can be gone back to; further back is the first. */
 const STEPS_MAX = 1000;
 
-/** A listing that is read page by page: behind a cursor where the gateway gives one, by number else. */
+/** A listing that is read page by page: behind a cursor where the gateway gives one, by number else. With `everyMs` the page is read again. */
 export interface Listing<T> extends Loaded<Paged<T>> {
   /** Which page it is, from 1. */
   number: number;
@@ -20,14 +20,14 @@ export interface Listing<T> extends Loaded<Paged<T>> {
 
 type Step = { cursor: string } | { page: number };
 
-export function useListing<T>(path: string, filters: Query, limit = 50): Listing<T> {
+export function useListing<T>(path: string, filters: Query, everyMs?: number, limit = 50): Listing<T> {
   const key = `${path} ${JSON.stringify(filters)} ${limit}`;
   const [way, setWay] = useState<{ key: string; steps: Step[] }>({ key, steps: [] });
   const counts = useRef<{ key: string; count: number | undefined }>({ key, count: undefined });
   // Other filters begin at the first page.
   const steps = way.key === key ? way.steps : [];
   const step = steps[steps.length - 1];
-  const loaded = useLoad(`${key} ${JSON.stringify(step ?? null)}`, (signal) => get<Paged<T>>(path, { ...filters, limit, ...step }, signal));
+  const loaded = useLoad(`${key} ${JSON.stringify(step ?? null)}`, (signal) => get<Paged<T>>(path, { ...filters, limit, ...step }, signal), everyMs);
   const meta = loaded.data?.meta;
   if (counts.current.key !== key) counts.current = { key, count: undefined };
   if (meta?.count !== undefined) counts.current.count = meta.count;

@@ -48,6 +48,9 @@ export const heldBack = computed<string | null>(() => {
   return null;
 });
 
+/** Whoever is signed in may never change anything: what would is not shown. */
+export const onlyLooks = computed(() => session.value !== null && session.value.role !== "administrator" && !session.value.mustChangePassword);
+
 let held = 0;
 
 /** While the password changes, an old token that is refused does not sign out. */

@@ -84,6 +84,15 @@ export interface Client {
   inflight_cnt?: number;
   inflight_max?: number;
   total_payload_bytes: number;
+  created_at?: string | null;
+  disconnected_at?: string | null;
+  mqueue_dropped?: number;
+  recv_pkt?: number;
+  recv_msg?: number;
+  recv_oct?: number;
+  send_pkt?: number;
+  send_msg?: number;
+  send_oct?: number;
 }
 
 export interface Subscription {

@@ -39,12 +39,18 @@ export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T
         // What is not there will not be there in a moment.
         if (cause.isMissing) return;
       }
-      if (everyMs && !stop.signal.aborted) timer = window.setTimeout(run, everyMs);
+      if (everyMs && !stop.signal.aborted) timer = window.setTimeout(again, everyMs);
+    };
+    // Nobody looks at a page in the background: it asks again when somebody does.
+    const again = () => {
+      if (!document.hidden) void run();
+      else document.addEventListener("visibilitychange", again, { once: true });
     };
     void run();
     return () => {
       stop.abort();
       window.clearTimeout(timer);
+      document.removeEventListener("visibilitychange", again);
     };
   }, [key, turn, everyMs]);
 

@@ -32,5 +32,7 @@ export const retained = {
   "delayed.none": ["No message waits", "没有等待中的消息"],
   "delayed.delete_title": ["Discard the message to {topic}?", "丢弃发往 {topic} 的消息？"],
   "delayed.delete_text": ["It will not be published.", "它将不会被发布。"],
+  "delayed.over": ["It waits no more: it was published, or discarded", "已不在等待：已发布或已丢弃"],
+  "delayed.at_most": ["Publish to $delayed/60/plant/1/set, and plant/1/set gets it a minute later. At most {n} wait at a time.", "发布到 $delayed/60/plant/1/set，一分钟后 plant/1/set 会收到。最多同时等待 {n} 条。"],
   "delayed.off": ["Delayed publishing is switched off", "延迟发布已关闭"],
 } as const satisfies Texts;

@@ -2,6 +2,8 @@ import type { Texts } from "./catalogue";
 
 export const topics = {
   "mqtt.connection": ["Connection", "连接"],
+  "mqtt.how": ["Address and credentials:", "地址与凭据："],
+  "mqtt.as": ["as {name}", "用户 {name}"],
   "mqtt.url": ["Address", "地址"],
   "mqtt.url_hint": ["MQTT over WebSocket", "MQTT over WebSocket"],
   "mqtt.no_listener": ["No WebSocket listener is running. Enter an address, or start one.", "没有正在运行的 WebSocket 监听器。请输入地址或启动一个监听器。"],
@@ -30,7 +32,7 @@ export const topics = {
   "topics.idle": ["Nothing is watched", "尚未观察"],
   "topics.idle_text": ["The page connects as an MQTT client over WebSocket, and shows what comes.", "页面以 MQTT 客户端身份通过 WebSocket 连接，并显示收到的消息。"],
   "topics.totals": ["{topics} topics, {messages} messages, {rate} a second", "{topics} 个主题，{messages} 条消息，每秒 {rate} 条"],
-  "topics.beyond": ["{n} messages are of topics beyond the limit of {max} and are not shown: watch a narrower filter.", "{n} 条消息的主题超出 {max} 个的上限，未显示：请使用更窄的过滤器。"],
+  "topics.beyond": ["{n} messages are of topics beyond the limit of {max} levels and are not shown: watch a narrower filter.", "{n} 条消息的主题超出 {max} 个层级的上限，未显示：请使用更窄的过滤器。"],
   "topics.more": ["{n} more: show them", "还有 {n} 个：显示"],
   "topics.too_many": ["{n} more rows are not shown: watch a narrower filter", "还有 {n} 行未显示：请使用更窄的过滤器"],
   "topics.per_second": ["{n}/s", "{n}/秒"],

@@ -1,8 +1,9 @@
 import { signal } from "@preact/signals";
 
 import { ApiError, ask, get } from "../api/client";
-import type { Alarm, ClientEvent, Current, NodeInfo } from "../api/types";
+import type { Alarm, ClientEvent, Current, NodeInfo, Sample } from "../api/types";
 import { asApiError } from "../api/use";
+import { ratesOf } from "./rates";
 import { Ring } from "./ring";
 import { Parser } from "./sse";
 
@@ -11,6 +12,8 @@ export type Mode = "stream" | "poll" | "off";
 
 /** Ten minutes, a row each second. */
 const SECONDS = 600;
+/** As much as the live charts show. */
+const RECALLED_SECS = 300;
 const BACK_OFF_MS = [500, 1000, 2000, 5000, 10_000, 15_000];
 /** While it polls, how often it looks whether there is a stream after all. */
 const LOOK_AGAIN_MS = 60_000;
@@ -47,7 +50,31 @@ let stop: AbortController | null = null;
 export function startLive(): void {
   stopLive();
   stop = new AbortController();
+  void recall(stop.signal);
   void run(stop.signal);
+}
+
+/** What was recorded of the last minutes, so that charts do not begin empty. */
+async function recall(signal: AbortSignal): Promise<void> {
+  let samples: Sample[];
+  try {
+    samples = await get<Sample[]>("/monitor", { latest: RECALLED_SECS }, signal);
+  } catch {
+    // Charts begin with what the stream tells, then.
+    return;
+  }
+  if (signal.aborted || !Array.isArray(samples)) return;
+  const columns = COLUMNS.map((_, at) => history.column(at));
+  const heard = Array.from({ length: history.length }, (_, row) => columns.map((column) => column[row] ?? Number.NaN));
+  const first = heard[0]?.[0] ?? Number.POSITIVE_INFINITY;
+  const { messages, connections, memory, bytes } = ratesOf(samples);
+  const recalled = [...messages, connections[1], memory[1], bytes[1], bytes[2]];
+  history.clear();
+  Array.from(messages[0]).forEach((at, row) => {
+    if (at < first) history.push(recalled.map((column) => column?.[row] ?? Number.NaN));
+  });
+  heard.forEach((row) => history.push(row));
+  tick.value += 1;
 }
 
 export function stopLive(): void {

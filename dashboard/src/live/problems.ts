@@ -4,7 +4,7 @@ import { get } from "../api/client";
 import type { Alarm, Listener, Paged } from "../api/types";
 import { useLoad } from "../api/use";
 import { count, when } from "../format";
-import { t } from "../i18n";
+import { type Key, t } from "../i18n";
 import { onAlarm } from "./live";
 
 const SOON_MS = 14 * 86_400_000;
@@ -24,6 +24,24 @@ export function useAlarms(): Alarm[] {
   const alarms = useLoad("alarms", (signal) => get<Paged<Alarm>>("/alarms", { activated: true, limit: 20 }, signal), EVERY_MS);
   useEffect(() => onAlarm(alarms.reload), [alarms.reload]);
   return alarms.data?.data ?? [];
+}
+
+const ALARMS = {
+  high_system_memory_usage: "alarms.memory",
+  high_cpu_usage: "alarms.cpu",
+  high_open_files: "alarms.files",
+  store_failing: "alarms.store_failing",
+  store_behind: "alarms.store_behind",
+  listener_full: "alarms.listener_full",
+  access_service_down: "alarms.service_down",
+  certificate_ends: "alarms.certificate",
+} as const satisfies Record<string, Key>;
+
+/** What an alarm is called, with what it is about. */
+export function alarmName(name: string): string {
+  const [kind = "", ...about] = name.split(":");
+  if (!(kind in ALARMS)) return name;
+  return [t(ALARMS[kind as keyof typeof ALARMS]), ...about].join(" ");
 }
 
 /** Why deliveries were dropped of late, and how many for each reason: not those that nobody subscribed to. */
@@ -61,7 +79,7 @@ export function useDrops(): Drops {
 }
 
 export function problems(listeners: readonly Listener[], alarms: readonly Alarm[], drops: Drops, nowMs = Date.now()): Problem[] {
-  const found: Problem[] = alarms.map((alarm) => ({ kind: "bad", text: t("overview.alarm", { name: alarm.name }), detail: alarm.message, page: "alarms" }));
+  const found: Problem[] = alarms.map((alarm) => ({ kind: "bad", text: t("overview.alarm", { name: alarmName(alarm.name) }), detail: alarm.message, page: "alarms" }));
   for (const { id, enable, status, running, failure, certificate } of listeners) {
     if (enable && !(running ?? status.running)) found.push({ kind: "bad", text: t("overview.listener_down", { id }), detail: failure ?? undefined, page: "listeners" });
     if (typeof status.max_connections === "number" && status.current_connections >= status.max_connections) {

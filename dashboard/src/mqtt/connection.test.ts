@@ -6,7 +6,7 @@ import type { Listener } from "../api/types";
 vi.stubGlobal("localStorage", { getItem: () => null, setItem: () => undefined });
 vi.stubGlobal("sessionStorage", { getItem: () => null });
 vi.stubGlobal("navigator", { language: "en" });
-const { portOf, webSocketUrl } = await import("./connection");
+const { webSocketUrl } = await import("./connection");
 
 const listener = (type: string, bind: string, running = true): Listener => ({
   id: `${type}:default`, type, name: "default", protocol: "mqtt", enable: true, bind, accepted: 0, refused: 0, status: { running, max_connections: "infinity", current_connections: 0 },
@@ -17,9 +17,4 @@ test("the listener is found that the browser lets the page use", () => {
   expect(webSocketUrl(all, { protocol: "http:", hostname: "gw" })).toBe("ws://gw:8083/mqtt");
   expect(webSocketUrl(all, { protocol: "https:", hostname: "gw" })).toBe("wss://gw:8084/mqtt");
   expect(webSocketUrl([listener("ws", ":8083", false)], { protocol: "http:", hostname: "gw" })).toBeNull();
-});
-
-test("a port is what stands behind the last colon", () => {
-  expect(portOf("[::1]:8083")).toBe("8083");
-  expect(portOf("/run/mqtt.sock")).toBeNull();
 });

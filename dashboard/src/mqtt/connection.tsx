@@ -1,4 +1,5 @@
 import { signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { get } from "../api/client";
@@ -7,6 +8,7 @@ import { t } from "../i18n";
 import { Button } from "../ui/button";
 import { TextField } from "../ui/form";
 import { Note } from "../ui/states";
+import { portOf } from "./address";
 import { Client } from "./client";
 import type { Publication } from "./codec";
 
@@ -26,10 +28,6 @@ export function webSocketUrl(listeners: readonly Listener[], page: Pick<Location
     return `${kind}://${page.hostname}:${port}${found.path ?? "/mqtt"}`;
   }
   return null;
-}
-
-export function portOf(bind: string): string | null {
-  return /:(\d+)$/.exec(bind)?.[1] ?? null;
 }
 
 export type State = "idle" | "connecting" | "open";
@@ -94,7 +92,7 @@ export function useConnection(onMessage: (message: Publication) => void): Connec
 }
 
 /** Where to connect, and as whom. */
-export function ConnectionFields({ connection, action, onOpen }: { connection: Connection; action: string; onOpen?: (client: Client) => void }) {
+export function ConnectionFields({ connection, action, onOpen, children }: { connection: Connection; action: string; onOpen?: (client: Client) => void; children?: ComponentChildren }) {
   const [isMissing, setMissing] = useState(false);
   const now = settings.value;
   const set = (change: Partial<typeof now>) => (settings.value = { ...settings.value, ...change });
@@ -125,17 +123,23 @@ export function ConnectionFields({ connection, action, onOpen }: { connection: C
         </div>
       )}
       {isMissing && now.url === "" && <Note kind="warn">{t("mqtt.no_listener")}</Note>}
+      {children}
       {connection.state !== "open" && (
-        <>
-          <div class="form-row">
-            <TextField label={t("mqtt.url")} hint={t("mqtt.url_hint")} mono required disabled={isBusy} value={now.url} onInput={(url) => set({ url })} />
-            <TextField label={t("mqtt.client_id")} hint={t("mqtt.client_id_hint")} disabled={isBusy} value={now.clientId} onInput={(clientId) => set({ clientId })} />
+        <details open={connection.why !== null || isMissing}>
+          <summary>
+            {t("mqtt.how")} <code class="break">{now.url}</code> {now.username !== "" && t("mqtt.as", { name: now.username })}
+          </summary>
+          <div class="form">
+            <div class="form-row">
+              <TextField label={t("mqtt.url")} hint={t("mqtt.url_hint")} mono required disabled={isBusy} value={now.url} onInput={(url) => set({ url })} />
+              <TextField label={t("mqtt.client_id")} hint={t("mqtt.client_id_hint")} disabled={isBusy} value={now.clientId} onInput={(clientId) => set({ clientId })} />
+            </div>
+            <div class="form-row">
+              <TextField label={t("mqtt.username")} hint={t("mqtt.credentials")} disabled={isBusy} value={now.username} onInput={(username) => set({ username })} />
+              <TextField label={t("mqtt.password")} type="password" autocomplete="off" disabled={isBusy} value={now.password} onInput={(password) => set({ password })} />
+            </div>
           </div>
-          <div class="form-row">
-            <TextField label={t("mqtt.username")} hint={t("mqtt.credentials")} disabled={isBusy} value={now.username} onInput={(username) => set({ username })} />
-            <TextField label={t("mqtt.password")} type="password" autocomplete="off" disabled={isBusy} value={now.password} onInput={(password) => set({ password })} />
-          </div>
-        </>
+        </details>
       )}
       <div class="row">
         {connection.state === "idle" ? (

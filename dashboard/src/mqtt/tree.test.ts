@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import type { Publication } from "./codec";
-import { PAYLOAD_BYTES_MAX, rows, TOPICS_MAX, TOTAL_BYTES_MAX, Tree } from "./tree";
+import { LEVELS_MAX, PAYLOAD_BYTES_MAX, rows, TOTAL_BYTES_MAX, Tree } from "./tree";
 
 const message = (topic: string, payload: Uint8Array = new Uint8Array()): Publication => ({ topic, payload, qos: 0, retain: false, properties: {} });
 
@@ -12,13 +12,15 @@ test("messages are counted at their topic and above it", () => {
   expect(tree.find("a/b")).toMatchObject({ own: 2, all: 2, topic: "a/b" });
   expect(tree.find("a//c")).toMatchObject({ own: 1, name: "c" });
   expect(tree.find("a/b/c")).toBeUndefined();
+  // "a/" is a level that nothing was published to.
+  expect([tree.topics, tree.levels]).toEqual([3, 4]);
 });
 
 test("topics beyond the limit are counted and not kept", () => {
   const tree = new Tree();
-  for (let at = 0; at < TOPICS_MAX + 50; at += 1) tree.take(message(`t${at}`), 1);
-  expect(tree.topics).toBe(TOPICS_MAX);
-  expect(tree.root.children.size).toBe(TOPICS_MAX);
+  for (let at = 0; at < LEVELS_MAX + 50; at += 1) tree.take(message(`t${at}`), 1);
+  expect(tree.topics).toBe(LEVELS_MAX);
+  expect(tree.root.children.size).toBe(LEVELS_MAX);
   expect(tree.beyond).toBe(50);
   tree.take(message("t1"), 1);
   expect(tree.find("t1")?.own).toBe(2);

@@ -1,7 +1,7 @@
 import type { Publication } from "./codec";
 
-/** Topics that are kept. */
-export const TOPICS_MAX = 5000;
+/** Levels of topics that are kept. */
+export const LEVELS_MAX = 5000;
 /** Bytes of a payload that are kept, and of all payloads together. */
 export const PAYLOAD_BYTES_MAX = 16 * 1024;
 export const TOTAL_BYTES_MAX = 8 * 1024 * 1024;
@@ -39,6 +39,8 @@ function level(name: string, topic: string): Level {
 /** What was published, by levels of topics. It has limits, beyond which messages are counted and not kept. */
 export class Tree {
   root = level("", "");
+  levels = 0;
+  /** Those levels that something was published to. */
   topics = 0;
   messages = 0;
   /** Messages to topics for which there is no room. */
@@ -53,13 +55,13 @@ export class Tree {
     for (const [depth, name] of names.entries()) {
       let below = here.children.get(name);
       if (!below) {
-        if (this.topics >= TOPICS_MAX) {
+        if (this.levels >= LEVELS_MAX) {
           this.beyond += 1;
           return;
         }
         below = level(name, names.slice(0, depth + 1).join("/"));
         here.children.set(name, below);
-        this.topics += 1;
+        this.levels += 1;
       }
       here = below;
       path.push(here);
@@ -68,6 +70,7 @@ export class Tree {
       one.all += 1;
       one.recent += 1;
     }
+    if (here.own === 0) this.topics += 1;
     here.own += 1;
     const room = TOTAL_BYTES_MAX - this.bytes + (here.last?.payload.length ?? 0);
     const payload = message.payload.slice(0, Math.min(PAYLOAD_BYTES_MAX, room));
@@ -88,7 +91,7 @@ export class Tree {
 
   clear(): void {
     this.root = level("", "");
-    this.topics = this.messages = this.beyond = this.bytes = 0;
+    this.levels = this.topics = this.messages = this.beyond = this.bytes = 0;
   }
 
   find(topic: string): Level | undefined {

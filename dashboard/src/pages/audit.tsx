@@ -1,11 +1,14 @@
 import { useMemo } from "preact/hooks";
 
 import { useListing } from "../api/listing";
-import { count, NOTHING, when } from "../format";
+import { count, NOTHING } from "../format";
 import { t } from "../i18n";
 import { Button } from "../ui/button";
+import { Moment } from "../ui/moment";
 import { Empty, Head, Show, Tag } from "../ui/states";
 import { type Column, ListingPager, Table } from "../ui/table";
+
+const EVERY_MS = 5000;
 
 interface Entry {
   created_at: string;
@@ -19,10 +22,10 @@ interface Entry {
 }
 
 export default function Audit() {
-  const listing = useListing<Entry>("/audit", {});
+  const listing = useListing<Entry>("/audit", {}, EVERY_MS);
   const columns = useMemo(
     (): Column<Entry>[] => [
-      { key: "at", head: t("audit.at"), sort: (row) => row.created_at, cell: (row) => <span class="nowrap">{when(row.created_at)}</span> },
+      { key: "at", head: t("audit.at"), sort: (row) => row.created_at, cell: (row) => <Moment at={row.created_at} /> },
       { key: "who", head: t("audit.who"), sort: (row) => row.source, cell: (row) => row.source || NOTHING },
       {
         key: "from",

@@ -17,14 +17,24 @@ interface DataFile {
   created_at: string;
 }
 
+/** What became of an archive that was imported. */
+interface Imported {
+  settings: { applied: string[]; pending: string[] };
+  table_sets: Record<string, { imported: number; refused: number }>;
+}
+
 export default function Data() {
   const files = useLoad("data", (signal) => get<Paged<DataFile>>("/data/files", undefined, signal));
   const chooser = useRef<HTMLInputElement>(null);
   const take = async (row: DataFile) => {
     const yes = await confirm({ title: t("data.import_title", { name: row.filename }), text: t("data.import_text"), action: t("data.import") });
     if (!yes) return;
-    await post("/data/import", { filename: row.filename });
-    toast("good", t("data.imported", { name: row.filename }));
+    const done = await post<Imported>("/data/import", { filename: row.filename });
+    const tables = Object.values(done.table_sets);
+    const sum = (of: (table: { imported: number; refused: number }) => number) => tables.reduce((all, table) => all + of(table), 0);
+    const refused = sum((table) => table.refused);
+    toast("good", t("data.imported", { name: row.filename, count: sum((table) => table.imported), pending: done.settings.pending.length }));
+    if (refused > 0) toast("bad", t("data.refused", { count: refused }));
   };
   const discard = async (row: DataFile) => {
     const yes = await confirm({ title: t("data.delete_title", { name: row.filename }), text: t("data.delete_text"), action: t("shell.delete") });

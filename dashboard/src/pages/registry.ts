@@ -14,6 +14,8 @@ export interface Page {
   name: string;
   label: Key;
   icon: IconName;
+  /** There is nothing in it that a viewer may look at. */
+  administers?: boolean;
   load: () => Promise<{ default: ComponentType<PageProps> }>;
 }
 
@@ -65,7 +67,7 @@ const system: Group = {
     { name: "settings", label: "nav.settings", icon: "sliders", load: () => import("./settings") },
     { name: "accounts", label: "nav.accounts", icon: "key", load: () => import("./accounts") },
     { name: "audit", label: "nav.audit", icon: "list", load: () => import("./audit") },
-    { name: "data", label: "nav.data", icon: "box", load: () => import("./data") },
+    { name: "data", label: "nav.data", icon: "box", administers: true, load: () => import("./data") },
   ],
 };
 

@@ -11,12 +11,14 @@ import { amend, go, link } from "../route";
 import { Button } from "../ui/button";
 import { confirm, Dialog } from "../ui/dialog";
 import { AreaField, CheckField, Form, SearchBox, SelectField, TextField } from "../ui/form";
+import { Moment } from "../ui/moment";
 import { Payload } from "../ui/payload";
 import { Empty, Facts, Head, Show, Tag } from "../ui/states";
 import { type Column, ListingPager, Table } from "../ui/table";
 import { toast } from "../ui/toast";
 import type { PageProps } from "./registry";
 
+const EVERY_MS = 5000;
 const SETTLED_MS = 250;
 
 async function discard(topic: string): Promise<boolean> {
@@ -33,7 +35,7 @@ export default function Retained({ rest, query }: PageProps) {
   const [publishing, setPublishing] = useState(false);
   const settle = useSettled(SETTLED_MS, (value) => amend({ topic: value || undefined }));
   // Without a filter those of the gateway itself, below $SYS, are left out.
-  const listing = useListing<RetainedInfo>("/mqtt/retainer/messages", { topic: filter || "#" });
+  const listing = useListing<RetainedInfo>("/mqtt/retainer/messages", { topic: filter || "#" }, EVERY_MS);
   const here = { topic: filter };
   const columns = useMemo(
     (): Column<RetainedInfo>[] => [
@@ -49,8 +51,8 @@ export default function Retained({ rest, query }: PageProps) {
       },
       { key: "qos", head: "QoS", sort: (row) => row.qos, cell: (row) => row.qos },
       { key: "size", head: t("retained.size"), end: true, sort: (row) => row.payload_size, cell: (row) => bytes(row.payload_size) },
-      { key: "at", head: t("retained.published"), sort: (row) => row.publish_at, cell: (row) => <span class="nowrap">{when(row.publish_at)}</span> },
-      { key: "until", head: t("retained.expires"), cell: (row) => <span class="nowrap">{when(row.expires_at)}</span> },
+      { key: "at", head: t("retained.published"), sort: (row) => row.publish_at, cell: (row) => <Moment at={row.publish_at} /> },
+      { key: "until", head: t("retained.expires"), cell: (row) => <Moment at={row.expires_at} /> },
       {
         key: "actions",
         head: t("shell.actions"),

@@ -3,15 +3,19 @@ import { useMemo, useState } from "preact/hooks";
 import { get, put, remove } from "../api/client";
 import { useListing } from "../api/listing";
 import { useLoad } from "../api/use";
-import { count, when } from "../format";
+import { count } from "../format";
 import { t } from "../i18n";
 import { link } from "../route";
 import { Button } from "../ui/button";
 import { confirm, Dialog } from "../ui/dialog";
 import { CheckField, Form, SelectField, TextField } from "../ui/form";
+import { Moment } from "../ui/moment";
 import { Empty, Head, Note, Show } from "../ui/states";
 import { type Column, ListingPager, Table } from "../ui/table";
 import { toast } from "../ui/toast";
+import "../styles/control.css";
+
+const EVERY_MS = 5000;
 
 type Measure = "whole" | "internal" | "response";
 
@@ -62,7 +66,7 @@ function Change({ of, onClose, onDone }: { of: Settings; onClose: () => void; on
 }
 
 export default function SlowSubscriptions() {
-  const listing = useListing<Slow>("/slow_subscriptions", {});
+  const listing = useListing<Slow>("/slow_subscriptions", {}, EVERY_MS);
   const settings = useLoad("slow_settings", (signal) => get<Settings>("/slow_subscriptions/settings", undefined, signal));
   const [changes, setChanges] = useState(false);
   const clear = async () => {
@@ -76,7 +80,7 @@ export default function SlowSubscriptions() {
       { key: "client", head: t("slow.client"), cut: true, sort: (row) => row.clientid, cell: (row) => <a href={link(["clients", row.clientid])}>{row.clientid}</a> },
       { key: "topic", head: t("slow.topic"), sort: (row) => row.topic, cell: (row) => <span class="mono break">{row.topic}</span> },
       { key: "took", head: t("slow.took"), end: true, sort: (row) => row.timespan, cell: (row) => `${count(row.timespan)} ms` },
-      { key: "at", head: t("slow.at"), sort: (row) => row.last_update_time, cell: (row) => <span class="nowrap">{when(row.last_update_time)}</span> },
+      { key: "at", head: t("slow.at"), sort: (row) => row.last_update_time, cell: (row) => <Moment at={row.last_update_time} /> },
     ],
     [],
   );
@@ -84,7 +88,7 @@ export default function SlowSubscriptions() {
     <>
       <Head title={t("nav.slow")} about={t("slow.about")}>
         {settings.data && (
-          <Button icon="sliders" onClick={() => setChanges(true)}>
+          <Button icon="sliders" changes onClick={() => setChanges(true)}>
             {t("slow.settings")}
           </Button>
         )}
@@ -96,6 +100,11 @@ export default function SlowSubscriptions() {
         </Button>
       </Head>
       {settings.data?.enable === false && <Note kind="info">{t("slow.off")}</Note>}
+      {settings.data?.enable && (
+        <p class="soft lead">
+          {t("slow.measured", { what: t(`slow.${settings.data.stats_type}`), threshold: settings.data.threshold, expire: settings.data.expire_interval, n: settings.data.top_k_num })}
+        </p>
+      )}
       <Show of={listing} rows={4}>
         {(told) => <Table label={t("nav.slow")} columns={columns} rows={told.data} keyOf={(row) => `${row.clientid} ${row.topic}`} empty={<Empty icon="turtle" title={t("slow.none")} />} />}
       </Show>

@@ -13,6 +13,7 @@ import type { PageProps } from "./registry";
 
 const PARAMETERS = { match: "match_topic", filter: "topic", client: "clientid", group: "share_group" } as const;
 type By = keyof typeof PARAMETERS;
+const EVERY_MS = 5000;
 const SETTLED_MS = 250;
 
 export default function Subscriptions({ query }: PageProps) {
@@ -21,7 +22,7 @@ export default function Subscriptions({ query }: PageProps) {
   const text = query.get("text") ?? "";
   const [typed, setTyped] = useState(text);
   const settle = useSettled(SETTLED_MS, (value) => amend({ text: value || undefined }));
-  const listing = useListing<Subscription>("/subscriptions", { [PARAMETERS[by]]: text });
+  const listing = useListing<Subscription>("/subscriptions", { [PARAMETERS[by]]: text }, EVERY_MS);
   const columns = useMemo(
     (): Column<Subscription>[] => [
       {

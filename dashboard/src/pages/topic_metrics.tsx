@@ -2,11 +2,12 @@ import { useMemo, useState } from "preact/hooks";
 
 import { get, part, post, put, remove } from "../api/client";
 import { useLoad } from "../api/use";
-import { count, short, when } from "../format";
+import { count, short } from "../format";
 import { t } from "../i18n";
 import { Button } from "../ui/button";
 import { Dialog } from "../ui/dialog";
 import { Form, TextField } from "../ui/form";
+import { Moment } from "../ui/moment";
 import { Empty, Head, Show } from "../ui/states";
 import { type Column, Table } from "../ui/table";
 
@@ -56,7 +57,7 @@ export default function TopicMetrics() {
       number("rate_out", t("topic_metrics.rate_out"), "messages.out.rate"),
       number("dropped", t("topic_metrics.dropped"), "messages.dropped.count"),
       { key: "qos", head: t("topic_metrics.qos"), end: true, cell: (row) => [0, 1, 2].map((qos) => short(row.metrics[`messages.qos${qos}.in.count`])).join(" / ") },
-      { key: "since", head: t("topic_metrics.since"), cell: (row) => <span class="nowrap">{when(row.reset_time ?? row.create_time)}</span> },
+      { key: "since", head: t("topic_metrics.since"), cell: (row) => <Moment at={row.reset_time ?? row.create_time} /> },
       {
         key: "actions",
         head: t("shell.actions"),

@@ -5,7 +5,7 @@ import { bytes as size, count, short, when } from "../format";
 import { t } from "../i18n";
 import type { Client } from "../mqtt/client";
 import { ConnectionFields, useConnection } from "../mqtt/connection";
-import { type Level, rows, TOPICS_MAX, Tree } from "../mqtt/tree";
+import { type Level, rows, LEVELS_MAX, Tree } from "../mqtt/tree";
 import { glance } from "../payload";
 import { link } from "../route";
 import { Button } from "../ui/button";
@@ -19,6 +19,8 @@ import "../styles/topics.css";
 const DRAWN_MS = 250;
 const ROWS_MAX = 800;
 const CHILDREN_SHOWN = 100;
+/** Topics of a tree that is shown unfolded. */
+const UNFOLDED_MAX = 30;
 
 export default function Topics() {
   const tree = useRef(new Tree());
@@ -85,10 +87,9 @@ export default function Topics() {
         )}
       </Head>
       <Card>
-        <div class="stack">
+        <ConnectionFields connection={connection} action={t("topics.watch")} onOpen={watch}>
           <TextField label={t("topics.filter")} mono search disabled={connection.state !== "idle"} value={filter} onInput={setFilter} />
-          <ConnectionFields connection={connection} action={t("topics.watch")} onOpen={watch} />
-        </div>
+        </ConnectionFields>
       </Card>
       <div class="columns narrow-end below">
         <TreeCard turn={turn} tree={tree.current} isOpen={isOpen} chosen={chosen} onChoose={setChosen} />
@@ -104,7 +105,8 @@ interface Turn {
 }
 
 function TreeCard({ turn, tree, isOpen, chosen, onChoose }: Turn & { tree: Tree; isOpen: boolean; chosen: string | null; onChoose: (topic: string) => void }) {
-  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  /** What was opened or closed by hand. */
+  const [turned, setTurned] = useState<ReadonlyMap<string, boolean>>(new Map());
   const [shown, setShown] = useState<ReadonlyMap<string, number>>(new Map());
   if (tree.messages === 0) {
     return isOpen ? (
@@ -115,16 +117,14 @@ function TreeCard({ turn, tree, isOpen, chosen, onChoose }: Turn & { tree: Tree;
       </Empty>
     );
   }
-  const toggle = (topic: string) => {
-    const next = new Set(open);
-    if (!next.delete(topic)) next.add(topic);
-    setOpen(next);
-  };
+  // A small tree is seen whole.
+  const isUnfolded = (topic: string) => turned.get(topic) ?? tree.topics <= UNFOLDED_MAX;
+  const toggle = (topic: string) => setTurned(new Map(turned).set(topic, !isUnfolded(topic)));
   const more = (topic: string) => setShown(new Map(shown).set(topic, (shown.get(topic) ?? CHILDREN_SHOWN) + CHILDREN_SHOWN));
-  const { rows: all, left } = rows(tree, (topic) => open.has(topic), (topic) => shown.get(topic) ?? CHILDREN_SHOWN, ROWS_MAX);
+  const { rows: all, left } = rows(tree, isUnfolded, (topic) => shown.get(topic) ?? CHILDREN_SHOWN, ROWS_MAX);
   return (
     <Card title={t("topics.totals", { topics: count(tree.topics), messages: count(tree.messages), rate: short(tree.root.rate) })}>
-      {tree.beyond > 0 && <Note kind="warn">{t("topics.beyond", { n: count(tree.beyond), max: count(TOPICS_MAX) })}</Note>}
+      {tree.beyond > 0 && <Note kind="warn">{t("topics.beyond", { n: count(tree.beyond), max: count(LEVELS_MAX) })}</Note>}
       <ul class="topic-tree" aria-label={t("topics.tree")}>
         {all.map(({ level, depth, isOpen: expanded, hidden }) => (
           <li key={hidden > 0 ? `more ${depth} ${level.topic}` : `${depth} ${level.topic}`} style={{ "--depth": String(depth) }}>

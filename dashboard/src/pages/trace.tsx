@@ -1,13 +1,15 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { download, get, part, post, put, remove } from "../api/client";
+import { onlyLooks } from "../api/session";
 import { asApiError, useLoad } from "../api/use";
-import { bytes, when } from "../format";
+import { bytes } from "../format";
 import { t } from "../i18n";
-import { go } from "../route";
+import { amend, go } from "../route";
 import { Button } from "../ui/button";
 import { confirm, Dialog } from "../ui/dialog";
 import { CheckField, Form, SelectField, TextField } from "../ui/form";
+import { Moment } from "../ui/moment";
 import { Empty, Head, Note, Show, Tag } from "../ui/states";
 import { type Column, Table } from "../ui/table";
 import "../styles/control.css";
@@ -33,10 +35,10 @@ interface Trace {
   ip_address?: string;
 }
 
-function Add({ onClose, onDone }: { onClose: () => void; onDone: () => void }) {
-  const [name, setName] = useState("");
+function Add({ clientid, onClose, onDone }: { clientid: string; onClose: () => void; onDone: () => void }) {
+  const [name, setName] = useState(/^[A-Za-z][\w-]{0,63}$/.test(clientid) ? clientid : "");
   const [kind, setKind] = useState<Kind>("clientid");
-  const [value, setValue] = useState("");
+  const [value, setValue] = useState(clientid);
   const [minutes, setMinutes] = useState<"10" | "30" | "60">("10");
   const [encode, setEncode] = useState<"text" | "hex" | "hidden">("text");
   const submit = async () => {
@@ -116,9 +118,14 @@ function Log({ name, onClose }: { name: string; onClose: () => void }) {
   );
 }
 
-export default function Traces({ rest }: PageProps) {
+export default function Traces({ rest, query }: PageProps) {
   const traces = useLoad("traces", (signal) => get<Trace[]>("/trace", undefined, signal), EVERY_MS);
-  const [adds, setAdds] = useState(false);
+  const asked = query.get("clientid") ?? "";
+  const [adds, setAdds] = useState(asked !== "" && !onlyLooks.value);
+  const close = () => {
+    setAdds(false);
+    amend({ clientid: undefined });
+  };
   const discard = async (row: Trace) => {
     const yes = await confirm({ title: t("trace.delete_title", { name: row.name }), text: t("trace.delete_text"), action: t("shell.delete") });
     if (!yes) return;
@@ -139,7 +146,11 @@ export default function Traces({ rest }: PageProps) {
         ),
       },
       { key: "status", head: t("trace.status"), sort: (row) => row.status, cell: (row) => <Tag kind={row.status === "running" ? "good" : "plain"}>{t(`trace.${row.status}`)}</Tag> },
-      { key: "time", head: t("trace.time"), cell: (row) => `${when(row.start_at)} – ${when(row.end_at)}` },
+      { key: "time", head: t("trace.time"), cell: (row) => (
+          <>
+            <Moment at={row.start_at} /> – <Moment at={row.end_at} />
+          </>
+        ) },
       { key: "size", head: t("trace.size"), end: true, cell: (row) => bytes(Object.values(row.log_size).reduce((sum, one) => sum + one, 0)) },
       {
         key: "actions",
@@ -195,9 +206,10 @@ export default function Traces({ rest }: PageProps) {
       {rest[0] && <Log key={rest[0]} name={rest[0]} onClose={() => go(["trace"])} />}
       {adds && (
         <Add
-          onClose={() => setAdds(false)}
+          clientid={asked}
+          onClose={close}
           onDone={() => {
-            setAdds(false);
+            close();
             traces.reload();
           }}
         />

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 
-import { session } from "../api/session";
+import { onlyLooks, session } from "../api/session";
 import { leave } from "../api/sign_in";
 import { language, setLanguage, t } from "../i18n";
 import { mode } from "../live/live";
@@ -31,7 +31,7 @@ function Links({ at, onGo }: { at: string; onGo?: () => void }) {
         <div class="nav-group" key={group.label}>
           <p>{t(group.label)}</p>
           <ul>
-            {group.pages.map((page) => (
+            {group.pages.filter((page) => !page.administers || !onlyLooks.value).map((page) => (
               <li key={page.name}>
                 <a href={link([page.name])} aria-current={page.name === at ? "page" : undefined} onClick={onGo}>
                   <Icon name={page.icon} />

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 
-import { heldBack } from "../api/session";
+import { heldBack, onlyLooks } from "../api/session";
 import { asApiError } from "../api/use";
 import { Icon, type IconName } from "./icon";
 import { toast, toastError } from "./toast";
@@ -15,7 +15,7 @@ interface ButtonProps {
   small?: boolean;
   type?: "button" | "submit";
   disabled?: boolean;
-  /** It changes something: off, with the reason, for those who may not. */
+  /** It changes something: not there for those who only look, and off, with the reason, until the first password is changed. */
   changes?: boolean;
   pressed?: boolean;
   expanded?: boolean;
@@ -26,6 +26,7 @@ interface ButtonProps {
 export function Button({ children, icon, label, kind = "plain", small, type = "button", disabled, changes, pressed, expanded, onClick }: ButtonProps) {
   const [busy, setBusy] = useState(false);
   const reason = changes ? heldBack.value : null;
+  if (changes && onlyLooks.value) return null;
   const click = async (event: MouseEvent) => {
     if (reason) {
       event.preventDefault();

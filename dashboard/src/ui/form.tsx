@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useId, useState } from "preact/hooks";
 
 import type { ApiError } from "../api/client";
-import { heldBack } from "../api/session";
+import { heldBack, onlyLooks } from "../api/session";
 import { asApiError } from "../api/use";
 import { t } from "../i18n";
 import { Button } from "./button";
@@ -153,6 +153,7 @@ export function Form({ children, action, onSubmit, onCancel, changes = true, dis
       setBusy(false);
     }
   };
+  if (changes && onlyLooks.value) return null;
   return (
     <form class="form" onSubmit={submit}>
       {error && (

@@ -3,7 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 
 import type { Listing } from "../api/listing";
 import type { Meta } from "../api/types";
-import { count } from "../format";
+import { count, NOTHING } from "../format";
 import { t } from "../i18n";
 import { Button } from "./button";
 import { Icon } from "./icon";
@@ -18,6 +18,8 @@ export interface Column<T> {
   sort?: (row: T) => string | number;
   /** It may be cut when it is long. */
   cut?: boolean;
+  /** As narrow as what stands in it. */
+  narrow?: boolean;
   /** Buttons: no heading is shown. */
   actions?: boolean;
 }
@@ -83,11 +85,19 @@ export function Table<T>({ label, columns, rows, keyOf, onRow, classOf, empty }:
                 if (String(getSelection()) === "") onRow(row);
               }}
             >
-              {columns.map((column) => (
-                <td key={column.key} data-label={column.actions ? "" : column.head} class={`${column.end ? "end" : ""} ${column.cut ? "cut" : ""} ${column.actions ? "row-actions" : ""}`}>
-                  {column.cell(row)}
-                </td>
-              ))}
+              {columns.map((column) => {
+                const cell = column.cell(row);
+                const isNothing = cell === NOTHING || cell === "" || cell === null || cell === undefined;
+                return (
+                  <td
+                    key={column.key}
+                    data-label={column.actions ? "" : column.head}
+                    class={`${column.end ? "end" : ""} ${column.cut ? "cut" : ""} ${column.narrow ? "narrow" : ""} ${column.actions ? "row-actions" : isNothing ? "nothing" : ""}`}
+                  >
+                    {cell}
+                  </td>
+                );
+              })}
             </tr>
           ))}
         </tbody>

@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::{
     api::{
-        error::ApiError,
+        error::{ApiError, Body},
         page::Page,
         query::Query,
         world::{World, date_of_ms, unix_ms},
@@ -58,4 +60,29 @@ pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<
 pub async fn clear(State(world): State<Arc<World>>) -> StatusCode {
     world.bus.watch().alarms().forget();
     StatusCode::NO_CONTENT
+}
+
+/// An alarm that is to be over.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = AlarmToEnd)]
+pub struct Wish {
+    /// Its name.
+    name: Option<String>,
+}
+
+/// Ends an alarm by hand. It comes again with the next look if it is true still.
+#[utoipa::path(
+    post,
+    path = "/alarms/force_deactivate",
+    tag = "observing",
+    request_body = Wish,
+    responses((status = 204, description = "It is over")),
+)]
+pub async fn end(State(world): State<Arc<World>>, Body(wish): Body<Wish>) -> Result<StatusCode, ApiError> {
+    let bad = |code, why: &str| ApiError::new(StatusCode::BAD_REQUEST, code, why);
+    let name = wish.name.filter(|name| !name.is_empty()).ok_or_else(|| bad("INVALID_PARAMETER", "name is required"))?;
+    let ended = world.bus.watch().alarms().end(&name, unix_ms());
+    let alarm = ended.ok_or_else(|| bad("NOT_FOUND", "Alarm not found or already deactivated"))?;
+    world.with_lane(|lane, now| world.bus.tell_alarm(&world.node, &alarm, now, lane));
+    Ok(StatusCode::NO_CONTENT)
 }

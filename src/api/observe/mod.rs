@@ -1,7 +1,6 @@
 //! What is seen of the gateway while it works: its history, what happens now, and what somebody has asked to be looked at.
 
 mod alarms;
-mod exposition;
 mod history;
 mod live;
 mod slow;
@@ -18,8 +17,11 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use self::exposition::expose;
 use self::{history::History, live::Live, slow::SlowSubscriptions, topic_metrics::TopicMetrics, traces::Traces};
+pub use self::{
+    slow::{KEY as SLOW_KEY, Settings as SlowSettings},
+    topic_metrics::{Kept as CountedTopic, PREFIX as TOPIC_PREFIX},
+};
 use super::world::{World, unix_secs};
 use crate::watch::{TOPIC_COUNTS, Watch};
 
@@ -28,8 +30,8 @@ use crate::watch::{TOPIC_COUNTS, Watch};
 pub struct Observe {
     history: History,
     live: Live,
-    slow: SlowSubscriptions,
-    topics: TopicMetrics,
+    pub(super) slow: SlowSubscriptions,
+    pub(super) topics: TopicMetrics,
     traces: Traces,
 }
 
@@ -102,6 +104,7 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
         .routes(routes!(history::monitor_of_node))
         .routes(routes!(live::live))
         .routes(routes!(alarms::list, alarms::clear))
+        .routes(routes!(alarms::end))
         .routes(routes!(slow::list, slow::clear))
         .routes(routes!(slow::settings, slow::change))
         .routes(routes!(topic_metrics::list, topic_metrics::add, topic_metrics::reset, topic_metrics::clear))

@@ -16,7 +16,8 @@ use crate::{
     watch::{SlowSettings, SlowTime},
 };
 
-const KEY: &str = "slow_subscriptions";
+/// The name of what was set in the store.
+pub const KEY: &str = "slow_subscriptions";
 const COUNT_MAX: usize = 1000;
 
 /// A time, as EMQX writes it: `500ms`, or a number of milliseconds.
@@ -87,6 +88,22 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Of a row that was kept elsewhere.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_row(row: &str) -> Result<Self, String> {
+        let settings: Self = serde_json::from_str(row).map_err(|error| error.to_string())?;
+        settings.check().map(|()| settings)
+    }
+
+    fn check(self) -> Result<(), String> {
+        match (1..=COUNT_MAX).contains(&self.top_k_num) {
+            true => Ok(()),
+            false => Err(format!("top_k_num is from 1 to {COUNT_MAX}")),
+        }
+    }
+
     fn as_settings(self) -> SlowSettings {
         SlowSettings {
             enable: self.enable,
@@ -113,6 +130,12 @@ impl SlowSubscriptions {
         let kept =
             kept.map(|(name, text)| serde_json::from_str(text).map_err(|error| (name.clone(), error))).transpose()?;
         Ok(Self(Mutex::new(kept.unwrap_or_default())))
+    }
+
+    /// It is set otherwise, and kept so.
+    pub fn set(&self, settings: Settings, watch: &crate::watch::Watch) {
+        *self.0.lock() = settings;
+        self.start(watch);
     }
 
     /// Begins to look, if that was set.
@@ -164,13 +187,10 @@ pub async fn settings(State(world): State<Arc<World>>) -> Json<Settings> {
     responses((status = 200, description = "As it is now", body = Settings)),
 )]
 pub async fn change(State(world): State<Arc<World>>, Body(wish): Body<Settings>) -> Result<Json<Settings>, ApiError> {
-    if !(1..=COUNT_MAX).contains(&wish.top_k_num) {
-        return Err(ApiError::bad("top_k_num is from 1 to 1000"));
-    }
+    wish.check().map_err(ApiError::bad)?;
     let _changing = world.changes.lock().await;
     let text = serde_json::to_string(&wish).map_err(|error| ApiError::bad(error.to_string()))?;
     world.keep(vec![(KEY.to_owned(), Some(text))]).await.map_err(|error| ApiError::store(&error))?;
-    *world.observe.slow.0.lock() = wish;
-    world.observe.slow.start(world.bus.watch());
+    world.observe.slow.set(wish, world.bus.watch());
     Ok(Json(wish))
 }

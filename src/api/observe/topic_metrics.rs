@@ -19,7 +19,8 @@ use crate::{
     watch::{TOPIC_COUNTS, TopicCounts, Watch},
 };
 
-const PREFIX: &str = "topic_metrics/";
+/// What the names of counted topics begin with in the store.
+pub const PREFIX: &str = "topic_metrics/";
 /// Topics that are counted, and those of them with wildcards, each of which is compared with every message.
 const TOPICS_MAX: usize = 512;
 const FILTERS_MAX: usize = 16;
@@ -32,8 +33,42 @@ type Sample = [u64; TOPIC_COUNTS.len()];
 
 /// A topic, as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
+pub struct Kept {
     created_ms: u64,
+}
+
+impl Kept {
+    /// Of a row that was kept elsewhere.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_row(topic: &str, row: &str) -> Result<Self, String> {
+        check(topic)?;
+        serde_json::from_str(row).map_err(|error| error.to_string())
+    }
+}
+
+/// Checks a topic that is to be counted.
+fn check(topic: &str) -> Result<(), &'static str> {
+    let filter = TopicFilter::parse(topic, TopicLimits::default()).map_err(|_| "this is no topic")?;
+    match filter.filter() != topic || topic.len() > TOPIC_BYTES_MAX {
+        true => Err("a topic has at most 4,096 bytes, and no group of a shared subscription"),
+        false => Ok(()),
+    }
+}
+
+/// Whether so many topics can be counted.
+fn has_room<'a>(topics: impl Iterator<Item = &'a str>) -> Result<(), &'static str> {
+    let (mut all, mut filters) = (0, 0);
+    for topic in topics {
+        all += 1;
+        filters += usize::from(topic.contains(['+', '#']));
+    }
+    match () {
+        () if all > TOPICS_MAX => Err("at most 512 topics are counted"),
+        () if filters > FILTERS_MAX => Err("at most 16 topics with wildcards are counted"),
+        () => Ok(()),
+    }
 }
 
 /// Topics whose messages are counted.
@@ -62,6 +97,30 @@ impl TopicMetrics {
         let kept = Rows::of(PREFIX, settings)?;
         let counted = kept.all().into_iter().map(|(topic, _)| (topic, Counted::default())).collect();
         Ok(Self { kept, counted: Mutex::new(counted) })
+    }
+
+    /// Whether these could be counted, too.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn has_room_for(&self, topics: &[&str]) -> Result<(), &'static str> {
+        let known = self.kept.all();
+        let new = topics.iter().copied().filter(|topic| !known.iter().any(|(known, _)| known == topic));
+        has_room(known.iter().map(|(topic, _)| topic.as_str()).chain(new))
+    }
+
+    /// Counts these, too, which are kept already.
+    pub fn set(&self, topics: Vec<(String, Kept)>, watch: &Watch) {
+        for (topic, row) in topics {
+            self.kept.set(&topic, Some(row));
+            self.counted.lock().entry(topic).or_default();
+        }
+        self.start(watch);
+    }
+
+    /// Whether it is counted.
+    pub fn counts_topic(&self, topic: &str) -> bool {
+        self.kept.find(topic).is_some()
     }
 
     /// Has the gateway count them.
@@ -156,28 +215,17 @@ pub async fn add(State(world): State<Arc<World>>, Body(wish): Body<Wish>) -> Res
     let topic = wish.topic;
     let bad = |why: &str| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", why);
     let full = |what: &str| ApiError::new(StatusCode::CONFLICT, "EXCEED_LIMIT", what);
-    let filter = TopicFilter::parse(&topic, TopicLimits::default()).map_err(|_| bad("this is no topic"))?;
-    if filter.filter() != topic || topic.len() > TOPIC_BYTES_MAX {
-        return Err(bad("a topic has at most 4,096 bytes, and no group of a shared subscription"));
-    }
+    check(&topic).map_err(bad)?;
     let metrics = &world.observe.topics;
     let _changing = world.changes.lock().await;
     if metrics.kept.find(&topic).is_some() {
         return Err(ApiError::exists("this topic is counted already"));
     }
-    if metrics.kept.len() >= TOPICS_MAX {
-        return Err(full("512 topics are counted already"));
-    }
-    let filters = metrics.kept.all().iter().filter(|(known, _)| known.contains(['+', '#'])).count();
-    if filter.has_wildcard() && filters >= FILTERS_MAX {
-        return Err(full("16 topics with wildcards are counted already"));
-    }
+    metrics.has_room_for(&[&topic]).map_err(full)?;
     let row = Kept { created_ms: unix_ms() };
     let change = metrics.kept.change(&topic, Some(&row));
     world.keep(vec![change]).await.map_err(|error| ApiError::store(&error))?;
-    metrics.kept.set(&topic, Some(row));
-    metrics.counted.lock().insert(topic.clone(), Counted::default());
-    metrics.start(world.bus.watch());
+    metrics.set(vec![(topic.clone(), row)], world.bus.watch());
     metrics.tell(&topic).map(Json).ok_or_else(not_counted)
 }
 

@@ -135,7 +135,8 @@ fn what_was_retained_and_has_expired_is_forgotten_by_the_store_as_well() {
 
 #[test]
 fn a_configured_expiry_counts_from_the_publication_whenever_the_gateway_begins() {
-    let config = || BusConfig { retained_expiry_secs: 100, ..BusConfig::default() };
+    let tuning = || Tuning { retained_expiry_secs: 100, ..Tuning::default() };
+    let config = || BusConfig { tuning: tuning(), ..BusConfig::default() };
     let first = Kept::begin(Box::new(Memory::new()), config(), 1_000_000);
     first.publish("early", b"1", true, Instant::NEVER, secs(0));
     first.publish("late", b"1", true, Instant::NEVER, secs(50));

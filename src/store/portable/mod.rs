@@ -11,13 +11,15 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use thingway_store::{Backend, BackendError, Counts, Import, ImportError, Item, Keeper};
+use thingway_store::{Backend, BackendError, Counts, Import, ImportError, Item, Keeper, VisitItem};
 
 use self::line::{End, Line};
 
 /// The version of the lines that are written, and the latest that is read.
 const VERSION: u32 = 1;
 const FORMAT: &str = "thingway store";
+/// More than the first line takes, so that what is no export at all is not read far.
+const HEADER_BYTES_MAX: u64 = 4096;
 /// More than any message takes as a line.
 const LINE_BYTES_MAX: u64 = 1 << 30;
 
@@ -53,10 +55,34 @@ pub enum ExportError {
 /// # Errors
 /// When the store cannot be read, or `out` fails. What is in `out` then has no last line.
 pub fn export<S, B: Backend>(keeper: &mut Keeper<S, B>, out: &mut dyn Write) -> Result<Written, ExportError> {
+    write_items(out, |visit| keeper.export(visit))
+}
+
+/// Writes an export of what belongs to no session, as far as it is wanted. The keeper was opened with an epoch of zero.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_unowned<S, B: Backend>(
+    keeper: &mut Keeper<S, B>,
+    out: &mut dyn Write,
+    mut is_wanted: impl FnMut(&Item) -> bool,
+) -> Result<Written, ExportError> {
+    write_items(out, |visit| {
+        keeper.export_unowned(&mut |item| match is_wanted(&item) {
+            true => visit(item),
+            false => ControlFlow::Continue(()),
+        })
+    })
+}
+
+fn write_items(
+    out: &mut dyn Write,
+    tell: impl FnOnce(&mut VisitItem<'_>) -> Result<(), BackendError>,
+) -> Result<Written, ExportError> {
     let mut lines = Lines { out, written: Written::default(), text: Vec::new() };
     lines.write(&Header { format: FORMAT.into(), version: VERSION })?;
     let mut failure = None;
-    keeper.export(&mut |item: Item| match lines.write(&Line::from(item)) {
+    tell(&mut |item: Item| match lines.write(&Line::from(item)) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failure = Some(error);
@@ -164,11 +190,31 @@ pub enum LinesError {
 /// What is in the backend then is no store.
 pub fn import<B: Backend>(input: &mut dyn BufRead, backend: B) -> Result<(Imported, B), LinesError> {
     let mut import = Import::new(backend);
+    let lines = read(input, LINE_BYTES_MAX, |line, item| import.add(item).map_err(|error| refused(error, line)))?;
+    let (retained, settings) = (import.retained(), import.settings());
+    let (counts, backend) = import.finish().map_err(|error| refused(error, lines))?;
+    Ok((Imported { counts, retained, settings }, backend))
+}
+
+/// Reads an export, item by item, each with the number of its line. Gives the number of lines.
+///
+/// # Errors
+/// The first line that is wrong, or longer than so many bytes; or what `take` says.
+pub fn read(
+    input: &mut dyn BufRead,
+    line_bytes_max: u64,
+    mut take: impl FnMut(u64, Item) -> Result<(), LinesError>,
+) -> Result<u64, LinesError> {
     let (mut line, mut text, mut ended) = (0, Vec::new(), false);
-    while next_line(input, &mut text).map_err(LinesError::Read)? {
+    loop {
+        let bytes_max = if line == 0 { HEADER_BYTES_MAX } else { line_bytes_max };
+        if !next_line(input, bytes_max, &mut text).map_err(LinesError::Read)? {
+            break;
+        }
         let at = |why| LinesError::Line { line: line + 1, why };
         if text.last() != Some(&b'\n') {
-            return Err(at("it ends early".into()));
+            let is_long = text.len() as u64 >= bytes_max;
+            return Err(at(if is_long { "it is too long".into() } else { "it ends early".into() }));
         }
         if ended {
             return Err(at("there is something after the last line".into()));
@@ -183,22 +229,20 @@ pub fn import<B: Backend>(input: &mut dyn BufRead, backend: B) -> Result<(Import
                 }
                 ended = true;
             } else if let Some(item) = read.item().map_err(at)? {
-                import.add(item).map_err(|error| refused(error, line + 1))?;
+                take(line + 1, item)?;
             }
         }
         line += 1;
     }
-    if !ended {
-        return Err(LinesError::Line { line: line + 1, why: "the last line is missing: the file is cut".into() });
+    match ended {
+        true => Ok(line),
+        false => Err(LinesError::Line { line: line + 1, why: "the last line is missing: the file is cut".into() }),
     }
-    let (retained, settings) = (import.retained(), import.settings());
-    let (counts, backend) = import.finish().map_err(|error| refused(error, line))?;
-    Ok((Imported { counts, retained, settings }, backend))
 }
 
-fn next_line(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<bool> {
+fn next_line(input: &mut dyn BufRead, bytes_max: u64, text: &mut Vec<u8>) -> io::Result<bool> {
     text.clear();
-    Ok(input.take(LINE_BYTES_MAX).read_until(b'\n', text)? > 0)
+    Ok(input.take(bytes_max).read_until(b'\n', text)? > 0)
 }
 
 fn check_header(text: &[u8]) -> Result<(), String> {

@@ -32,7 +32,18 @@ impl<S, B: Backend> Keeper<S, B> {
         }
         let flow = self.machine.tell_queues(&mut self.shelf, visit);
         self.shelf.take_failure().map_or(Ok(()), Err)?;
-        if flow.is_break() || self.export_messages(visit)?.is_break() || self.export_retained(visit)?.is_break() {
+        if flow.is_break() || self.export_messages(visit)?.is_break() {
+            return Ok(());
+        }
+        self.export_unowned(visit)
+    }
+
+    /// Tells what belongs to no session, in the order of [`Keeper::export`]: retained messages, delayed messages, and what operators have set.
+    ///
+    /// # Errors
+    /// As [`Keeper::export`].
+    pub fn export_unowned(&mut self, visit: &mut VisitItem<'_>) -> Result<(), BackendError> {
+        if self.export_retained(visit)?.is_break() {
             return Ok(());
         }
         let mut flow = ControlFlow::Continue(());

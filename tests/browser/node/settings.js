@@ -23,5 +23,22 @@ await main(async (browser) => {
   await page.getByRole("button", { name: "Save 1 changes" }).click();
   await row.getByText("Changed here").waitFor({ state: "detached" });
   assert.equal((await value()).value, true);
+
+  // In Chinese nothing is left in English: neither what a setting is for nor what may be written.
+  await page.getByRole("button", { name: "中文" }).click();
+  const sections = page.getByRole("combobox", { name: "分区" });
+  await sections.waitFor();
+  const names = await sections.locator("option").allInnerTexts();
+  assert.ok(names.length >= 15 && names.includes("listeners.tcp.default"), names.join());
+  for (const name of names) {
+    await sections.selectOption(name);
+    await page.locator(".card h2").filter({ hasText: new RegExp(`^${name.replaceAll(".", "\\.")}$`) }).waitFor();
+    const texts = await page.locator(".setting-about > p:first-child, .setting-tags, .card .lead").allInnerTexts();
+    assert.ok(texts.length > 1, name);
+    for (const text of texts) {
+      assert.match(text, /[\u4e00-\u9fff]/, name);
+      assert.doesNotMatch(text.replace(/"[^"]*"/g, ""), /\b(a|an|the|of|each|such|with)\b/, name);
+    }
+  }
   page.check_clean();
 });

@@ -10,6 +10,7 @@ import { Form, SelectField, TextField } from "../../ui/form";
 import { Empty, Show } from "../../ui/states";
 import { type Column, ListingPager, Table } from "../../ui/table";
 
+const EVERY_MS = 5000;
 const KINDS = ["clientid", "username", "peerhost", "clientid_re", "username_re", "peerhost_net"] as const;
 const SPANS = { hour: 3600, day: 86_400, week: 604_800, always: 0 } as const;
 type Span = keyof typeof SPANS;
@@ -44,7 +45,7 @@ function Add({ onClose, onDone }: { onClose: () => void; onDone: () => void }) {
 }
 
 export function Bans() {
-  const listing = useListing<Ban>("/banned", {});
+  const listing = useListing<Ban>("/banned", {}, EVERY_MS);
   const [adds, setAdds] = useState(false);
   const columns = useMemo(
     (): Column<Ban>[] => [

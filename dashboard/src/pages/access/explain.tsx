@@ -1,12 +1,14 @@
 import { useMemo, useState } from "preact/hooks";
 
 import { post } from "../../api/client";
-import { NOTHING } from "../../format";
+import { NOTHING, protocolName } from "../../format";
 import { t } from "../../i18n";
 import { Form, SelectField, TextField } from "../../ui/form";
 import { Card, Tag } from "../../ui/states";
 import { type Column, Table } from "../../ui/table";
 
+const PROTOCOLS = ["mqtt", "mqtt-sn", "coap"] as const;
+type Protocol = (typeof PROTOCOLS)[number];
 type Action = "connect" | "publish" | "subscribe";
 
 interface Step {
@@ -24,10 +26,13 @@ interface Told {
 const KINDS = { allow: "good", deny: "bad", ignore: "plain", changes: "warn" } as const;
 
 /** Why somebody may connect, publish or subscribe, or not. */
-export function Explain() {
+export function Explain({ query }: { query: URLSearchParams }) {
   const [action, setAction] = useState<Action>("publish");
-  const [asked, setAsked] = useState({ clientid: "", username: "", password: "", peerhost: "", topic: "", listener: "" });
-  const [protocol, setProtocol] = useState<"mqtt" | "mqtt-sn" | "coap">("mqtt");
+  const [asked, setAsked] = useState(() => {
+    const given = (name: string) => query.get(name) ?? "";
+    return { clientid: given("clientid"), username: given("username"), password: "", peerhost: given("peerhost"), topic: given("topic"), listener: given("listener") };
+  });
+  const [protocol, setProtocol] = useState<Protocol>(() => PROTOCOLS.find((name) => name === query.get("protocol")) ?? "mqtt");
   const [told, setTold] = useState<Told | null>(null);
   const set = (change: Partial<typeof asked>) => setAsked({ ...asked, ...change });
   const submit = async () => {
@@ -53,11 +58,7 @@ export function Explain() {
             <SelectField
               label={t("access.explain_protocol")}
               value={protocol}
-              options={[
-                ["mqtt", "MQTT"],
-                ["mqtt-sn", "MQTT-SN"],
-                ["coap", "CoAP"],
-              ]}
+              options={PROTOCOLS.map((name) => [name, protocolName(name)] as const)}
               onChange={setProtocol}
             />
           </div>

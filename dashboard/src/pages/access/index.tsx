@@ -1,5 +1,6 @@
+import { onlyLooks } from "../../api/session";
 import { t } from "../../i18n";
-import { amend } from "../../route";
+import { go } from "../../route";
 import { Choice } from "../../ui/button";
 import { Head } from "../../ui/states";
 import "../../styles/control.css";
@@ -15,7 +16,9 @@ type Part = keyof typeof PARTS;
 
 export default function Access({ query }: PageProps) {
   const asked = query.get("part") ?? "";
-  const shown: Part = asked in PARTS ? (asked as Part) : "order";
+  // Asking why is no mere look for the API.
+  const parts = (Object.keys(PARTS) as Part[]).filter((part) => part !== "explain" || !onlyLooks.value);
+  const shown = parts.find((part) => part === asked) ?? "order";
   const Shown = PARTS[shown];
   return (
     <>
@@ -24,11 +27,11 @@ export default function Access({ query }: PageProps) {
         <Choice
           label={t("access.parts")}
           value={shown}
-          options={(Object.keys(PARTS) as Part[]).map((part) => [part, t(`access.${part}`)] as const)}
-          onChange={(part) => amend({ part })}
+          options={parts.map((part) => [part, t(`access.${part}`)] as const)}
+          onChange={(part) => go(["access"], { part })}
         />
       </div>
-      <Shown />
+      <Shown query={query} />
     </>
   );
 }

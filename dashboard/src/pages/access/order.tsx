@@ -10,6 +10,8 @@ import { Card, Empty, Facts, Show } from "../../ui/states";
 import { type Column, Table } from "../../ui/table";
 import { toast } from "../../ui/toast";
 
+const EVERY_MS = 5000;
+
 interface Authenticator {
   id: string;
   mechanism: string;
@@ -35,12 +37,12 @@ interface Settings {
 
 /** Who is asked, in order. */
 export function Order() {
-  const authenticators = useLoad("authentication", (signal) => get<Authenticator[]>("/authentication", undefined, signal));
-  const sources = useLoad("sources", async (signal) => (await get<{ sources: Source[] }>("/authorization/sources", undefined, signal)).sources);
-  const settings = useLoad("authorization", (signal) => get<Settings>("/authorization/settings", undefined, signal));
+  const authenticators = useLoad("authentication", (signal) => get<Authenticator[]>("/authentication", undefined, signal), EVERY_MS);
+  const sources = useLoad("sources", async (signal) => (await get<{ sources: Source[] }>("/authorization/sources", undefined, signal)).sources, EVERY_MS);
+  const settings = useLoad("authorization", (signal) => get<Settings>("/authorization/settings", undefined, signal), EVERY_MS);
   const asked = useMemo(
     (): Column<Authenticator>[] => [
-      { key: "position", head: "#", end: true, cell: (row) => row.position + 1 },
+      { key: "position", head: "#", narrow: true, cell: (row) => row.position + 1 },
       { key: "id", head: t("access.name"), cell: (row) => <span class="mono break">{row.id}</span> },
       { key: "mechanism", head: t("access.mechanism"), cell: (row) => row.mechanism },
       { key: "backend", head: t("access.backend"), cell: (row) => row.backend ?? NOTHING },
@@ -50,7 +52,7 @@ export function Order() {
   );
   const ruled = useMemo(
     (): Column<Source>[] => [
-      { key: "position", head: "#", end: true, cell: (row) => row.position + 1 },
+      { key: "position", head: "#", narrow: true, cell: (row) => row.position + 1 },
       { key: "type", head: t("access.kind"), cell: (row) => row.type },
       { key: "name", head: t("access.name"), cell: (row) => <span class="mono break">{row.name ?? row.path ?? NOTHING}</span> },
       { key: "holds", head: t("access.holds"), end: true, cell: (row) => (row.rules_count === undefined ? NOTHING : t("access.holds_rules", { n: count(row.rules_count) })) },
@@ -65,7 +67,7 @@ export function Order() {
       </p>
       <Card flush title={t("access.authenticators")}>
         <Show of={authenticators} rows={2}>
-          {(rows) => <Table label={t("access.authenticators")} columns={asked} rows={rows} keyOf={(row) => row.id} empty={<Empty icon="shield" title={t("access.everybody")} />} />}
+          {(rows) => <Table label={t("access.authenticators")} columns={asked} rows={rows} keyOf={(row) => row.id} empty={<Empty icon="shield" title={t("access.everybody")}>{t("access.everybody_text")}</Empty>} />}
         </Show>
       </Card>
       <Card flush title={t("access.sources")}>
@@ -76,6 +78,7 @@ export function Order() {
       <Show of={settings} rows={1}>
         {({ no_match, deny_action, cache }) => (
           <Card
+            title={t("access.otherwise")}
             actions={
               <Button
                 small
@@ -91,8 +94,8 @@ export function Order() {
           >
             <Facts
               of={[
-                [t("access.no_match"), no_match],
-                [t("access.deny_action"), deny_action],
+                [t("access.no_match"), no_match === "allow" || no_match === "deny" ? t(`access.${no_match}`) : no_match],
+                [t("access.deny_action"), deny_action === "ignore" || deny_action === "disconnect" ? t(`access.deny_${deny_action}`) : deny_action],
                 [t("access.cache"), cache.enable ? count(cache.max_size) : NOTHING],
               ]}
             />

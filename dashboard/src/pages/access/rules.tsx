@@ -13,6 +13,7 @@ import { type Column, ListingPager, Table } from "../../ui/table";
 import { toast } from "../../ui/toast";
 
 const BASE = "/authorization/sources/built_in_database/rules";
+const EVERY_MS = 5000;
 const SIMPLE = ["permission", "action", "topic"];
 
 interface Rule {
@@ -30,8 +31,12 @@ interface Held {
 type Kind = "users" | "clients";
 
 /** Rules with conditions that the form has no fields for. */
+function conditions(rule: Rule): [string, unknown][] {
+  return Object.entries(rule).filter(([name, value]) => !SIMPLE.includes(name) && value !== undefined && value !== "all");
+}
+
 function isRich(rules: readonly Rule[]): boolean {
-  return rules.some((rule) => Object.entries(rule).some(([name, value]) => !SIMPLE.includes(name) && value !== undefined && value !== "all"));
+  return rules.some((rule) => conditions(rule).length > 0);
 }
 
 function Text({ of }: { of: readonly Rule[] }) {
@@ -39,7 +44,8 @@ function Text({ of }: { of: readonly Rule[] }) {
     <ul class="plain">
       {of.map((rule, at) => (
         <li key={at}>
-          <Tag kind={rule.permission === "allow" ? "good" : "bad"}>{t(`access.${rule.permission}`)}</Tag> {t(rule.action === "all" ? "access.both" : `access.${rule.action}`)} <span class="mono break">{rule.topic}</span>
+          <Tag kind={rule.permission === "allow" ? "good" : "bad"}>{t(`access.${rule.permission}`)}</Tag> {t(rule.action === "all" ? "access.both" : `access.${rule.action}`)} <span class="mono break">{rule.topic}</span>{" "}
+          <small class="soft mono">{conditions(rule).map(([name, value]) => `${name}=${Array.isArray(value) ? value.join() : String(value)}`).join(" ")}</small>
         </li>
       ))}
     </ul>
@@ -142,7 +148,7 @@ function Off() {
 }
 
 function OfHolders({ kind }: { kind: Kind }) {
-  const listing = useListing<Held>(`${BASE}/${kind}`, {});
+  const listing = useListing<Held>(`${BASE}/${kind}`, {}, EVERY_MS);
   const [edited, setEdited] = useState<Held | "new" | null>(null);
   const nameOf = (row: Held) => row.username ?? row.clientid ?? "";
   const discard = async (row: Held) => {

@@ -11,6 +11,8 @@ import { Empty, Show, Tag } from "../../ui/states";
 import { type Column, Table } from "../../ui/table";
 import { toast } from "../../ui/toast";
 
+const EVERY_MS = 5000;
+
 export type Role = "administrator" | "viewer";
 
 interface Account {
@@ -55,7 +57,7 @@ function Edit({ of, onClose, onDone }: { of: Account | null; onClose: () => void
 }
 
 export function Accounts() {
-  const accounts = useLoad("accounts", (signal) => get<Account[]>("/users", undefined, signal));
+  const accounts = useLoad("accounts", (signal) => get<Account[]>("/users", undefined, signal), EVERY_MS);
   const [edited, setEdited] = useState<Account | "new" | null>(null);
   const discard = async (row: Account) => {
     const yes = await confirm({ title: t("accounts.delete_title", { name: row.username }), text: t("accounts.delete_text"), action: t("shell.delete") });

@@ -8,10 +8,13 @@ import { Button } from "../../ui/button";
 import { Copyable } from "../../ui/copy";
 import { confirm, Dialog } from "../../ui/dialog";
 import { Form, SelectField, TextField } from "../../ui/form";
+import { Moment } from "../../ui/moment";
 import { Empty, Note, Show, Tag } from "../../ui/states";
 import { type Column, Table } from "../../ui/table";
+import "../../styles/control.css";
 import { type Role, roles } from "./accounts";
 
+const EVERY_MS = 5000;
 const DAY_SECS = 86_400;
 
 interface Key {
@@ -60,7 +63,7 @@ function State({ of }: { of: Key }) {
 }
 
 export function Keys() {
-  const keys = useLoad("keys", (signal) => get<Key[]>("/api_key", undefined, signal));
+  const keys = useLoad("keys", (signal) => get<Key[]>("/api_key", undefined, signal), EVERY_MS);
   const [adds, setAdds] = useState(false);
   const [made, setMade] = useState<Key | null>(null);
   const discard = async (row: Key) => {
@@ -75,7 +78,7 @@ export function Keys() {
       { key: "key", head: t("keys.key"), cell: (row) => <span class="mono break">{row.api_key}</span> },
       { key: "role", head: t("accounts.role"), sort: (row) => row.role, cell: (row) => t(`shell.role_${row.role}`) },
       { key: "state", head: t("keys.state"), cell: (row) => <State of={row} /> },
-      { key: "created", head: t("keys.created"), sort: (row) => row.created_at, cell: (row) => <span class="nowrap">{when(row.created_at)}</span> },
+      { key: "created", head: t("keys.created"), sort: (row) => row.created_at, cell: (row) => <Moment at={row.created_at} /> },
       { key: "expires", head: t("keys.expires"), cell: (row) => <span class="nowrap">{row.expired_at === "infinity" ? t("keys.never") : when(row.expired_at)}</span> },
       { key: "description", head: t("accounts.description"), cell: (row) => row.desc },
       {
@@ -108,6 +111,13 @@ export function Keys() {
           {t("keys.add")}
         </Button>
       </div>
+      <p class="soft lead">
+        {t("keys.described")}{" "}
+        <a class="mono" href="/api-docs/openapi.json" target="_blank" rel="noreferrer">
+          /api-docs/openapi.json
+        </a>
+        . {t("keys.prometheus")}
+      </p>
       <Show of={keys} rows={3}>
         {(rows) => <Table label={t("accounts.keys")} columns={columns} rows={rows} keyOf={(row) => row.name} empty={<Empty icon="key" title={t("keys.none")} />} />}
       </Show>

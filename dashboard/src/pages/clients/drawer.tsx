@@ -1,9 +1,10 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { get, part, post } from "../../api/client";
+import { get, part, post, remove } from "../../api/client";
+import { onlyLooks } from "../../api/session";
 import type { Client, Subscription } from "../../api/types";
 import { useLoad } from "../../api/use";
-import { bytes, count, NOTHING, span, when } from "../../format";
+import { bytes, count, NOTHING, protocolName, span, when } from "../../format";
 import { t } from "../../i18n";
 import { onClientEvent } from "../../live/live";
 import { link } from "../../route";
@@ -11,6 +12,7 @@ import { Button } from "../../ui/button";
 import { confirm, Dialog } from "../../ui/dialog";
 import { CheckField, Form, SelectField, TextField } from "../../ui/form";
 import { Empty, Facts, Show, Tag } from "../../ui/states";
+import { toast } from "../../ui/toast";
 import { kick } from "./index";
 import { Waiting } from "./waiting";
 
@@ -41,7 +43,7 @@ export function ClientDrawer({ id, onClose }: { id: string; onClose: () => void 
           <div class="stack">
             <div class="row">
               {told.connected ? <Tag kind="good">{t("clients.connected")}</Tag> : <Tag>{t("clients.disconnected")}</Tag>}
-              {told.proto_name && <Tag>{told.proto_name}</Tag>}
+              {told.proto_name && <Tag>{protocolName(told.proto_name)}</Tag>}
               <span class="grow" />
               {told.connected && (
                 <Button small kind="danger" icon="plug" changes onClick={async () => (await kick(id)) && reload()}>
@@ -72,22 +74,74 @@ export function ClientDrawer({ id, onClose }: { id: string; onClose: () => void 
                   [t("clients.durable"), told.durable ? t("shell.yes") : t("shell.no")],
                   [t("clients.queue"), `${count(told.mqueue_len)} / ${count(told.mqueue_max)}`],
                   [t("clients.queued_bytes"), bytes(told.total_payload_bytes)],
+                  ...(told.mqueue_dropped === undefined ? [] : [[t("clients.queue_dropped"), count(told.mqueue_dropped)] as const]),
                   ...(told.inflight_cnt === undefined ? [] : [[t("clients.inflight"), `${count(told.inflight_cnt)} / ${count(told.inflight_max)}`] as const]),
+                  ...(told.created_at ? [[t("clients.created"), when(told.created_at)] as const] : []),
+                  ...(!told.connected && told.disconnected_at ? [[t("clients.away_since"), when(told.disconnected_at)] as const] : []),
                 ]}
               />
             </section>
+            <Traffic of={told} />
             <section class="stack-small">
               <h3>{t("clients.subscriptions")}</h3>
               <Show of={subscriptions} rows={2}>
                 {(all) => <Subscriptions id={id} all={all} reload={reload} />}
               </Show>
             </section>
-            <Subscribe id={id} onDone={reload} />
+            {!onlyLooks.value && <Subscribe id={id} onDone={reload} />}
             <Waiting id={id} />
+            <Elsewhere of={told} />
           </div>
         )}
       </Show>
     </Dialog>
+  );
+}
+
+/** What the connection has carried, where the gateway tells it. */
+function Traffic({ of }: { of: Client }) {
+  const both = (received: number | undefined, sent: number | undefined, as: (value: number) => string) =>
+    received === undefined && sent === undefined ? null : `${received === undefined ? NOTHING : as(received)} / ${sent === undefined ? NOTHING : as(sent)}`;
+  const rows = [
+    [t("clients.messages"), both(of.recv_msg, of.send_msg, count)],
+    [t("clients.packets"), both(of.recv_pkt, of.send_pkt, count)],
+    [t("clients.bytes"), both(of.recv_oct, of.send_oct, bytes)],
+  ] as const;
+  const known = rows.filter((row): row is readonly [string, string] => row[1] !== null);
+  if (known.length === 0) return null;
+  return (
+    <section class="stack-small">
+      <h3>{t("clients.traffic")}</h3>
+      <Facts of={known} />
+    </section>
+  );
+}
+
+/** Where more is found out about the client. */
+function Elsewhere({ of }: { of: Client }) {
+  const about = { clientid: of.clientid, username: of.username ?? undefined, peerhost: of.ip_address ?? undefined, listener: of.listener ?? undefined, protocol: of.proto_name?.toLowerCase() };
+  if (onlyLooks.value) return null;
+  return (
+    <div class="row">
+      <a class="button small" href={link(["access"], { part: "explain", ...about })}>
+        {t("clients.explain")}
+      </a>
+      <a class="button small" href={link(["trace"], { clientid: of.clientid })}>
+        {t("clients.trace")}
+      </a>
+      {of.connected && (
+        <Button
+          small
+          changes
+          onClick={async () => {
+            await remove(`/clients/${part(of.clientid)}/authorization/cache`);
+            toast("good", t("clients.cache_cleared"));
+          }}
+        >
+          {t("access.clear_cache")}
+        </Button>
+      )}
+    </div>
   );
 }
 

@@ -1,15 +1,17 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { part, remove } from "../../api/client";
+import { get, part, remove } from "../../api/client";
 import { useListing, useSettled } from "../../api/listing";
 import type { Client, Paged } from "../../api/types";
-import { count, NOTHING, when } from "../../format";
+import { useLoad } from "../../api/use";
+import { count, NOTHING, protocolName } from "../../format";
 import { t } from "../../i18n";
 import { onClientEvent } from "../../live/live";
 import { amend, go, link } from "../../route";
 import { Button } from "../../ui/button";
 import { confirm } from "../../ui/dialog";
 import { SearchBox } from "../../ui/form";
+import { Moment } from "../../ui/moment";
 import { Empty, Head, Show, Tag } from "../../ui/states";
 import { type Column, ListingPager, Table } from "../../ui/table";
 import { toast } from "../../ui/toast";
@@ -18,6 +20,9 @@ import { ClientDrawer } from "./drawer";
 
 const PROTOCOLS = ["MQTT", "MQTT-SN", "COAP"];
 const SETTLED_MS = 250;
+const EVERY_MS = 5000;
+/** Of the client ids in one question. */
+const ASKED_CHARS_MAX = 6000;
 
 export async function kick(id: string): Promise<boolean> {
   const yes = await confirm({ title: t("clients.kick_title", { id }), text: t("clients.kick_text"), action: t("clients.kick") });
@@ -35,6 +40,7 @@ export default function Clients({ rest, query }: PageProps) {
   const settle = useSettled(SETTLED_MS, (text) => amend({ q: text || undefined }));
   const listing = useListing<Client>("/clients", { q, proto_name: protocol, conn_state: state });
   const changes = useChanges(listing.data);
+  const now = useNow(listing.data);
   const filtered = q !== "" || protocol !== "" || state !== "";
   const here = { q, proto_name: protocol, conn_state: state };
   const reload = () => {
@@ -46,12 +52,12 @@ export default function Clients({ rest, query }: PageProps) {
     (): Column<Client>[] => [
       { key: "id", head: t("clients.id"), cut: true, sort: (row) => row.clientid, cell: (row) => <a href={link(["clients", row.clientid], here)}>{row.clientid}</a> },
       { key: "state", head: t("clients.state"), sort: (row) => Number(row.connected), cell: (row) => <State client={row} gone={changes.gone.has(row.clientid)} /> },
-      { key: "protocol", head: t("clients.protocol"), sort: (row) => row.proto_name ?? "", cell: (row) => version(row) },
+      { key: "protocol", head: t("clients.protocol"), sort: (row) => row.proto_name ?? "", cell: (row) => (row.proto_name ? <span class="nowrap">{version(row)}</span> : NOTHING) },
       { key: "username", head: t("clients.username"), cut: true, sort: (row) => row.username ?? "", cell: (row) => row.username ?? NOTHING },
       { key: "address", head: t("clients.address"), sort: (row) => row.ip_address ?? "", cell: (row) => row.ip_address ?? NOTHING },
       { key: "subscriptions", head: t("clients.subscriptions"), end: true, sort: (row) => row.subscriptions_cnt, cell: (row) => count(row.subscriptions_cnt) },
       { key: "queue", head: t("clients.queue"), end: true, sort: (row) => row.mqueue_len, cell: (row) => count(row.mqueue_len) },
-      { key: "since", head: t("clients.since"), sort: (row) => row.connected_at ?? "", cell: (row) => <span class="nowrap">{when(row.connected_at)}</span> },
+      { key: "since", head: t("clients.since"), sort: (row) => row.connected_at ?? "", cell: (row) => <Moment at={row.connected_at} /> },
       {
         key: "actions",
         head: t("shell.actions"),
@@ -92,7 +98,7 @@ export default function Clients({ rest, query }: PageProps) {
           </option>
           {PROTOCOLS.map((name) => (
             <option key={name} value={name}>
-              {name}
+              {protocolName(name)}
             </option>
           ))}
         </select>
@@ -109,7 +115,7 @@ export default function Clients({ rest, query }: PageProps) {
           <Table
             label={t("nav.clients")}
             columns={columns}
-            rows={told.data}
+            rows={told.data.map((row) => now.get(row.clientid) ?? row)}
             keyOf={(row) => row.clientid}
             classOf={(row) => (changes.gone.has(row.clientid) ? "gone" : changes.fresh.has(row.clientid) ? "new" : undefined)}
             onRow={(row) => go(["clients", row.clientid], here)}
@@ -124,13 +130,28 @@ export default function Clients({ rest, query }: PageProps) {
 }
 
 function version(client: Client): string {
-  if (!client.proto_name) return NOTHING;
-  if (client.proto_name !== "MQTT") return client.proto_name;
+  if (client.proto_name !== "MQTT") return protocolName(client.proto_name ?? NOTHING);
   return `MQTT ${{ 3: "3.1", 4: "3.1.1", 5: "5.0" }[client.proto_ver ?? 0] ?? ""}`;
 }
 
 function State({ client, gone }: { client: Client; gone: boolean }) {
   return client.connected && !gone ? <Tag kind="good">{t("clients.connected")}</Tag> : <Tag>{t("clients.disconnected")}</Tag>;
+}
+
+/** What the rows that are shown tell now: queues and states change, and no row comes or goes. */
+function useNow(shown: Paged<Client> | undefined): ReadonlyMap<string, Client> {
+  const ids: string[] = [];
+  let chars = 0;
+  for (const { clientid } of shown?.data ?? []) {
+    chars += encodeURIComponent(clientid).length;
+    if (chars <= ASKED_CHARS_MAX) ids.push(clientid);
+  }
+  const told = useLoad(
+    `now ${ids.join("\n")}`,
+    async (signal) => (ids.length === 0 ? [] : (await get<Paged<Client>>("/clients", { clientid: ids, limit: ids.length }, signal)).data),
+    EVERY_MS,
+  );
+  return useMemo(() => new Map(told.data?.map((row) => [row.clientid, row])), [told.data]);
 }
 
 const CHANGES_MAX = 999;

@@ -25,25 +25,26 @@ interface Part {
 }
 
 const LIMIT = 20;
+const EVERY_MS = 5000;
 
 type Which = "mqueue_messages" | "inflight_messages";
 
-/** What waits for a client, and what it was sent and has not taken over. Read when it is asked for. */
+/** What waits for a client, and what it was sent and has not taken over. The first of them is read as time goes on. */
 export function Waiting({ id }: { id: string }) {
-  const [which, setWhich] = useState<Which | null>(null);
+  const [which, setWhich] = useState<Which>("mqueue_messages");
   return (
     <section class="stack-small">
       <h3>{t("clients.waiting")}</h3>
       <Choice
         label={t("clients.waiting")}
-        value={which ?? ("" as Which)}
+        value={which}
         onChange={setWhich}
         options={[
           ["mqueue_messages", t("clients.queue")],
           ["inflight_messages", t("clients.inflight")],
         ]}
       />
-      {which && <Messages key={which} id={id} which={which} />}
+      <Messages key={which} id={id} which={which} />
     </section>
   );
 }
@@ -52,7 +53,7 @@ function Messages({ id, which }: { id: string; which: Which }) {
   const [position, setPosition] = useState<string | null>(null);
   const [opened, setOpened] = useState<number | null>(null);
   const path = `/clients/${part(id)}/${which}`;
-  const read = useLoad(`${path} ${position}`, (signal) => get<Part>(path, { limit: LIMIT, position, payload: "base64" }, signal));
+  const read = useLoad(`${path} ${position}`, (signal) => get<Part>(path, { limit: LIMIT, position, payload: "base64" }, signal), position === null && opened === null ? EVERY_MS : undefined);
   if (read.error?.status === 404) return <p class="soft">{read.error.isMissing ? t("shell.unavailable_text") : read.error.message}</p>;
   return (
     <Show of={read} rows={2}>

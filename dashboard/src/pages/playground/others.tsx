@@ -1,9 +1,9 @@
 import { get } from "../../api/client";
 import type { Client, Listener, Paged, Subscription } from "../../api/types";
 import { useLoad } from "../../api/use";
-import { count } from "../../format";
+import { count, protocolName } from "../../format";
 import { t } from "../../i18n";
-import { portOf } from "../../mqtt/connection";
+import { portOf } from "../../mqtt/address";
 import { link } from "../../route";
 import { Copyable } from "../../ui/copy";
 import { Card, Note, Show, Tag } from "../../ui/states";
@@ -66,6 +66,10 @@ function Commands({ of }: { of: Command[] }) {
   );
 }
 
+function protocolOf(name: string | null | undefined): string {
+  return name ? protocolName(name) : t("clients.disconnected");
+}
+
 /** The clients, of every protocol, that a message to the topic would go to. */
 export function Receivers({ topic }: { topic: string }) {
   const isTopic = topic !== "" && !isFilter(topic);
@@ -92,12 +96,12 @@ export function Receivers({ topic }: { topic: string }) {
             <>
               <ul class="lines">
                 {told.subscriptions.data.map((one) => (
-                  <li key={`${one.clientid} ${one.topic}`}>
+                  <li key={`${one.clientid} ${one.topic}`} class="wrap">
                     <a class="break" href={link(["clients", one.clientid])}>
                       {one.clientid}
                     </a>
                     <span class="mono soft break grow">{one.topic}</span>
-                    <Tag>{told.protocols.get(one.clientid) ?? t("clients.disconnected")}</Tag>
+                    <Tag>{protocolOf(told.protocols.get(one.clientid))}</Tag>
                     <Tag>QoS {one.qos}</Tag>
                   </li>
                 ))}

@@ -83,7 +83,7 @@ export function SettingField(props: FieldProps) {
           <Source row={row} />
           {row.setting.pending && <Tag kind="warn">{t("settings.pending")}</Tag>}
           {!row.setting.settable && <span class="soft">{t("settings.fixed")}</span>}
-          <span class="soft">{row.described.expected}</span>
+          {row.described.kind !== "bool" && !row.described.choices?.length && <span class="soft">{row.described.expected}</span>}
           {wish === "reset" && <span class="soft">{t("settings.will_reset")}</span>}
           {wish !== undefined && (
             <Button small kind="quiet" onClick={() => onWish(undefined)}>

@@ -2,16 +2,16 @@ import { useMemo, useState } from "preact/hooks";
 
 import { ApiError, download, get, put } from "../../api/client";
 import { useLoad } from "../../api/use";
-import { t } from "../../i18n";
+import { language, t } from "../../i18n";
 import { amend } from "../../route";
 import { Button } from "../../ui/button";
-import { SearchBox } from "../../ui/form";
+import { CheckField, SearchBox } from "../../ui/form";
 import { Card, Empty, Head, Note, Show } from "../../ui/states";
 import { toast, toastError } from "../../ui/toast";
 import "../../styles/control.css";
 import type { PageProps } from "../registry";
 import { SettingField, type Wish } from "./field";
-import { type Row, rowsOf, type Section, type Setting } from "./value";
+import { type Row, rowsOf, type Section, type Setting, translated } from "./value";
 
 /** Settings that a search shows. */
 const FOUND_MAX = 60;
@@ -34,16 +34,22 @@ function found(rows: ReadonlyMap<string, Row[]>, text: string): Row[] {
 
 export default function Settings({ query }: PageProps) {
   const told = useLoad("settings", async (signal): Promise<Told> => {
-    const [schema, settings] = await Promise.all([get<{ sections: Section[] }>("/configs/schema", undefined, signal), get<Record<string, Setting>>("/configs", undefined, signal)]);
-    return { sections: schema.sections, settings };
+    const [schema, settings, chinese] = await Promise.all([
+      get<{ sections: Section[] }>("/configs/schema", undefined, signal),
+      get<Record<string, Setting>>("/configs", undefined, signal),
+      // The gateway tells what settings are for in English.
+      language.value === "zh" ? import("./zh") : null,
+    ]);
+    return { sections: chinese ? translated(schema.sections, chinese) : schema.sections, settings };
   });
   const [wishes, setWishes] = useState<ReadonlyMap<string, Wish>>(new Map());
   const [errors, setErrors] = useState<ReadonlyMap<string, string>>(new Map());
   const [text, setText] = useState("");
+  const [onlySet, setOnlySet] = useState(false);
   const rows = useMemo(() => (told.data ? rowsOf(told.data.sections, told.data.settings) : new Map<string, Row[]>()), [told.data]);
   const chosen = query.get("section") ?? "";
   const section = rows.has(chosen) ? chosen : (rows.keys().next().value ?? "");
-  const shown = text ? found(rows, text) : (rows.get(section) ?? []);
+  const shown = text ? found(rows, text) : onlySet ? [...rows.values()].flat().filter((row) => row.setting.source !== "default") : (rows.get(section) ?? []);
   const pending = Object.values(told.data?.settings ?? {}).filter((setting) => setting.pending).length;
   const wish = (path: string, to: Wish | undefined) => {
     const next = new Map(wishes);
@@ -82,7 +88,7 @@ export default function Settings({ query }: PageProps) {
       {pending > 0 && <Note kind="warn">{t("settings.pending_some", { n: pending })}</Note>}
       <div class="toolbar">
         <SearchBox label={t("settings.search")} value={text} onInput={setText} />
-        {rows.size > 0 && !text && (
+        {rows.size > 0 && !text && !onlySet && (
           <select aria-label={t("settings.sections")} value={section} onChange={(event) => amend({ section: event.currentTarget.value })}>
             {[...rows.keys()].map((name) => (
               <option key={name} value={name}>
@@ -91,11 +97,12 @@ export default function Settings({ query }: PageProps) {
             ))}
           </select>
         )}
+        {!text && <CheckField label={t("settings.only_set")} checked={onlySet} onChange={setOnlySet} />}
       </div>
       <Show of={told} rows={10}>
         {(data) => (
-          <Card title={text ? undefined : section}>
-            {!text && <p class="soft prose lead">{data.sections.find((one) => one.path === section)?.doc}</p>}
+          <Card title={text || onlySet ? undefined : section}>
+            {!text && !onlySet && <p class="soft prose lead">{data.sections.find((one) => one.path === section.split(".")[0])?.doc}</p>}
             {shown.length === 0 && <Empty icon="sliders" title={t("settings.none")} />}
             {shown.map((row) => (
               <SettingField key={row.path} row={row} wish={wishes.get(row.path)} error={errors.get(row.path)} onWish={(to) => wish(row.path, to)} />

@@ -10,11 +10,14 @@ test("names that operators choose stand for one part of a path", () => {
   expect(matches("listeners.tcp.{name}.bind", "listeners.tls.default.bind")).toBe(false);
 });
 
-test("every named thing has its rows together", () => {
+test("every named thing is a section of its own", () => {
   const setting: Setting = { value: 1, source: "default", settable: true, pending: false };
   const keys = [described("number", "l.{name}.a"), described("number", "l.{name}.b")];
   const rows = rowsOf([{ path: "l", doc: "", keys }], { "l.x.a": setting, "l.y.a": setting, "l.x.b": setting, "l.y.b": setting });
-  expect(rows.get("l")?.map((row) => row.path)).toEqual(["l.x.a", "l.x.b", "l.y.a", "l.y.b"]);
+  expect([...rows].map(([section, its]) => [section, its.map((row) => row.path)])).toEqual([
+    ["l.x", ["l.x.a", "l.x.b"]],
+    ["l.y", ["l.y.a", "l.y.b"]],
+  ]);
 });
 
 test("what is written is read as it was", () => {

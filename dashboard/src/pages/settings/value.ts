@@ -18,6 +18,21 @@ export interface Section {
   keys: Described[];
 }
 
+/** How a language says what the gateway says in English. */
+export interface Language {
+  doc: (path: string) => string | undefined;
+  expected: (text: string) => string;
+}
+
+/** The sections in another language; what it does not know stays as it is. */
+export function translated(sections: readonly Section[], into: Language): Section[] {
+  return sections.map((section) => ({
+    ...section,
+    doc: into.doc(section.path) ?? section.doc,
+    keys: section.keys.map((key) => ({ ...key, doc: into.doc(key.path) ?? key.doc, expected: into.expected(key.expected) })),
+  }));
+}
+
 /** What a setting is, and who says so. */
 export interface Setting {
   value: unknown;
@@ -39,27 +54,27 @@ export function matches(key: string, path: string): boolean {
   return wanted.length === given.length && wanted.every((part, at) => part === given[at] || /^\{.*\}$/.test(part));
 }
 
-/** The settings of each section, in the schema's order. */
+/** The settings of each section, in the schema's order. Each thing that operators name is a section of its own: `listeners.tcp.default`. */
 export function rowsOf(sections: readonly Section[], settings: Readonly<Record<string, Setting>>): Map<string, Row[]> {
-  const named = Object.keys(settings);
+  const all = Object.keys(settings);
   const found = new Map<string, Row[]>();
   for (const section of sections) {
-    const rows: Row[] = [];
-    for (const described of section.keys) {
-      const paths = described.path.includes("{") ? named.filter((path) => matches(described.path, path)) : [described.path];
+    for (const key of section.keys) {
+      // Quotation marks are for files.
+      const described = { ...key, expected: key.expected.replaceAll(" in quotation marks", "") };
+      const namedAt = described.path.split(".").findIndex((part) => part.startsWith("{"));
+      const paths = described.path.includes("{") ? all.filter((path) => matches(described.path, path)) : [described.path];
       for (const path of paths) {
         const setting = settings[path];
-        if (setting) rows.push({ path, described, setting });
+        if (!setting) continue;
+        const group = namedAt < 0 ? section.path : path.split(".").slice(0, namedAt + 1).join(".");
+        const rows = found.get(group);
+        if (rows) rows.push({ path, described, setting });
+        else found.set(group, [{ path, described, setting }]);
       }
     }
-    if (section.keys.some((key) => key.path.includes("{"))) rows.sort((one, other) => parentOf(one.path).localeCompare(parentOf(other.path)));
-    if (rows.length > 0) found.set(section.path, rows);
   }
   return found;
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("."));
 }
 
 const isTextList = (value: unknown): value is string[] => Array.isArray(value) && value.every((one) => typeof one === "string");

@@ -56,16 +56,18 @@ impl Notifier {
         sent.chain(self.queue.iter().map(|spread| (0, &spread.delivery)))
     }
 
-    /// Takes out what was sent and fits; the packet identifiers.
-    fn take_sent(&mut self, fits: impl Fn(&Sent) -> bool) -> SmallVec<[u16; 2]> {
+    /// True while an observation waits for this message, or has not acknowledged it.
+    fn owes(&self, delivery: &Delivery) -> bool {
+        let queued = self.queue.iter().filter(|spread| !spread.targets.is_empty()).map(|spread| &spread.delivery);
+        queued.chain(self.unacknowledged.iter().map(|sent| &sent.delivery)).any(|other| is_same(other, delivery))
+    }
+
+    /// Takes out what was sent and fits.
+    fn take_sent(&mut self, fits: impl Fn(&Sent) -> bool) -> SmallVec<[Delivery; 2]> {
         let mut taken = SmallVec::new();
-        self.unacknowledged.retain(|sent| {
-            let fits = fits(sent);
-            if fits {
-                taken.push(sent.delivery.packet_id);
-            }
-            !fits
-        });
+        while let Some(at) = self.unacknowledged.iter().position(&fits) {
+            taken.push(self.unacknowledged.remove(at).delivery);
+        }
         taken
     }
 }
@@ -129,6 +131,15 @@ impl Conversation {
     fn finish(&self, packet_id: u16, out: &mut Outbox) {
         if packet_id != 0 && !self.notifier.as_ref().is_some_and(|notifier| notifier.holds(packet_id)) {
             out.request(Request::Acknowledged { packet_id });
+        }
+    }
+
+    /// All observations that a message was for have it, as far as that can be known: one that was sent without asking for an acknowledgement will not be
+    /// acknowledged later.
+    fn tell_acknowledged(&self, delivery: &Delivery, out: &mut Outbox) {
+        let is_owed = || self.notifier.as_ref().is_some_and(|notifier| notifier.owes(delivery));
+        if out.is_watched() && delivery.qos.is_acknowledged() && !is_owed() {
+            out.acknowledged(delivery.message.clone());
         }
     }
 
@@ -272,6 +283,7 @@ impl Conversation {
                 observation.last_id = Some(id);
                 observation.unconfirmed += 1;
             }
+            self.tell_acknowledged(&delivery, out);
         }
     }
 
@@ -310,8 +322,9 @@ impl Conversation {
             // Of several that are under way to an observation one was acknowledged.
             notifier.take_sent(|sent| sent.serial == tag && !endpoint.is_unacknowledged(sent.id))
         });
-        for packet_id in taken.unwrap_or_default() {
-            self.finish(packet_id, out);
+        for delivery in taken.unwrap_or_default() {
+            self.tell_acknowledged(&delivery, out);
+            self.finish(delivery.packet_id, out);
         }
         if let Some(observation) = self.observations.as_mut().and_then(|all| all.get_mut(tag)) {
             observation.confirmed(now);
@@ -346,8 +359,8 @@ impl Conversation {
         for spread in &mut notifier.queue {
             spread.targets.retain(|other| *other != serial);
         }
-        for packet_id in taken {
-            self.finish(packet_id, out);
+        for delivery in taken {
+            self.finish(delivery.packet_id, out);
         }
     }
 

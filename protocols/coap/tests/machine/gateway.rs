@@ -227,6 +227,16 @@ impl Gateway {
         self.sent[before..].iter().filter(|(to, _)| *to == port).map(|(_, bytes)| bytes.clone()).collect()
     }
 
+    /// Somebody wants to know which messages are acknowledged.
+    pub fn watch(&mut self) {
+        self.out.set_watched(true);
+    }
+
+    /// The payloads of messages that were acknowledged since the last call.
+    pub fn acknowledged(&mut self) -> Vec<Vec<u8>> {
+        self.out.take_acknowledged().iter().map(|message| message.payload().to_vec()).collect()
+    }
+
     /// Publishes as somebody else.
     pub fn publish(&mut self, message: Message) {
         self.route(message, PublisherKey(u64::MAX));

@@ -383,3 +383,55 @@ fn registrations_on_their_way_share_a_subscription_and_count() {
         client.send_all(&mut gateway, registration("ps/a", b"1", 0));
     }
 }
+
+#[test]
+fn those_who_watch_are_told_what_observers_have() {
+    let mut gateway = gateway();
+    let mut client = Client::new(1);
+    client.validate(&mut gateway);
+    client.observe(&mut gateway, "ps/a?qos=1", b"1");
+    gateway.publish(message("a", b"unwatched", Qos::AtLeastOnce));
+    let notification = last_to(&mut gateway, 1);
+    client.acknowledge(&mut gateway, &notification);
+    assert!(gateway.acknowledged().is_empty(), "nobody wants to know");
+    gateway.watch();
+    gateway.publish(message("a", b"0", Qos::AtMostOnce));
+    gateway.publish(message("a", b"1", Qos::AtLeastOnce));
+    assert!(gateway.acknowledged().is_empty(), "not yet");
+    let notification = last_to(&mut gateway, 1);
+    assert_eq!((notification.kind(), notification.payload()), (Kind::Confirmable, &b"1"[..]));
+    client.acknowledge(&mut gateway, &notification);
+    client.acknowledge(&mut gateway, &notification);
+    assert_eq!(gateway.acknowledged(), [b"1"], "once");
+    client.observe(&mut gateway, "ps/+?qos=1", b"2");
+    gateway.sent.clear();
+    gateway.publish(message("a", b"both", Qos::AtLeastOnce));
+    let first = last_to(&mut gateway, 1);
+    client.acknowledge(&mut gateway, &first);
+    assert!(gateway.acknowledged().is_empty(), "one of two observations has it");
+    let second = last_to(&mut gateway, 1);
+    assert_ne!(first.token(), second.token());
+    client.acknowledge(&mut gateway, &second);
+    assert_eq!(gateway.acknowledged(), [b"both"]);
+    gateway.publish(message("a", b"refused", Qos::AtLeastOnce));
+    let notification = last_to(&mut gateway, 1);
+    client.reset(&mut gateway, &notification);
+    assert!(gateway.acknowledged().is_empty(), "the other observation is owed it");
+}
+
+#[test]
+fn what_need_not_be_acknowledged_counts_when_it_is_sent() {
+    let mut gateway = Gateway::new(Config { notify_type: NotifyType::NonConfirmable, ..Config::default() });
+    let mut client = Client::new(1);
+    client.validate(&mut gateway);
+    client.observe(&mut gateway, "ps/a?qos=1", b"1");
+    gateway.publish(message("a", b"first", Qos::AtLeastOnce));
+    let notification = last_to(&mut gateway, 1);
+    client.acknowledge(&mut gateway, &notification);
+    gateway.watch();
+    gateway.publish(message("a", b"1", Qos::AtLeastOnce));
+    assert_eq!(last_to(&mut gateway, 1).kind(), Kind::NonConfirmable);
+    assert_eq!(gateway.acknowledged(), [b"1"]);
+    gateway.publish(message("a", b"0", Qos::AtMostOnce));
+    assert!(gateway.acknowledged().is_empty(), "that it is sent was told");
+}

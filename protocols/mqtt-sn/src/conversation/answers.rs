@@ -1,4 +1,4 @@
-use thingway_contract::{Instant, Outbox, Qos, Request, Token};
+use thingway_contract::{Delivery, Instant, Outbox, Qos, Request, Token};
 
 use super::{
     Conversation, RECEIVED,
@@ -49,7 +49,10 @@ impl Conversation {
             // Not an answer to a message of QoS 2.
             ReturnCode::Accepted if outgoing.is_exactly_once() => self.flow().outbound.current = Some(outgoing),
             ReturnCode::Congestion => self.wait(outgoing, now),
-            _ => self.finish(&outgoing, now, out),
+            _ => {
+                tell_acknowledged(outgoing.delivery.as_ref(), out);
+                self.finish(&outgoing, now, out);
+            }
         }
         Ok(())
     }
@@ -97,23 +100,28 @@ impl Conversation {
                     _ if current.kept => {
                         current.stage = Stage::Received;
                         if receiving != id {
+                            tell_acknowledged(current.delivery.as_ref(), out);
                             request_received(id, out);
                         }
                         return Ok(());
                     }
-                    _ => current.release(now),
+                    _ => {
+                        tell_acknowledged(current.delivery.as_ref(), out);
+                        current.release(now);
+                    }
                 }
             } else if let Some(entry) = outbound.left_with(id) {
                 // It answers what an earlier conversation sent.
                 if entry.delivery.as_ref().is_some_and(|delivery| is_chosen(delivery, id)) {
                     // One at a time is enough: the others are sent in their turn, and answered again.
                     if receiving == 0 {
+                        tell_acknowledged(entry.delivery.as_ref(), out);
                         outbound.receiving = id;
                         request_received(id, out);
                     }
                     return Ok(());
                 }
-                entry.delivery = None;
+                tell_acknowledged(entry.delivery.take().as_ref(), out);
             }
         }
         // Also to one that is not known any more, so that the client can let it go.
@@ -148,6 +156,15 @@ impl Conversation {
     fn take_current(&mut self, id: u16, stage: Stage) -> Option<Outgoing> {
         let current = &mut self.flow.as_mut()?.outbound.current;
         current.take_if(|current| current.id == id && current.stage == stage)
+    }
+}
+
+/// The client has this message.
+fn tell_acknowledged(delivery: Option<&Delivery>, out: &mut Outbox) {
+    if out.is_watched()
+        && let Some(delivery) = delivery
+    {
+        out.acknowledged(delivery.message.clone());
     }
 }
 

@@ -278,3 +278,46 @@ fn an_idle_client_has_no_deadline_but_its_own() {
     use thingway_contract::Protocol;
     assert_eq!(pair.machine.deadline(), Instant::from_millis(1_000_000 + 90_000));
 }
+
+#[test]
+fn those_who_watch_are_told_what_the_client_has() {
+    let mut pair = Pair::active();
+    pair.deliver("ab", b"unwatched", Qos::AtLeastOnce);
+    pair.send(&puback(AB, 1, ReturnCode::Accepted));
+    assert!(pair.acknowledged().is_empty(), "nobody wants to know");
+    pair.watch();
+    pair.deliver("ab", b"0", Qos::AtMostOnce);
+    pair.deliver("ab", b"1", Qos::AtLeastOnce);
+    pair.send(&puback(AB, 2, ReturnCode::Congestion));
+    pair.send(&puback(AB, 9, ReturnCode::Accepted));
+    assert!(pair.acknowledged().is_empty(), "not yet");
+    pair.send(&puback(AB, 2, ReturnCode::Accepted));
+    pair.send(&puback(AB, 2, ReturnCode::Accepted));
+    assert_eq!(pair.acknowledged(), [b"1"], "once");
+    pair.deliver("ab", b"2", Qos::ExactlyOnce);
+    pair.send(&Packet::Pubrec(3));
+    assert_eq!(pair.acknowledged(), [b"2"]);
+    pair.send(&Packet::Pubrec(3));
+    pair.send(&Packet::Pubcomp(3));
+    assert!(pair.acknowledged().is_empty());
+}
+
+#[test]
+fn those_who_watch_are_told_once_what_a_client_has_that_was_sent_before() {
+    let left = |packet_id, payload: &[u8]| {
+        let delivery = Delivery { packet_id, ..delivery("ab", payload, Qos::ExactlyOnce) };
+        Unacknowledged { packet_id, delivery: Some(delivery) }
+    };
+    let mut pair = Pair::kept(Parked { outbound: vec![left(7, b"7"), left(8, b"8")], ..Parked::default() });
+    pair.watch();
+    pair.send(&Packet::Pubrec(8));
+    pair.send(&Packet::Pubrec(8));
+    assert_eq!(pair.acknowledged(), [b"8"]);
+    pair.send(&Packet::Pubrec(7));
+    assert_eq!(pair.acknowledged(), [b"7"]);
+    pair.answer_all();
+    pair.send(&Packet::Pubrec(7));
+    pair.send(&Packet::Pubcomp(7));
+    pair.send(&Packet::Pubrec(8));
+    assert!(pair.acknowledged().is_empty());
+}

@@ -405,6 +405,16 @@ impl Pair {
         self.turn();
     }
 
+    /// Somebody wants to know which messages are acknowledged.
+    pub fn watch(&mut self) {
+        self.out.set_watched(true);
+    }
+
+    /// The payloads of messages that were acknowledged since the last call.
+    pub fn acknowledged(&mut self) -> Vec<Vec<u8>> {
+        self.out.take_acknowledged().iter().map(|message| message.payload().to_vec()).collect()
+    }
+
     pub fn deliver_this(&mut self, delivery: Delivery) {
         self.queue.push_back(delivery);
         self.turn();

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import type { Sample } from "../api/types";
-import { ratesOf } from "./overview_rates";
+import { ratesOf } from "./rates";
 
 const sample = (secs: number, received: number): Sample => ({
   time_stamp: secs * 1000, received, sent: 0, dropped: 0, connections: 2, live_connections: 1, subscriptions: 0, retained: 0, memory_used: 5, received_bytes: 0, sent_bytes: 0,

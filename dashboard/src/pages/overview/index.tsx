@@ -1,19 +1,22 @@
 import type { ComponentChildren } from "preact";
 import { useMemo, useState } from "preact/hooks";
 
-import { get } from "../api/client";
-import type { Current, Listener, NodeInfo, Sample } from "../api/types";
-import { useLoad } from "../api/use";
-import { bytes, count, NOTHING, short, span, when } from "../format";
-import { t } from "../i18n";
-import { current, history, mode, tick } from "../live/live";
-import { type Drops, type Problem, problems, useAlarms, useDrops } from "../live/problems";
-import { link } from "../route";
-import { Choice } from "../ui/button";
-import { Chart } from "../ui/chart";
-import { Card, Facts, Failed, Head, Loading, Note } from "../ui/states";
-import { ratesOf, type Rates } from "./overview_rates";
-import "../styles/overview.css";
+import { get } from "../../api/client";
+import type { Current, Listener, NodeInfo, Sample } from "../../api/types";
+import { useLoad } from "../../api/use";
+import { bytes, count, NOTHING, protocolName, short, span, when } from "../../format";
+import { t } from "../../i18n";
+import { current, history, mode, tick } from "../../live/live";
+import { type Drops, type Problem, problems, useAlarms, useDrops } from "../../live/problems";
+import { urlOf } from "../../mqtt/address";
+import { link } from "../../route";
+import { Choice } from "../../ui/button";
+import { Chart } from "../../ui/chart";
+import { Copyable } from "../../ui/copy";
+import { Card, Facts, Failed, Head, Loading, Note } from "../../ui/states";
+import { ratesOf, type Rates } from "../../live/rates";
+import { Counters } from "./counters";
+import "../../styles/overview.css";
 
 type Range = "live" | "hour" | "day" | "week";
 const SECONDS: Record<Range, number> = { live: 300, hour: 3600, day: 86_400, week: 604_800 };
@@ -55,6 +58,7 @@ export default function Overview() {
           <Protocols now={now} listeners={listeners.data ?? []} />
           {info && <NodeCard info={info} />}
         </div>
+        <Counters />
       </div>
     </>
   );
@@ -176,18 +180,24 @@ function PastCharts({ range }: { range: Exclude<Range, "live"> }) {
 function Protocols({ now, listeners }: { now: Current | null; listeners: Listener[] }) {
   const counts = now?.protocols ? { ...now.protocols } : {};
   if (!now?.protocols) for (const listener of listeners) counts[listener.protocol] = (counts[listener.protocol] ?? 0) + listener.status.current_connections;
-  const rows = Object.entries(counts).sort((a, b) => b[1] - a[1]);
+  const rows = Object.entries(counts).filter(([, amount]) => amount > 0).sort((a, b) => b[1] - a[1]);
   const most = Math.max(1, ...rows.map(([, amount]) => amount));
   return (
     <Card title={t("overview.by_protocol")}>
       {rows.length === 0 ? (
-        <p class="soft">{t("overview.no_connections")}</p>
+        <div class="stack-small">
+          <p class="soft">{t("overview.no_connections")}</p>
+          {listeners.map((listener) => {
+            const url = urlOf(listener, location.hostname);
+            return url && <Copyable key={listener.id} label={protocolName(listener.protocol)} text={url} />;
+          })}
+        </div>
       ) : (
         <ul class="bars">
           {rows.map(([name, amount]) => (
             <li key={name}>
               <div>
-                <a href={link(["clients"], { proto_name: name })}>{name.toUpperCase()}</a>
+                <a href={link(["clients"], { proto_name: name })}>{protocolName(name)}</a>
                 <span>{count(amount)}</span>
               </div>
               <i style={{ "--part": `${(100 * amount) / most}%` }} />

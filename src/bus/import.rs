@@ -41,7 +41,7 @@ impl Bus {
 
     /// Puts a message off until it is due. Its times are the wall's, as an epoch of zero has them.
     pub fn import_delayed(&self, due: WallMs, message: &Message, now: Instant, lane: &mut Lane) -> Imported {
-        let (limits, epoch) = (&self.config, self.epoch());
+        let (limits, epoch) = (self.tuning(), self.epoch());
         let due = epoch.instant(due);
         if due <= now {
             return Imported::Over;
@@ -77,12 +77,13 @@ mod tests {
     use thingway_contract::{Properties, PublisherKey, Topic, TopicLimits};
 
     use super::*;
-    use crate::bus::{BusConfig, NO_CORE};
+    use crate::bus::{BusConfig, NO_CORE, Tuning};
 
     const ZERO: WallMs = 1_000_000;
 
     fn bus(change: impl FnOnce(&mut BusConfig)) -> Bus {
-        let mut config = BusConfig { retained_expiry_secs: 100, delayed_messages_max: 1, ..BusConfig::default() };
+        let tuning = Tuning { retained_expiry_secs: 100, delayed_messages_max: 1, ..Tuning::default() };
+        let mut config = BusConfig { tuning, ..BusConfig::default() };
         config.events.clock_zero_unix_ms = ZERO;
         change(&mut config);
         Bus::new(config, "x")

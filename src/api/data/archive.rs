@@ -322,7 +322,8 @@ mod tests {
     fn bombs_do_not_go_off() {
         let zeros = vec![0; (1 << 20) + 2 * BLOCK];
         assert!(matches!(read(&archive(&[("a", &zeros)])), Err(ArchiveError::TooLarge)));
-        let mut end = Reader::new(&zipped(&zeros)[..], UNPACKED_MAX);
+        let bytes = zipped(&zeros);
+        let mut end = Reader::new(&bytes[..], UNPACKED_MAX);
         assert!(matches!(end.next(), Err(ArchiveError::Behind)), "after its end");
         let many = vec![("a", &b""[..]); ENTRIES_MAX + 1];
         assert!(matches!(read(&archive(&many)), Err(ArchiveError::TooMany)));

@@ -9,7 +9,7 @@ use thingway_contract::{
 use thingway_store::{Epoch, FlushLimits, Memory, Settings};
 
 use super::*;
-use crate::bus::{BusConfig, ConnectionInfo, DepartCause, NO_CORE, Origin};
+use crate::bus::{BusConfig, ConnectionInfo, DepartCause, NO_CORE, Origin, Tuning};
 
 /// A gateway's bus and store, without the gateway.
 struct Kept {

@@ -101,7 +101,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             self.timer = None;
             self.timer_at = Instant::NEVER;
         }
-        if !self.apart.as_ref().is_some_and(|apart| apart.linger.is_some()) {
+        if self.apart.as_ref().is_none_or(|apart| apart.linger.is_none()) {
             match self.work(cx, core, now) {
                 Ok(()) if self.moves(core) => {
                     core.outbox.clear();

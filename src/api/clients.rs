@@ -1,5 +1,6 @@
 //! Clients and their sessions: `/clients`.
 
+mod line;
 mod queue;
 mod row;
 mod search;
@@ -33,6 +34,7 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
         .routes(routes!(find, kick))
         .routes(routes!(kick_all))
         .routes(routes!(count))
+        .merge(line::routes())
         .merge(queue::routes())
 }
 
@@ -141,9 +143,16 @@ pub(super) fn session(world: &World, id: &str) -> Result<Arc<Session>, ApiError>
     responses((status = 200, description = "The client", body = Value)),
 )]
 pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let session = session(&world, &id)?;
-    let row = Row { world: &world, info: session.info(), fields: Fields::ALL };
+    tell(&world, session(&world, &id)?).await
+}
+
+/// All that is known of a session, by its connection and the store as well.
+async fn tell(world: &World, session: Arc<Session>) -> Result<Json<Value>, ApiError> {
+    let row = Row { world, info: session.info(), fields: Fields::ALL };
     let mut told = serde_json::to_value(row).map_err(|error| ApiError::internal(&error))?;
+    if let Some(told) = told.as_object_mut() {
+        line::add_counts(&session, told).await;
+    }
     let bus = world.bus.clone();
     // What the store holds for it is asked of the store.
     let queued = tokio::task::spawn_blocking(move || bus.queued(&[session]));

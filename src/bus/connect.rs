@@ -211,7 +211,7 @@ impl Bus {
             if inbox.epoch != epoch || inbox.attached.take().is_none() {
                 return;
             }
-            inbox.signal = None;
+            let _ = inbox.take_asked();
         }
         let info = state.connection.take();
         session.set_left(secs_of(self.unix_ms(now)));
@@ -270,6 +270,16 @@ impl Bus {
             self.tell_disconnected(session.id(), &info, cause, now, lane);
         }
         self.settle(rest, session, now, lane);
+    }
+
+    /// Notes the keep-alive that holds for the connection with this epoch from now on.
+    pub fn note_keep_alive(&self, session: &Session, epoch: u32, secs: u16) {
+        let mut state = session.state.lock();
+        if session.inbox(&self.budget).epoch == epoch
+            && let Some(connection) = &mut state.connection
+        {
+            connection.keep_alive_secs = secs;
+        }
     }
 
     /// Puts another will in the place of the present one, or none.

@@ -2,7 +2,7 @@ use std::{collections::VecDeque, task::Waker};
 
 use thingway_contract::{CloseReason, Delivery, Instant, Qos};
 
-use super::NO_CORE;
+use super::{Errand, Errands, NO_CORE};
 
 /// Bounds of a session's queue. What is dropped at a bound: QoS 0 first, then as [`DropOrder`] says; always counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,17 @@ pub(super) struct Inbox {
     /// The epoch of the connection attached last; an older connection finds that it is not its own any more.
     pub epoch: u32,
     pub attached: Option<Attached>,
-    pub signal: Option<Box<CloseReason>>,
+    /// What hardly any has.
+    apart: Option<Box<Apart>>,
+}
+
+/// What is asked of the connection beside deliveries, and what the queue has lost.
+#[derive(Debug, Default)]
+struct Apart {
+    signal: Option<CloseReason>,
+    errands: Option<Box<Errands>>,
+    /// Deliveries that a full queue had no room for.
+    dropped: u64,
 }
 
 /// What became of a push.
@@ -160,6 +170,7 @@ impl Inbox {
         let weight = weight(&delivery);
         let mut displaced = false;
         while self.queue.len() >= messages_max || self.bytes + weight > bytes_max && !self.queue.is_empty() {
+            self.count_dropped();
             if delivery.qos == Qos::AtMostOnce {
                 return Pushed::DroppedQos0;
             }
@@ -182,6 +193,45 @@ impl Inbox {
         } else {
             Pushed::Queued
         }
+    }
+
+    /// Has the connection end; it is told the first reason.
+    pub fn signal(&mut self, reason: CloseReason) {
+        self.apart.get_or_insert_default().signal.get_or_insert(reason);
+    }
+
+    /// Gives the connection something to do; false when as much waits as may.
+    pub fn add_errand(&mut self, errand: Errand) -> bool {
+        self.apart.get_or_insert_default().errands.get_or_insert_default().add(errand)
+    }
+
+    /// What is asked of the connection beside deliveries; then nothing is.
+    #[inline]
+    pub fn take_asked(&mut self) -> (Option<CloseReason>, Option<Box<Errands>>) {
+        match &self.apart {
+            None => (None, None),
+            Some(_) => self.take_apart(),
+        }
+    }
+
+    #[cold]
+    fn take_apart(&mut self) -> (Option<CloseReason>, Option<Box<Errands>>) {
+        let Some(apart) = &mut self.apart else { return (None, None) };
+        let asked = (apart.signal.take(), apart.errands.take());
+        if apart.dropped == 0 {
+            self.apart = None;
+        }
+        asked
+    }
+
+    /// Deliveries that it had no room for.
+    pub fn dropped(&self) -> u64 {
+        self.apart.as_ref().map_or(0, |apart| apart.dropped)
+    }
+
+    #[cold]
+    fn count_dropped(&mut self) {
+        self.apart.get_or_insert_default().dropped += 1;
     }
 
     /// A part of what is queued.
@@ -317,9 +367,13 @@ mod tests {
         assert_eq!(inbox.push(delivery(Qos::AtLeastOnce, 1), &limits), Pushed::Queued);
         inbox.push(delivery(Qos::AtMostOnce, 2), &limits);
         inbox.push(delivery(Qos::AtLeastOnce, 3), &limits);
+        assert_eq!(inbox.dropped(), 0);
         assert_eq!(inbox.push(delivery(Qos::AtMostOnce, 4), &limits), Pushed::DroppedQos0);
         assert_eq!(inbox.push(delivery(Qos::AtLeastOnce, 5), &limits), Pushed::Queued);
         assert_eq!(inbox.push(delivery(Qos::ExactlyOnce, 6), &limits), Pushed::Displaced);
+        assert_eq!(inbox.dropped(), 3);
+        assert_eq!(inbox.take_asked().0, None);
+        assert_eq!(inbox.dropped(), 3, "they stay counted");
         assert_eq!(payloads(&mut inbox), [3, 5, 6]);
         assert_eq!((inbox.bytes(), inbox.qos0_queued), (0, 0));
     }

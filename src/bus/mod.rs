@@ -9,6 +9,7 @@ mod budget;
 mod changes;
 mod connect;
 mod counters;
+mod errand;
 mod events;
 mod import;
 mod inbox;
@@ -49,6 +50,7 @@ pub use self::{
     changes::Feed,
     connect::{ConnectOutcome, Granted, SessionRequest},
     counters::{Counter, CounterSet, Counters},
+    errand::{Errand, Errands, Line, Sent, Traffic},
     events::{DepartCause, EventConfig},
     import::Imported,
     inbox::{DropOrder, QueueLimits},

@@ -17,6 +17,7 @@ use thingway_contract::{
 };
 
 use super::{
+    Errand, Errands, Sent,
     budget::Budget,
     inbox::{Attached, Inbox},
     kept::{Link, Open},
@@ -393,7 +394,7 @@ impl Session {
         let mut inbox = self.inbox.lock();
         inbox.epoch = inbox.epoch.wrapping_add(1);
         inbox.attached = Some(Attached::new(waker, core));
-        inbox.signal = None;
+        let _ = inbox.take_asked();
         inbox.epoch
     }
 
@@ -415,7 +416,7 @@ impl Session {
     ) -> Taken {
         let mut inbox = self.inbox(budget);
         if inbox.epoch != epoch {
-            return Taken { signal: Some(CloseReason::TakenOver), more: false, pull: None };
+            return Taken { signal: Some(CloseReason::TakenOver), more: false, pull: None, errands: None };
         }
         for _ in 0..count {
             match inbox.pop() {
@@ -430,7 +431,8 @@ impl Session {
         }
         let more = !inbox.is_empty();
         inbox.set_scheduled(more);
-        Taken { signal: inbox.signal.take().map(|reason| *reason), more, pull }
+        let (signal, errands) = inbox.take_asked();
+        Taken { signal, more, pull, errands }
     }
 
     pub(super) fn give_back(&self, deliveries: impl DoubleEndedIterator<Item = Delivery>, budget: &Budget) {
@@ -451,11 +453,30 @@ impl Session {
         self.signal_if(reason, |present| present == epoch)
     }
 
+    /// Has the connection that serves the session do something, in its next turn.
+    pub fn send_errand(&self, errand: Errand) -> Sent {
+        let mut inbox = self.inbox.lock();
+        let Some(waker) = inbox.attached.as_ref().map(|attached| attached.waker.clone()) else {
+            return Sent::NoConnection;
+        };
+        if !inbox.add_errand(errand) {
+            return Sent::TooMany;
+        }
+        drop(inbox);
+        waker.wake();
+        Sent::Given
+    }
+
+    /// Deliveries that its queue had no room for. Those of a session that is kept wait elsewhere, and are not counted.
+    pub fn queue_dropped(&self) -> u64 {
+        self.inbox.lock().dropped()
+    }
+
     fn signal_if(&self, reason: CloseReason, is_meant: impl FnOnce(u32) -> bool) -> bool {
         let mut inbox = self.inbox.lock();
         let Some(attached) = inbox.attached.as_ref().filter(|_| is_meant(inbox.epoch)) else { return false };
         let waker = attached.waker.clone();
-        inbox.signal.get_or_insert_with(|| Box::new(reason));
+        inbox.signal(reason);
         drop(inbox);
         waker.wake();
         true
@@ -512,6 +533,8 @@ pub struct Taken {
     pub more: bool,
     /// Nearly all deliveries come from this core, which is not the connection's.
     pub pull: Option<u16>,
+    /// What somebody wants done.
+    pub errands: Option<Box<Errands>>,
 }
 
 #[cfg(test)]

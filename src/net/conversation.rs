@@ -2,6 +2,7 @@
 
 mod asking;
 mod enhanced;
+mod errands;
 mod opening;
 
 use std::{collections::VecDeque, io, sync::Arc, task::Waker};
@@ -329,6 +330,7 @@ impl<P: Protocol> Conversation<P> {
                 } else if let Some(message) = naming.rewritten(message) {
                     let is_allowed = permits.publish(&message).map_err(Stop::Gateway)?;
                     count_received(&message, &core.lane);
+                    core.tally.message_received(message.head().qos);
                     match is_allowed.then(|| naming.inward(message)) {
                         Some(Some(message)) => {
                             service.bus.publish_exchange(message, session, packet_id, now, &mut core.lane)
@@ -339,6 +341,9 @@ impl<P: Protocol> Conversation<P> {
                 } else {
                     PublishOutcome::TopicInvalid
                 };
+                if !matches!(outcome, PublishOutcome::Accepted | PublishOutcome::NoSubscribers) {
+                    core.tally.message_refused();
+                }
                 if token == Token::NONE {
                     return Ok(());
                 }
@@ -479,6 +484,9 @@ impl<P: Protocol> Conversation<P> {
             return Err(Stop::Gateway(reason));
         }
         core.pull = taken.pull;
+        if taken.errands.is_some() {
+            core.errands = taken.errands;
+        }
         if hold {
             // Not the queue brings the next turn.
             turn.service.bus.give_back(session, batch.drain(..));
@@ -541,6 +549,10 @@ impl<P: Protocol> Conversation<P> {
                         DropCause::TopicUnknown => Counter::DeliveryTopicUnknown,
                         _ => Counter::DeliveryExpired,
                     };
+                    match cause {
+                        DropCause::TooLarge | DropCause::TopicUnknown => core.tally.message_too_large(),
+                        _ => core.tally.message_expired(),
+                    }
                     core.lane.count(counter, 1);
                     if packet_id != 0 {
                         turn.service.bus.acknowledged(session, packet_id);
@@ -549,6 +561,7 @@ impl<P: Protocol> Conversation<P> {
             }
         }
         sent.count(&core.lane);
+        core.tally.messages_sent(sent.messages);
         Ok(match taken.more || session.is_replaying() {
             _ if self.blocked => Batch::Held,
             true => Batch::More,

@@ -18,9 +18,10 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     reactor::{self, Remote},
+    traffic::Tally,
     wheel::{TICK_MS, Wheel},
 };
-use crate::bus::{Bus, Lane};
+use crate::bus::{Bus, Errands, Lane};
 
 /// Bytes of a core's read scratch: the most that one read takes from a socket.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
@@ -90,6 +91,10 @@ pub struct CoreLocal {
     pub deliveries: Vec<Delivery>,
     /// Timers.
     pub wheel: Wheel,
+    /// What the connection that has its turn has received and sent in it.
+    pub tally: Tally,
+    /// What it was asked to do.
+    pub errands: Option<Box<Errands>>,
     /// The core on which the connection that has its turn would be better off.
     pub pull: Option<u16>,
     cores: Cores,
@@ -129,6 +134,8 @@ impl Cores {
                     requests: Vec::new(),
                     deliveries: Vec::new(),
                     wheel: Wheel::new(cores.clock().now()),
+                    tally: Tally::default(),
+                    errands: None,
                     pull: None,
                     cores,
                 };
@@ -287,6 +294,8 @@ impl CoreLocal {
     pub fn tidy(&mut self) {
         self.outbox.forget_requests();
         self.outbox.clear();
+        self.tally.tidy();
+        self.errands = None;
         self.pull = None;
         if self.scratch.len() != SCRATCH_BYTES {
             self.scratch.resize(SCRATCH_BYTES, 0);

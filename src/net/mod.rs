@@ -18,6 +18,7 @@ pub mod reactor;
 mod service;
 pub mod stream;
 pub mod tls;
+mod traffic;
 pub mod unix;
 pub mod wheel;
 pub mod ws;

@@ -18,6 +18,7 @@ use super::{
     core::{CoreLocal, SCRATCH_BYTES},
     pending::{Stash, Unwritten, poll_write_pieces},
     service::{Allowance, Service},
+    traffic::{Apart, Few, Linger},
     wheel::{TimerId, Wheel},
 };
 use crate::bus::{Counter, DepartCause, Lane};
@@ -49,15 +50,14 @@ pub struct Connection<P: Protocol, T, G> {
     service: Arc<Service<P>>,
     /// The stash waits for a reply or the end of a pause, not for bytes.
     stash_ready: bool,
-    /// Over for protocol and bus; last bytes are written, the peer's end awaited until the deadline.
-    lingering: Option<Box<Linger>>,
     /// Incomplete frame, or input that waits for a reply.
     stash: Option<Box<Stash>>,
     unwritten: Option<Box<Unwritten>>,
     /// Nothing is read before its end.
     pause: Option<Pin<Box<Sleep>>>,
-    /// What the peer may send, when that is limited.
-    allowance: Option<Box<Allowance>>,
+    /// What it has received and sent, and in `apart` the rest of that.
+    few: Few,
+    apart: Option<Box<Apart>>,
     timer: Option<TimerId>,
     timer_at: Instant,
     /// The core that counts it.
@@ -68,12 +68,6 @@ pub struct Connection<P: Protocol, T, G> {
     _opened: G,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Linger {
-    until: Instant,
-    discarded: usize,
-}
-
 impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> {
     /// A connection that was just opened, on the core of the calling thread, where it is to be run.
     pub fn new(service: Arc<Service<P>>, peer: Peer, io: T, opened: G, shed: bool) -> Self {
@@ -82,12 +76,12 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         Self {
             io,
             conversation: Conversation::new(&service, peer, shed, now),
-            lingering: None,
             stash_ready: false,
             stash: None,
             unwritten: None,
             pause: None,
-            allowance: Allowance::new(&service.rates, now),
+            few: Few::default(),
+            apart: Apart::of(Allowance::new(&service.rates, now)),
             timer: None,
             timer_at: Instant::NEVER,
             service,
@@ -107,7 +101,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             self.timer = None;
             self.timer_at = Instant::NEVER;
         }
-        if self.lingering.is_none() {
+        if self.apart.as_ref().is_none_or(|apart| apart.linger.is_none()) {
             match self.work(cx, core, now) {
                 Ok(()) if self.moves(core) => {
                     core.outbox.clear();
@@ -216,6 +210,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             {
                 let Some(count) = self.read_into_stash(cx)? else { return Ok(any) };
                 core.lane.count(Counter::BytesReceived, count as u64);
+                core.tally.received(count);
                 self.charge_bytes(count, &core.lane, now);
                 any = true;
                 if self.stash.as_ref().is_some_and(|stash| stash.is_complete()) {
@@ -236,6 +231,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
                     }
                     any = true;
                     core.lane.count(Counter::BytesReceived, count as u64);
+                    core.tally.received(count);
                     self.feed(&scratch[..held + count], cx, core, now).map(|()| {
                         self.charge_bytes(count, &core.lane, now);
                         true
@@ -302,7 +298,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
 
     /// Does what the protocol asked for and tells it the results.
     fn answer(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Step<P> {
-        let Self { conversation, service, allowance, pause, .. } = self;
+        let Self { conversation, service, apart, pause, .. } = self;
+        let mut allowance = apart.as_mut().and_then(|apart| apart.allowance.as_mut());
         conversation.answer(Turn { service, waker: cx.waker(), now }, core, |lane, rates| {
             let bucket = allowance.as_mut().and_then(|allowance| allowance.messages.as_mut());
             rest(pause, bucket.map_or(Duration::ZERO, |bucket| bucket.charge(1, now)), lane);
@@ -319,7 +316,8 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
     }
 
     fn charge_bytes(&mut self, count: usize, lane: &Lane, now: Instant) {
-        let bucket = self.allowance.as_mut().and_then(|allowance| allowance.bytes.as_mut());
+        let allowance = self.apart.as_mut().and_then(|apart| apart.allowance.as_mut());
+        let bucket = allowance.and_then(|allowance| allowance.bytes.as_mut());
         let debt = bucket.map_or(Duration::ZERO, |bucket| bucket.charge(count as u64, now));
         rest(&mut self.pause, debt, lane);
         for rates in self.service.shared_rates.iter().chain(self.conversation.rates()) {
@@ -358,6 +356,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         }
         let total = core.outbox.len();
         core.lane.count(Counter::BytesSent, total as u64);
+        core.tally.sent(total);
         if let Some(unwritten) = &mut self.unwritten {
             unwritten.append(&mut core.outbox);
             return Ok(());
@@ -413,11 +412,11 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
             self.unwritten = None;
         }
         let until = if gone { now } else { now + LINGER };
-        self.lingering = Some(Box::new(Linger { until, discarded: 0 }));
+        self.apart.get_or_insert_default().linger = Some(Linger { until, discarded: 0 });
     }
 
     fn linger(&mut self, cx: &mut Context<'_>, core: &mut CoreLocal, now: Instant) -> Poll<()> {
-        let Some(linger) = &mut self.lingering else { return Poll::Ready(()) };
+        let Some(linger) = self.apart.as_mut().and_then(|apart| apart.linger.as_mut()) else { return Poll::Ready(()) };
         let deadline = linger.until;
         if deadline <= now {
             return Poll::Ready(());
@@ -451,6 +450,22 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         }
     }
 
+    /// Does what it was asked to do, unless it has ended meanwhile.
+    #[cold]
+    fn run_errands(&mut self, cx: &Context<'_>, core: &mut CoreLocal) {
+        let Some(errands) = core.errands.take() else { return };
+        let now = self.service.clock.now();
+        self.conversation.run_errands(*errands, self.few.all(self.apart.as_deref()), &self.service, now);
+        // One that has changed its core is armed there.
+        if !self.moved
+            && self.conversation.session().is_some()
+            && !self.conversation.is_asking()
+            && self.pause.is_none()
+        {
+            self.arm(self.conversation.machine.deadline(), cx, &mut core.wheel);
+        }
+    }
+
     fn arm(&mut self, at: Instant, cx: &Context<'_>, wheel: &mut Wheel) {
         if at >= self.timer_at {
             return;
@@ -471,8 +486,17 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Future for Connectio
         // Without a core there is nothing to run on: the thread is ending.
         CoreLocal::with(|core| {
             let turn = this.turn(cx, core);
-            let (lane, outbox) = (&core.lane, &mut core.outbox);
-            outbox.drain_counts(|kind, received, sent| lane.counters().add_packets(kind, received.into(), sent.into()));
+            let CoreLocal { lane, outbox, tally, .. } = core;
+            outbox.drain_counts(|kind, received, sent| {
+                tally.packets(received.into(), sent.into());
+                lane.counters().add_packets(kind, received.into(), sent.into());
+            });
+            if this.few.add(tally) {
+                Few::carry(tally, this.apart.get_or_insert_default());
+            }
+            if core.errands.is_some() {
+                this.run_errands(cx, core);
+            }
             turn
         })
         .unwrap_or(Poll::Ready(()))

@@ -10,6 +10,7 @@ mod authorization;
 mod data;
 mod described;
 mod http;
+mod line;
 mod listing;
 mod observe;
 mod operate;

@@ -1,6 +1,6 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use crate::{Certificate, CloseReason, Delivered, Delivery, Departure, Fault, Instant, Outbox, Reply};
+use crate::{Certificate, CloseReason, Delivered, Delivery, Departure, Exchanges, Fault, Instant, Outbox, Reply};
 
 /// What carries the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,4 +151,17 @@ pub trait Protocol: Sized + Send + Unpin + 'static {
 
     /// The connection is gone: what is left of the conversation.
     fn depart(&mut self) -> Departure;
+
+    /// How many exchanges are under way; `None` for a protocol that does not count them.
+    fn exchanges(&self) -> Option<Exchanges> {
+        None
+    }
+
+    /// Shows the messages that the peer was sent and has not taken over, the oldest first, each with what the peer knows it by.
+    fn under_way(&self, _show: &mut dyn FnMut(u16, &Delivery)) {}
+
+    /// The operator has the peer speak at least so often from now on, 0 for never. False for a protocol without such a thing, or before there is a session.
+    fn set_keep_alive(&mut self, _secs: u16, _now: Instant) -> bool {
+        false
+    }
 }

@@ -264,14 +264,21 @@ impl Inflight {
 
     /// Identifiers of the messages that the client has taken over, in order.
     pub(crate) fn released(&self) -> impl Iterator<Item = u16> {
+        self.iter().filter(|slot| matches!(slot.stage, Stage::Released { .. })).map(|slot| slot.id)
+    }
+
+    /// Messages that the client has not taken over, in order, with their identifiers.
+    pub(crate) fn deliveries(&self) -> impl Iterator<Item = (u16, &Delivery)> {
+        self.iter().filter_map(|slot| Some((slot.id, slot.delivery.as_ref()?)))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
         let mut id = self.oldest;
         std::iter::from_fn(move || {
             let slot = self.slot(id)?;
             id = slot.newer;
-            Some((slot.id, slot.stage))
+            Some(slot)
         })
-        .filter(|(_, stage)| matches!(stage, Stage::Released { .. }))
-        .map(|(id, _)| id)
     }
 
     fn index(&self, id: u16) -> usize {

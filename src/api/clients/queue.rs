@@ -9,7 +9,7 @@ use thingway_contract::Delivery;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::session;
+use super::{line, session};
 use crate::{
     api::{
         error::{ApiError, Path},
@@ -134,12 +134,14 @@ async fn tell(world: &World, id: &str, query: &Query, is_under_way: bool) -> Res
         };
         let (waiting, last) = read.ok().flatten().ok_or_else(unread)?;
         (waiting.into_iter().map(|waiting| (waiting.number, waiting.delivery)).collect(), last)
-    } else if is_under_way {
-        return Err(ApiError::not_found("messages under way are known of sessions that are kept"));
     } else {
-        // What is sent meanwhile moves the others: a position counts from the front.
+        // What is sent or acknowledged meanwhile moves the others: a position counts from the front.
         let skip = usize::try_from(wish.after).unwrap_or(usize::MAX);
-        let mut waiting = session.waiting(skip, wish.count + 1);
+        let mut waiting = if is_under_way {
+            line::under_way(&session, skip, wish.count + 1).await?
+        } else {
+            session.waiting(skip, wish.count + 1)
+        };
         let last = (waiting.len() > wish.count).then(|| wish.after.saturating_add(wish.count as u64));
         waiting.truncate(wish.count);
         ((wish.after.saturating_add(1)..).zip(waiting).collect::<Vec<_>>(), last)

@@ -27,6 +27,7 @@ use crate::{
         core::CoreLocal,
         limit::{ListenerShared, Stopping},
         service::{Allowance, Service},
+        traffic::{Apart, Few},
     },
 };
 
@@ -43,8 +44,8 @@ pub(super) struct Endpoint<P: DatagramProtocol> {
     local: SocketAddr,
     core: usize,
     table: Table<Talk<P>>,
-    /// What the peers of conversations, by their indexes, may send; none without a rate.
-    allowances: HashMap<u32, Box<Allowance>, RandomState>,
+    /// What few conversations have, by their indexes.
+    apart: HashMap<u32, Box<Apart>, RandomState>,
     /// Conversations whose peers have not shown that they are there, the oldest first; some are no such any more.
     unproven: VecDeque<Weak<Nudge>>,
     unproven_len: usize,
@@ -74,7 +75,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
             local,
             core,
             table: Table::new(),
-            allowances: HashMap::default(),
+            apart: HashMap::default(),
             unproven: VecDeque::new(),
             unproven_len: 0,
             woken: Arc::default(),
@@ -212,11 +213,12 @@ impl<P: DatagramProtocol> Endpoint<P> {
             conversation: Conversation::new(service, peer, shed, now),
             nudge: Arc::new(Nudge { woken: woken.clone(), index, queued: AtomicBool::new(false) }),
             timer: None,
+            few: Few::default(),
             local,
             standing: Standing::Forgettable,
         });
-        if let Some(allowance) = Allowance::new(&self.service.rates, now) {
-            self.allowances.insert(index, allowance);
+        if let Some(apart) = Apart::of(Allowance::new(&self.service.rates, now)) {
+            self.apart.insert(index, apart);
         }
         Some(index)
     }
@@ -228,7 +230,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
         let turn = Turn { service: &*self.service, waker: &waker, now };
         let mut refused = 0;
         let clogged = self.out.is_clogged();
-        let allowance = self.allowances.get_mut(&index).map(AsMut::as_mut);
+        let allowance = self.apart.get_mut(&index).and_then(|apart| apart.allowance.as_deref_mut());
         let worked = talk.work(datagram, clogged, turn, core, allowance, &mut refused);
         // Its queue will not wake it: it was looked at, and nothing was taken.
         if clogged && talk.conversation.session().is_some() && !talk.nudge.queued.swap(true, Ordering::AcqRel) {
@@ -247,6 +249,16 @@ impl<P: DatagramProtocol> Endpoint<P> {
         // Before anything is sent by which its peer, or another, could know.
         if let Some(session) = talk.conversation.session() {
             session.set_may_move(talk.conversation.machine.may_move());
+        }
+        core.tally.received(datagram.map_or(0, <[u8]>::len));
+        core.tally.sent(core.outbox.len());
+        core.tally.packets(datagram.is_some().into(), core.outbox.datagrams().count() as u64);
+        if talk.few.add(&mut core.tally) {
+            Few::carry(&mut core.tally, self.apart.entry(index).or_default());
+        }
+        if let Some(errands) = core.errands.take() {
+            let traffic = talk.few.all(self.apart.get(&index).map(|apart| &**apart));
+            talk.conversation.run_errands(*errands, traffic, &self.service, now);
         }
         self.out.send_all(&core.outbox, place, talk.local);
         core.outbox.clear();
@@ -302,7 +314,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
 
     fn close(&mut self, index: u32, cause: DepartCause, core: &mut CoreLocal, now: Instant) {
         let Some((_, mut talk)) = self.table.remove(index) else { return };
-        self.allowances.remove(&index);
+        self.apart.remove(&index);
         talk.conversation.depart(cause, &self.service, now, &mut core.lane);
         if let Some(timer) = talk.timer.take() {
             core.wheel.cancel(timer);

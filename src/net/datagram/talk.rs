@@ -15,6 +15,7 @@ use crate::{
         conversation::{Batch, Conversation, Step, Stop, Turn},
         core::CoreLocal,
         service::Allowance,
+        traffic::Few,
         wheel::TimerId,
     },
 };
@@ -27,6 +28,8 @@ pub(super) struct Talk<P: DatagramProtocol> {
     pub conversation: Conversation<P>,
     pub nudge: Arc<Nudge>,
     pub timer: Option<TimerId>,
+    /// What it has received and sent, but for what the endpoint has beside.
+    pub few: Few,
     /// Index in [`Out::locals`].
     pub local: u16,
     /// As it was at the end of the last turn.

@@ -26,8 +26,8 @@ use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use thingway_contract::{
-    CloseReason, DatagramProtocol, Delivered, Delivery, Departure, Input, Instant, Outbox, Peer, Protocol, Reply,
-    Standing, Token,
+    CloseReason, DatagramProtocol, Delivered, Delivery, Departure, Exchanges, Input, Instant, Outbox, Peer, Protocol,
+    Reply, Standing, Token,
 };
 
 use self::{
@@ -285,6 +285,21 @@ impl Protocol for Conversation {
 
     fn depart(&mut self) -> Departure {
         self.take_departure()
+    }
+
+    fn exchanges(&self) -> Option<Exchanges> {
+        Some(Exchanges {
+            outbound: self.notifier.as_ref().map_or(0, |notifier| notifier.deliveries().count()),
+            outbound_max: self.config.transmission.nstart.max(1).into(),
+            inbound: 0,
+            inbound_max: Some(0),
+        })
+    }
+
+    fn under_way(&self, show: &mut dyn FnMut(u16, &Delivery)) {
+        if let Some(notifier) = &self.notifier {
+            notifier.deliveries().for_each(|(id, delivery)| show(id, delivery));
+        }
     }
 }
 

@@ -50,6 +50,12 @@ impl Notifier {
         all.any(|delivery| delivery.packet_id == packet_id)
     }
 
+    /// Messages that were sent or are about to be, in order, and that no observer has acknowledged.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = (u16, &Delivery)> {
+        let sent = self.unacknowledged.iter().map(|sent| (sent.id, &sent.delivery));
+        sent.chain(self.queue.iter().map(|spread| (0, &spread.delivery)))
+    }
+
     /// True while an observation waits for this message, or has not acknowledged it.
     fn owes(&self, delivery: &Delivery) -> bool {
         let queued = self.queue.iter().filter(|spread| !spread.targets.is_empty()).map(|spread| &spread.delivery);

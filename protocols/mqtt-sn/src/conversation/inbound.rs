@@ -52,6 +52,12 @@ impl Inbound {
         self.messages.is_empty()
     }
 
+    /// Messages of QoS 2 that the client has not released.
+    pub(super) fn unreleased(&self) -> usize {
+        let is_unreleased = |message: &&Incoming| matches!(message.state, Received::AskedExactly | Received::Taken);
+        self.messages.iter().filter(is_unreleased).count()
+    }
+
     pub(super) fn restore(&mut self, ids: &[u16]) {
         let taken = |&id: &u16| Incoming { at: Instant::ZERO, digest: 0, id, topic_id: 0, state: Received::Taken };
         self.messages.retain(|message| !ids.contains(&message.id));

@@ -27,8 +27,8 @@ mod will;
 use std::sync::Arc;
 
 use thingway_contract::{
-    Beacon, ClientId, CloseReason, DatagramProtocol, Delivered, Delivery, Departure, Input, Instant, Message, Outbox,
-    Peer, Protocol, PublisherKey, Reply, Standing, Token, Will, WillFate,
+    Beacon, ClientId, CloseReason, DatagramProtocol, Delivered, Delivery, Departure, Exchanges, Input, Instant,
+    Message, Outbox, Peer, Protocol, PublisherKey, Reply, Standing, Token, Will, WillFate,
 };
 
 use self::{
@@ -256,6 +256,31 @@ impl Protocol for Conversation {
 
     fn depart(&mut self) -> Departure {
         self.take_departure()
+    }
+
+    fn exchanges(&self) -> Option<Exchanges> {
+        let flow = self.flow.as_deref();
+        Some(Exchanges {
+            outbound: flow.map_or(0, |flow| flow.outbound.len()),
+            outbound_max: 1,
+            inbound: flow.map_or(0, |flow| flow.inbound.unreleased()),
+            inbound_max: Some(self.config.inbound_max.into()),
+        })
+    }
+
+    fn under_way(&self, show: &mut dyn FnMut(u16, &Delivery)) {
+        if let Some(flow) = &self.flow {
+            flow.outbound.deliveries().for_each(|(id, delivery)| show(id, delivery));
+        }
+    }
+
+    fn set_keep_alive(&mut self, secs: u16, now: Instant) -> bool {
+        if self.phase != Phase::Active {
+            return false;
+        }
+        self.keep_alive_secs = secs;
+        self.last_seen = now;
+        true
     }
 }
 

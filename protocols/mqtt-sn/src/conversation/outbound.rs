@@ -72,6 +72,13 @@ impl Outbound {
         usize::from(self.current.is_some()) + self.left.len()
     }
 
+    /// Messages that the client has not taken over, in order, with their ids; 0 for one that has none yet.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = (u16, &Delivery)> {
+        let current = self.current.iter().filter_map(|current| Some((current.message_id, current.delivery.as_ref()?)));
+        let left = self.left.iter().filter_map(|entry| Some((entry.packet_id, entry.delivery.as_ref()?)));
+        current.chain(left)
+    }
+
     /// When that was sent last which waits for an answer of the client.
     pub(super) fn sent_at(&self) -> Option<Instant> {
         self.current.as_ref().filter(|current| current.stage != Stage::Received).map(|current| current.sent_at)

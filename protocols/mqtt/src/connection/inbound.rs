@@ -48,6 +48,11 @@ impl Inbound {
         self.ids.extend(ids.iter().filter(|&&id| id != 0).map(|&id| (id, known)));
     }
 
+    /// Messages of QoS 2 that are not over.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
     /// In ascending order.
     ///
     /// A message that the gateway has not answered for was not promised to the client, which sends it again. In a kept

@@ -19,8 +19,8 @@ mod subscribe;
 use std::sync::Arc;
 
 use thingway_contract::{
-    CloseReason, Delivered, Delivery, Departure, Input, Instant, Outbox, Peer, Protocol, PublisherKey, Reply, Token,
-    WillFate,
+    CloseReason, Delivered, Delivery, Departure, Exchanges, Input, Instant, Outbox, Peer, Protocol, PublisherKey,
+    Reply, Token, WillFate,
 };
 
 use self::{
@@ -211,6 +211,31 @@ impl Protocol for Connection {
 
     fn depart(&mut self) -> Departure {
         self.take_departure()
+    }
+
+    fn exchanges(&self) -> Option<Exchanges> {
+        let has_maximum = self.version >= Some(Version::V5);
+        Some(Exchanges {
+            outbound: self.inflight_len(),
+            outbound_max: self.window.into(),
+            inbound: self.inbound.as_ref().map_or(0, |inbound| inbound.len()),
+            inbound_max: has_maximum.then(|| self.config.receive_maximum.max(1).into()),
+        })
+    }
+
+    fn under_way(&self, show: &mut dyn FnMut(u16, &Delivery)) {
+        if let Some(inflight) = &self.inflight {
+            inflight.deliveries().for_each(|(id, delivery)| show(id, delivery));
+        }
+    }
+
+    fn set_keep_alive(&mut self, secs: u16, now: Instant) -> bool {
+        if self.phase != Phase::Connected {
+            return false;
+        }
+        self.keep_alive_secs = secs;
+        self.last_seen = now;
+        true
     }
 }
 

@@ -398,6 +398,21 @@ fn silence_of_one_and_a_half_keep_alives_ends_the_connection() {
 }
 
 #[test]
+fn the_operator_changes_the_keep_alive_from_now_on() {
+    let opening = Opening { keep_alive_secs: 10, ..Opening::default() };
+    let mut pair = Pair::connected_with(Version::V5, Config::default(), &opening);
+    pair.wait(Duration::from_secs(14));
+    assert!(pair.machine.set_keep_alive(20, pair.now));
+    pair.wait(Duration::from_secs(29));
+    assert!(!pair.closed);
+    pair.wait(Duration::from_secs(1));
+    pair.expect_end(&MqttFault::KeepAliveTimeout, Reason::KeepAliveTimeout);
+    assert!(!pair.machine.set_keep_alive(20, pair.now), "it is over");
+    let mut pair = Pair::open(Version::V5, Config::default());
+    assert!(!pair.machine.set_keep_alive(20, pair.now), "it has not begun");
+}
+
+#[test]
 fn a_part_of_a_packet_is_no_sign_of_life() {
     let opening = Opening { keep_alive_secs: 10, ..Opening::default() };
     let mut pair = Pair::connected_with(Version::V311, Config::default(), &opening);

@@ -13,6 +13,7 @@ use super::{
     error::{ApiError, Body},
     world::World,
 };
+use crate::config::Size;
 
 /// A field of EMQX's, by its place, and what it is here.
 struct Field {
@@ -95,7 +96,11 @@ fn tell(world: &World, fields: &[Field]) -> Json<Value> {
                 value => value,
             },
             Means::Size(key) => match of(key) {
-                Value::String(text) => text.replace("iB", "B").into(),
+                Value::String(text) => match (text.strip_suffix("iB"), text.parse::<Size>()) {
+                    (Some(short), _) => format!("{short}B").into(),
+                    (None, Ok(size)) => size.get().into(),
+                    (None, Err(_)) => text.into(),
+                },
                 value => value,
             },
             Means::Switch(key) => (of(key) != 0).into(),

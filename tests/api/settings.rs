@@ -77,6 +77,10 @@ async fn some_settings_have_paths_of_their_own_in_the_field_s_form() {
         (&told["msg_expiry_interval"], &told["max_payload_size"], &told["backend"]["max_retained_messages"]),
         (&json!("1h"), &json!("1KB"), &json!(2))
     );
+    // 2,000 bytes are not what "2KB" is taken for.
+    let told = admin.put("/api/v5/mqtt/retainer", &json!({ "max_payload_size": 2000 })).await.json();
+    assert_eq!(told["max_payload_size"], 2000);
+    assert_eq!(admin.put("/api/v5/mqtt/retainer", &retain).await.json()["max_payload_size"], "1KB");
     let publish = async |topic: &str, payload: &str| {
         let message = json!({ "topic": topic, "payload": payload, "retain": true });
         admin.post("/api/v5/publish", &message).await;

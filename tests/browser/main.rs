@@ -36,7 +36,9 @@ struct Gateway {
 
 impl Gateway {
     fn start(settings: &str, password: Option<&str>) -> Self {
-        let directory = tempfile::Builder::new().prefix("thingway-browser-").tempdir().unwrap();
+        // Its name is wider than a phone: the page shows where settings come from.
+        let prefix = "thingway-browser-in-a-directory-with-a-name-that-is-long-enough-";
+        let directory = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
         let held: [_; 3] = std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let [page, tcp, ws] = held.each_ref().map(|socket| socket.local_addr().unwrap().port());
         let held_too: [_; 2] = std::array::from_fn(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());

@@ -9,7 +9,7 @@ import { gzipSync } from "node:zlib";
 import { api, main, mqttClient, open, signIn, thingway, token, told, visit } from "./harness.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const MORE = ["access?part=users", "access?part=rules", "access?part=bans", "access?part=explain", "accounts?part=keys", "clients/meter-7", "listeners/tcp:default", "retained/plant%2F7%2Fstate", "trace/meter", "settings?section=listeners.udp.coap"];
+const MORE = ["access?part=users", "access?part=rules", "access?part=bans", "access?part=explain", "accounts?part=keys", "clients/meter-7", `clients/wide-${"x".repeat(100)}`, "listeners/tcp:default", "retained/plant%2F7%2Fstate", "trace/meter", "settings?section=listeners.udp.coap"];
 const BYTES_MAX = 150 * 1024;
 const LABELS = {
   en: { user: "User name", password: "Password", action: "Sign in" },
@@ -21,6 +21,11 @@ async function fill() {
   const own = await token();
   const meter = await mqttClient({ clientId: "meter-7", username: "plant", will: { topic: "plant/7/gone", payload: Buffer.from("gone") } });
   await meter.subscribeAsync(["plant/+/set", "$share/workers/jobs/#", "plant/7/config"], { qos: 1 });
+  const long = "x".repeat(100);
+  const wide = await mqttClient({ clientId: `wide-${long}`, username: `user-${long}` });
+  await wide.subscribeAsync(`wide/${long}/#`, { qos: 1 });
+  await wide.publishAsync(`wide/${long}/state`, long, { retain: true, qos: 1 });
+  await wide.publishAsync(`$delayed/3600/wide/${long}`, long, { qos: 1 });
   thingway("sub", "--url", told.mqttsn, "-i", "valve-3", "-t", "plant/#", "-q", "1");
   await meter.publishAsync("plant/7/state", JSON.stringify({ level: 71.5, pump: "on" }), { retain: true, qos: 1 });
   await meter.publishAsync("plant/8/state", "ok", { retain: true, qos: 1 });
@@ -28,6 +33,8 @@ async function fill() {
   for (const [method, path, body] of [
     ["POST", "/banned", { as: "clientid", who: "intruder", reason: "guesses passwords" }],
     ["POST", "/mqtt/topic_metrics", { topic: "plant/7/state" }],
+    ["POST", "/banned", { as: "username", who: `guest-${long}`, reason: long, until: "2099-01-01T00:00:00Z" }],
+    ["POST", "/mqtt/topic_metrics", { topic: `wide/${long}` }],
     ["POST", "/trace", { name: "meter", type: "clientid", clientid: "meter-7" }],
     ["POST", "/api_key", { name: "grafana", role: "viewer", desc: "reads metrics", enable: true }],
     ["POST", "/users", { username: "night-shift", password: "quite another", role: "viewer", description: "looks" }],

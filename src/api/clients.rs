@@ -12,8 +12,11 @@ use serde_json::Value;
 use thingway_contract::{ClientId, CloseReason};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::row::{Fields, Row};
 pub use self::search::{Clients, Wanted};
+use self::{
+    line::Counts,
+    row::{Fields, Row},
+};
 use super::{
     error::{ApiError, Body, Path},
     page::Paging,
@@ -25,6 +28,8 @@ use crate::bus::Session;
 
 /// Client ids in one request.
 const IDS_MAX: usize = 1000;
+/// Rows of a page whose connections are asked what they have counted; a longer page tells nothing of it.
+const COUNTED_MAX: usize = 1000;
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
@@ -123,8 +128,15 @@ pub(super) async fn page(
             wanted.find(directory.source(), &directory.look(&world.bus), &window)
         };
         // Whoever has gone since is left out.
-        let row = |id: ClientId| world.bus.session(&id).map(|session| Row { world, info: session.info(), fields });
-        found.into_answer(&window, |id| id.to_string(), row)
+        let sessions: Vec<_> = found.items().iter().map(|id| world.bus.session(id)).collect();
+        let fields = if sessions.len() > COUNTED_MAX { fields.without_counts() } else { fields };
+        let mut counts =
+            if fields.have_counts() { Counts::of_all(sessions.iter().flatten()) } else { Vec::new() }.into_iter();
+        let mut sessions = sessions.into_iter();
+        found.into_answer(&window, ClientId::to_string, |_| {
+            let session = sessions.next()??;
+            Some(Row { world, info: session.info(), fields, counts: counts.next().unwrap_or_default() })
+        })
     };
     world.looking(look).await
 }
@@ -148,11 +160,8 @@ pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Re
 
 /// All that is known of a session, by its connection and the store as well.
 async fn tell(world: &World, session: Arc<Session>) -> Result<Json<Value>, ApiError> {
-    let row = Row { world, info: session.info(), fields: Fields::ALL };
+    let row = Row { world, info: session.info(), fields: Fields::ALL, counts: Counts::of(&session).await };
     let mut told = serde_json::to_value(row).map_err(|error| ApiError::internal(&error))?;
-    if let Some(told) = told.as_object_mut() {
-        line::add_counts(&session, told).await;
-    }
     let bus = world.bus.clone();
     // What the store holds for it is asked of the store.
     let queued = tokio::task::spawn_blocking(move || bus.queued(&[session]));

@@ -152,6 +152,11 @@ impl<T> Found<T> {
         self.counted = Some(count);
     }
 
+    /// What is on the page.
+    pub fn items(&self) -> &[T] {
+        &self.items
+    }
+
     /// How many were seen.
     pub fn seen(&self) -> usize {
         self.seen
@@ -187,12 +192,18 @@ impl<T> Found<T> {
 
 /// Writes each row as it comes, so that they are never all there beside their text.
 fn written<R: Serialize>(rows: impl Iterator<Item = R>, meta: &Value) -> serde_json::Result<Response> {
+    let rows_max = rows.size_hint().1.unwrap_or_default();
     let mut text = b"{\"data\":[".to_vec();
     for (number, row) in rows.enumerate() {
         if number > 0 {
             text.push(b',');
         }
+        let before = text.len();
         serde_json::to_writer(&mut text, &row)?;
+        if number == 0 {
+            // The others are about as long.
+            text.reserve(rows_max.saturating_sub(1) * (text.len() - before + 1));
+        }
     }
     text.extend_from_slice(b"],\"meta\":");
     serde_json::to_writer(&mut text, meta)?;

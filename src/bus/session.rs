@@ -455,7 +455,15 @@ impl Session {
 
     /// Has the connection that serves the session do something, in its next turn.
     pub fn send_errand(&self, errand: Errand) -> Sent {
-        let mut inbox = self.inbox.lock();
+        self.give(self.inbox.lock(), errand)
+    }
+
+    /// The same for who waits for nobody: while others are at its queue it is as if too many errands waited.
+    pub fn offer_errand(&self, errand: Errand) -> Sent {
+        self.inbox.try_lock().map_or(Sent::TooMany, |inbox| self.give(inbox, errand))
+    }
+
+    fn give(&self, mut inbox: MutexGuard<'_, Inbox>, errand: Errand) -> Sent {
         let Some(waker) = inbox.attached.as_ref().map(|attached| attached.waker.clone()) else {
             return Sent::NoConnection;
         };
@@ -470,6 +478,11 @@ impl Session {
     /// Deliveries that its queue had no room for. Those of a session that is kept wait elsewhere, and are not counted.
     pub fn queue_dropped(&self) -> u64 {
         self.inbox.lock().dropped()
+    }
+
+    /// The same for who waits for nobody: `None` while others are at its queue.
+    pub fn queue_dropped_now(&self) -> Option<u64> {
+        Some(self.inbox.try_lock()?.dropped())
     }
 
     fn signal_if(&self, reason: CloseReason, is_meant: impl FnOnce(u32) -> bool) -> bool {

@@ -68,7 +68,18 @@ async fn a_connection_counts_what_it_sends_and_receives() {
     for field in ["recv_oct", "send_msg.qos1", "inflight_cnt", "keepalive", "mqueue_dropped"] {
         assert!(told.get(field).is_some_and(Value::is_null), "{field} in {told}");
     }
-    assert!(managed.get("/api/v5/clients").await.json()["data"][1].get("recv_oct").is_none(), "listings ask nobody");
+
+    // Listings ask all connections of a page, unless nothing of that is wanted.
+    let listed = managed.get("/api/v5/clients").await.json()["data"].clone();
+    assert!(listed[0]["clientid"] == "away" && listed[0].get("recv_oct").is_some_and(Value::is_null), "{listed}");
+    for (field, expected) in
+        [("recv_msg", 2), ("recv_msg.qos1", 1), ("send_msg", 2), ("inflight_cnt", 0), ("recv_pkt", 6)]
+    {
+        assert_eq!(listed[1][field], expected, "{field} in {listed}");
+    }
+    let some = managed.get("/api/v5/clients?fields=clientid,recv_pkt&clientid=c").await.json();
+    assert_eq!(some["data"], json!([{ "clientid": "c", "recv_pkt": 6 }]));
+    assert!(managed.get("/api/v5/clients?limit=1&fields=clientid").await.json()["data"][0].get("recv_pkt").is_none());
 }
 
 #[tokio::test]

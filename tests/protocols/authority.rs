@@ -9,7 +9,7 @@ use thingway::{
         rules::{Action, Permission, RuleSet, parse_emqx},
     },
     bus::Counter,
-    config::Period,
+    config::{Config, Period},
 };
 use thingway_connectors::Failure;
 use tokio::sync::{mpsc, oneshot};
@@ -58,7 +58,15 @@ const DENY: Ruling = Ruling::Decided(Permission::Deny, HOUR);
 
 impl Asking {
     async fn start(when_down: Option<Permission>) -> Self {
-        let gateway = gateway_with(|config| config.access.timeout = Period::from_secs(60)).await;
+        Self::start_with(when_down, |_| ()).await
+    }
+
+    async fn start_with(when_down: Option<Permission>, change: impl FnOnce(&mut Config)) -> Self {
+        let gateway = gateway_with(|config| {
+            config.access.timeout = Period::from_secs(60);
+            change(config);
+        })
+        .await;
         let (questions, asked) = mpsc::channel(64);
         let rules = parse_emqx("{allow, all, all, [\"free/#\"]}.", &"acl".into(), false).expect("good");
         let desk: Arc<dyn Authority> = Arc::new(Desk { questions, when_down });
@@ -271,6 +279,33 @@ async fn subscriptions_are_looked_at_again_when_rules_change() {
     assert_eq!(client.expect_message().await.text(), "free/x");
     assert_eq!(asking.count(Counter::DeliveryRevoked), 1);
     assert_eq!(client.unsubscribe(&["a", "b"]).await, [0, 0x11], "it has ended");
+}
+
+/// Its subscriptions cannot be asked about while as many ask as may: what comes by them waits for its turn to ask.
+#[tokio::test]
+async fn subscriptions_wait_for_a_place_among_those_who_ask() {
+    let mut asking = Asking::start_with(None, |config| config.access.pending_max = 1).await;
+    let mut client = asking.gateway.client(Version::V5, "c").await;
+    client.send(&wire::subscribe(Version::V5, 1, &[("a", 1)], &[])).await;
+    asking.answer("a", ALLOW).await;
+    assert_eq!(client.suback(1).await.codes, [1]);
+    let (questions, asked) = mpsc::channel(64);
+    let desk: Arc<dyn Authority> = Arc::new(Desk { questions, when_down: None });
+    let rules = parse_emqx("{allow, {clientid, \"p\"}, publish, [\"#\"]}.", &"acl".into(), false).expect("good");
+    let mut first: Client = asking.gateway.client(Version::V5, "first").await;
+    let mut publisher: Client = asking.gateway.client(Version::V5, "p").await;
+    let sources = [Source::Rules(rules), Source::Authority(desk)].into();
+    asking.gateway.gateway().access().set_policy(Policy { sources, ..Policy::default() });
+    asking.questions = asked;
+    first.send(&publish("b", 1)).await;
+    let (_, answer) = asking.questions.recv().await.expect("a question");
+    publisher.publish("a", "later", 1).await;
+    publisher.ping().await;
+    assert!(asking.is_quiet(), "there is no place for its question");
+    answer.send(Ok(ALLOW)).expect("it waits");
+    assert_eq!(first.puback(1).await.code, 0x10);
+    asking.answer("a", ALLOW).await;
+    assert_eq!(client.expect_message().await.text(), "later");
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! What is asked of a client's connection: what it has counted, what is under way, and `PUT /clients/{id}/keepalive`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
 
 use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use thingway_contract::Delivery;
+use serde_json::Value;
+use thingway_contract::{Delivery, Exchanges};
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -16,11 +19,13 @@ use crate::{
         error::{ApiError, Body, Path},
         world::World,
     },
-    bus::{Line, Sent, Session},
+    bus::{Line, Sent, Session, Traffic},
 };
 
 /// For so long a connection is waited for. It answers in its next turn, so only one whose core is in trouble does not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// For so long all connections of a page are.
+const ALL_ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
@@ -92,34 +97,44 @@ pub async fn under_way(session: &Session, skip: usize, count: usize) -> Result<V
     Ok(ask(session, look).await?.unwrap_or_default())
 }
 
-/// Adds what only the connection knows. Without one, or when it does not answer, nothing is known of it.
-pub async fn add_counts(session: &Session, to: &mut Map<String, Value>) {
-    let asked = ask(session, |line| (line.traffic(), line.exchanges())).await.ok().flatten();
-    let (traffic, exchanges) = asked.unzip();
-    let exchanges = exchanges.flatten();
-    let mut put = |name: &str, value: Option<u64>| {
-        to.insert(name.to_owned(), value.into());
-    };
-    put("inflight_cnt", exchanges.map(|exchanges| exchanges.outbound as u64));
-    put("inflight_max", exchanges.map(|exchanges| exchanges.outbound_max as u64));
-    put("awaiting_rel_cnt", exchanges.map(|exchanges| exchanges.inbound as u64));
-    put("awaiting_rel_max", exchanges.and_then(|exchanges| Some(exchanges.inbound_max? as u64)));
-    put("recv_oct", traffic.map(|traffic| traffic.bytes_received));
-    put("recv_pkt", traffic.map(|traffic| traffic.packets_received));
-    put("recv_msg", traffic.map(|traffic| traffic.messages_received.iter().sum()));
-    put("recv_msg.dropped", traffic.map(|traffic| traffic.refused));
-    put("send_oct", traffic.map(|traffic| traffic.bytes_sent));
-    put("send_pkt", traffic.map(|traffic| traffic.packets_sent));
-    put("send_msg", traffic.map(|traffic| traffic.messages_sent.iter().sum()));
-    put("send_msg.dropped", traffic.map(|traffic| traffic.expired + traffic.too_large));
-    put("send_msg.dropped.expired", traffic.map(|traffic| traffic.expired));
-    put("send_msg.dropped.too_large", traffic.map(|traffic| traffic.too_large));
-    for qos in 0..3 {
-        put(&format!("recv_msg.qos{qos}"), traffic.map(|traffic| traffic.messages_received[qos]));
-        put(&format!("send_msg.qos{qos}"), traffic.map(|traffic| traffic.messages_sent[qos]));
+/// What only a connection knows, and its queue. Nothing is known without one, or when it does not answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub traffic: Option<Traffic>,
+    pub exchanges: Option<Exchanges>,
+    /// What its queue had no room for; none of a session that is kept, whose queue is the store's.
+    pub queue_dropped: Option<u64>,
+}
+
+impl Counts {
+    /// Of one session.
+    pub async fn of(session: &Session) -> Self {
+        let asked = ask(session, |line| (line.traffic(), line.exchanges())).await.ok().flatten();
+        let (traffic, exchanges) = asked.unzip();
+        let queue_dropped = (session.kept() == 0).then(|| session.queue_dropped());
+        Self { traffic, exchanges: exchanges.flatten(), queue_dropped }
     }
-    put("mqueue_dropped", (session.kept() == 0).then(|| session.queue_dropped()));
-    if exchanges.is_some_and(|exchanges| exchanges.inbound_max.is_none()) {
-        to.insert("awaiting_rel_max".into(), "infinity".into());
+
+    /// Of several, which are all asked before the first answer is awaited. Whose queue somebody else is at is not waited for. Blocks.
+    pub fn of_all<'a>(sessions: impl Iterator<Item = &'a Arc<Session>>) -> Vec<Self> {
+        let (tell, told) = mpsc::channel();
+        let mut counts: Vec<_> = sessions
+            .enumerate()
+            .map(|(at, session)| {
+                let tell = tell.clone();
+                session.offer_errand(Box::new(move |line: &mut dyn Line| {
+                    let _ = tell.send((at, line.traffic(), line.exchanges()));
+                }));
+                let queue_dropped = session.queue_dropped_now().filter(|_| session.kept() == 0);
+                Self { queue_dropped, ..Self::default() }
+            })
+            .collect();
+        drop(tell);
+        // There are no more answers once each errand was done or dropped.
+        let deadline = Instant::now() + ALL_ANSWER_WITHIN;
+        while let Ok((at, traffic, exchanges)) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            (counts[at].traffic, counts[at].exchanges) = (Some(traffic), exchanges);
+        }
+        counts
     }
 }

@@ -11,15 +11,26 @@ use crate::{
     net::{core::CoreLocal, naming::Naming, permit::Permits},
 };
 
+/// How long is waited before a place among those who ask is looked for again.
+const ASK_AGAIN_MS: u64 = 100;
+
 /// Authorities are being asked.
 pub(in crate::net) struct Asked {
-    inquiring: Inquiring,
+    waits: Waits,
     /// What waits for the answers, in its order: what the client has sent with one read, for no more is read until then.
     held: VecDeque<Request>,
     /// The conversation ends when what is held is done.
     ends: bool,
     /// They are asked about the client's subscriptions, which are looked at before anything else is done.
     examines: bool,
+}
+
+/// What for.
+enum Waits {
+    /// For answers.
+    Answers(Inquiring),
+    /// As many ask as may (`access.pending_max`): until then, and is woken then.
+    Place(Instant),
 }
 
 impl<P: Protocol> Conversation<P> {
@@ -91,15 +102,30 @@ impl<P: Protocol> Conversation<P> {
         let access: &Access = &turn.service.access;
         let Some(Stage::Open(Open { guard: Some(guard), asked, .. })) = self.stage.as_deref_mut() else { return false };
         let Some(inquiring) = access.inquire(guard, session.id(), questions, turn.waker) else { return false };
-        *asked = Some(Box::new(Asked { inquiring, held: VecDeque::new(), ends: false, examines }));
+        let waits = Waits::Answers(inquiring);
+        *asked = Some(Box::new(Asked { waits, held: VecDeque::new(), ends: false, examines }));
         true
+    }
+
+    /// There are too many questions already to ask about the client's subscriptions: what is to be done for it waits as if somebody had been asked.
+    fn wait_for_a_place(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) {
+        let at = Instant::from_millis(turn.now.as_millis() + ASK_AGAIN_MS);
+        core.wheel.arm(at, turn.waker.clone());
+        if let Some(open) = self.open_mut() {
+            let waits = Waits::Place(at);
+            open.asked = Some(Box::new(Asked { waits, held: VecDeque::new(), ends: false, examines: true }));
+        }
     }
 
     /// Takes the answers, if they are there, and puts into the outbox what has waited for them. True when it has.
     pub(super) fn answered(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> bool {
         let Some(Open { guard: Some(guard), asked, .. }) = self.open_mut() else { return false };
         let Some(waiting) = asked else { return false };
-        if !guard.learn(&mut waiting.inquiring, turn.now, turn.waker) {
+        let is_over = match &mut waiting.waits {
+            Waits::Answers(inquiring) => guard.learn(inquiring, turn.now, turn.waker),
+            Waits::Place(at) => *at <= turn.now,
+        };
+        if !is_over {
             return false;
         }
         let Some(done) = asked.take() else { return false };
@@ -157,8 +183,8 @@ impl<P: Protocol> Conversation<P> {
         let (denied, questions) = permits.examine();
         if !questions.is_empty() {
             if !self.ask(questions, true, turn) {
-                // There are too many questions already. Nothing is delivered by what nobody has decided about: it is tried again in the next turn.
-                turn.waker.wake_by_ref();
+                // Nothing is delivered by what nobody has decided about.
+                self.wait_for_a_place(turn, core);
             }
             return false;
         }

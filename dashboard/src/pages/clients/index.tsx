@@ -19,6 +19,8 @@ import type { PageProps } from "../registry";
 import { ClientDrawer } from "./drawer";
 
 const PROTOCOLS = ["MQTT", "MQTT-SN", "COAP"];
+/** What a row shows: for other fields each client's connection would be asked. */
+const FIELDS = "clientid,connected,connected_at,proto_name,proto_ver,username,ip_address,subscriptions_cnt,mqueue_len";
 const SETTLED_MS = 250;
 const EVERY_MS = 5000;
 /** Of the client ids in one question. */
@@ -38,7 +40,7 @@ export default function Clients({ rest, query }: PageProps) {
   const state = query.get("conn_state") ?? "";
   const [typed, setTyped] = useState(q);
   const settle = useSettled(SETTLED_MS, (text) => amend({ q: text || undefined }));
-  const listing = useListing<Client>("/clients", { q, proto_name: protocol, conn_state: state });
+  const listing = useListing<Client>("/clients", { q, proto_name: protocol, conn_state: state, fields: FIELDS });
   const changes = useChanges(listing.data);
   const now = useNow(listing.data);
   const filtered = q !== "" || protocol !== "" || state !== "";
@@ -148,7 +150,7 @@ function useNow(shown: Paged<Client> | undefined): ReadonlyMap<string, Client> {
   }
   const told = useLoad(
     `now ${ids.join("\n")}`,
-    async (signal) => (ids.length === 0 ? [] : (await get<Paged<Client>>("/clients", { clientid: ids, limit: ids.length }, signal)).data),
+    async (signal) => (ids.length === 0 ? [] : (await get<Paged<Client>>("/clients", { clientid: ids, limit: ids.length, fields: FIELDS }, signal)).data),
     EVERY_MS,
   );
   return useMemo(() => new Map(told.data?.map((row) => [row.clientid, row])), [told.data]);

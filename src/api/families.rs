@@ -26,6 +26,8 @@ pub struct Family {
     pub kind: FamilyKind,
     /// What is counted: `By`, `s`, or a thing in braces (UCUM).
     pub unit: &'static str,
+    /// What it means, for the gateway's own; EMQX's names are EMQX's.
+    pub help: &'static str,
     /// Labels, and the value.
     pub values: Vec<(Labels, u64)>,
 }
@@ -144,13 +146,43 @@ impl Families {
     ) {
         let values: Vec<_> = values.into_iter().collect();
         if !values.is_empty() {
-            self.0.push(Family { name: name.to_owned(), kind, unit, values });
+            self.0.push(Family { name: name.to_owned(), kind, unit, help: help(name), values });
         }
     }
 }
 
 fn emqx(name: &str) -> String {
     format!("emqx_{}", name.replace('.', "_"))
+}
+
+/// What the gateway's own names mean.
+fn help(name: &str) -> &'static str {
+    match name.strip_prefix("thingway_").unwrap_or_default() {
+        "uptime_seconds" => "Since the gateway was started",
+        "resident_bytes" => "Memory of the process that is resident",
+        "resident_bytes_per_connection" => {
+            "Resident memory by the number of connections, which is all of it without any"
+        }
+        "retained_bytes" => "Retained messages",
+        "queued_bytes" => "Messages that wait in memory for their clients",
+        "stored_messages" => "Messages that wait in the store for their sessions",
+        "stored_bytes" => "Messages that wait in the store for their sessions",
+        "bans" => "Bans",
+        "store_failing" => "1 while the store cannot write: what has to be kept is refused",
+        "store_behind" => "1 while more waits to be made safe than should",
+        "alarms" => "Alarms that are active",
+        "connections" => "Connections by protocol",
+        "listener_connections" => "Connections by listener",
+        "listener_accepted_total" => "Connections that a listener has accepted",
+        "listener_refused_total" => "Connections that a full listener has refused",
+        "access_service_down" => "1 while a service that is asked about clients has failed too often and is left alone",
+        "access_questions_total" => {
+            "Questions to services that are asked about clients; refused is what was not asked, as too many waited or it was left alone"
+        }
+        "topic_messages_total" => "Messages of the topics of topic metrics",
+        "opentelemetry_items_total" => "What was sent to a collector of OpenTelemetry, or was not",
+        _ => "",
+    }
 }
 
 /// What a dotted name of EMQX counts.
@@ -173,12 +205,15 @@ fn unit_of(name: &str) -> &'static str {
 /// Prometheus's text format, version 0.0.4.
 pub fn exposition(families: &[Family]) -> String {
     let mut text = String::new();
-    for Family { name, kind, values, .. } in families {
+    for Family { name, kind, help, values, .. } in families {
         let kind = match kind {
             FamilyKind::Gauge => "gauge",
             FamilyKind::Counter => "counter",
         };
         // A String takes all that is written to it.
+        if !help.is_empty() {
+            let _ = writeln!(text, "# HELP {name} {help}");
+        }
         let _ = writeln!(text, "# TYPE {name} {kind}");
         for (labels, value) in values {
             let _ = writeln!(text, "{name}{} {value}", shown(labels));
@@ -203,10 +238,12 @@ mod tests {
     #[test]
     fn labels_cannot_be_broken_out_of() {
         let labels = vec![("topic", "a\"b\\c\nd".to_owned()), ("x", "y".to_owned())];
-        let family = Family { name: "n".into(), kind: FamilyKind::Counter, unit: "1", values: vec![(labels, 7)] };
-        let plain = Family { name: "m".into(), kind: FamilyKind::Gauge, unit: "s", values: vec![(vec![], 0)] };
+        let of = |name: &str, kind, help, values| Family { name: name.into(), kind, unit: "1", help, values };
+        let family = of("n", FamilyKind::Counter, "What it is", vec![(labels, 7)]);
+        let plain = of("m", FamilyKind::Gauge, "", vec![(vec![], 0)]);
         let text = exposition(&[family, plain]);
-        let expected = "# TYPE n counter\nn{topic=\"a\\\"b\\\\c\\nd\",x=\"y\"} 7\n# TYPE m gauge\nm 0\n";
+        let expected =
+            "# HELP n What it is\n# TYPE n counter\nn{topic=\"a\\\"b\\\\c\\nd\",x=\"y\"} 7\n# TYPE m gauge\nm 0\n";
         assert_eq!(text, expected);
     }
 

@@ -157,6 +157,7 @@ fn metric(family: Family) -> Metric {
     let value = |(attributes, value)| Point { attributes, value };
     Metric {
         name: family.name.trim_end_matches("_total").replace('_', "."),
+        description: family.help,
         unit: family.unit,
         kind: match family.kind {
             FamilyKind::Gauge => MetricKind::Gauge,
@@ -215,9 +216,11 @@ mod tests {
             name: name.into(),
             kind,
             unit: "By",
+            help: "What it is",
             values: vec![(vec![("a", "b".into())], 7)],
         };
         let made = metric(family("thingway_listener_accepted_total", FamilyKind::Counter));
+        assert_eq!(made.description, "What it is");
         assert_eq!((made.name.as_str(), made.unit, made.kind), ("thingway.listener.accepted", "By", MetricKind::Sum));
         assert_eq!(made.points, [Point { attributes: vec![("a", "b".into())], value: 7 }]);
         assert_eq!(metric(family("emqx_connections_count", FamilyKind::Gauge)).name, "emqx.connections.count");

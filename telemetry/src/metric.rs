@@ -20,6 +20,8 @@ pub enum MetricKind {
 pub struct Metric {
     /// The name.
     pub name: String,
+    /// What it means; may be empty.
+    pub description: &'static str,
     /// What is counted, in UCUM's words: `By`, `s`, `{message}`.
     pub unit: &'static str,
     /// How it behaves.
@@ -52,6 +54,9 @@ pub(crate) fn request(metrics: &[Metric], resource: &Resource, start_nanos: u64,
 
 fn write(metric: &Metric, start_nanos: u64, now_nanos: u64, out: &mut Writer) {
     out.bytes(1, metric.name.as_bytes());
+    if !metric.description.is_empty() {
+        out.bytes(2, metric.description.as_bytes());
+    }
     out.bytes(3, metric.unit.as_bytes());
     let is_sum = metric.kind == MetricKind::Sum;
     out.message(if is_sum { 7 } else { 5 }, |data| {

@@ -142,7 +142,10 @@ async fn values_arrive_with_what_they_are() {
     let (stop, stopped) = watch::channel(false);
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let collect = || {
-        let metric = |name: &str, unit, kind, points| Metric { name: name.into(), unit, kind, points };
+        let metric = |name: &str, unit, kind, points| {
+            let description = if kind == MetricKind::Sum { "What came" } else { "" };
+            Metric { name: name.into(), description, unit, kind, points }
+        };
         let points = vec![
             Point { attributes: vec![("a", "x".into()), ("b", "y".into())], value: u64::MAX },
             Point { attributes: vec![], value: 0 },
@@ -156,6 +159,7 @@ async fn values_arrive_with_what_they_are() {
     let (_, Came::Metrics(came)) = receiver.next().await else { panic!("metrics") };
     let metrics = &came.resource_metrics[0].scope_metrics[0].metrics;
     assert_eq!((metrics[0].name.as_str(), metrics[0].unit.as_str()), ("bytes.received", "By"));
+    assert_eq!((metrics[0].description.as_str(), metrics[1].description.as_str()), ("What came", ""));
     let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("a sum") };
     assert_eq!((sum.aggregation_temporality(), sum.is_monotonic), (AggregationTemporality::Cumulative, true));
     assert_eq!(told(&sum.data_points[0].attributes).len(), 2);

@@ -66,6 +66,7 @@ async fn a_certificate_that_ends_soon_and_a_service_that_is_down_raise_alarms() 
         server.failures = 1;
         server.rest = Period::from_secs(3600);
         config.access.authenticators = vec!["http.main".into()];
+        config.access.allow_anonymous = true;
     })
     .await;
     let told = alarm(&managed, "certificate_ends:tls.default").await;
@@ -81,6 +82,25 @@ async fn a_certificate_that_ends_soon_and_a_service_that_is_down_raise_alarms() 
         "thingway_access_questions_total{service=\"http.main\",role=\"authentication\",outcome=\"failed\"} 1",
     ] {
         assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
+
+    // Whatever Grafana's dashboard asks for is told by a gateway that has all of it.
+    let _here = managed.gateway.client(Version::V5, "here").await;
+    assert_eq!(managed.admin.post("/api/v5/mqtt/topic_metrics", &json!({ "topic": "a/b" })).await.status, 200);
+    let text = managed.get("/metrics").await.text().to_owned();
+    let dashboard = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/thingway.json"));
+    let dashboard: Value = serde_json::from_str(&dashboard.expect("it is there")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let asked = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let asked: String = asked.filter_map(|target| target["expr"].as_str()).collect::<Vec<_>>().join("\n");
+    let names = asked.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    let names: Vec<_> = names.filter(|name| name.starts_with("thingway_") || name.starts_with("emqx_")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(
+            text.lines().any(|told| told.strip_prefix("# TYPE ").and_then(|told| told.split(' ').next()) == Some(name)),
+            "{name}"
+        );
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Tally {
     traffic: Traffic,
     /// There is more in it than bytes and packets.
     has_messages: bool,
+    /// There is more in it than messages, and bytes and packets that [`Few`] has room for.
+    has_more: bool,
 }
 
 impl Tally {
@@ -52,21 +54,25 @@ impl Tally {
         add_each(&mut self.traffic.messages_sent, messages);
     }
 
+    fn has_more(&mut self) {
+        (self.has_messages, self.has_more) = (true, true);
+    }
+
     #[cold]
     pub(super) fn message_refused(&mut self) {
-        self.has_messages = true;
+        self.has_more();
         self.traffic.refused += 1;
     }
 
     #[cold]
     pub(super) fn message_expired(&mut self) {
-        self.has_messages = true;
+        self.has_more();
         self.traffic.expired += 1;
     }
 
     #[cold]
     pub(super) fn message_too_large(&mut self) {
-        self.has_messages = true;
+        self.has_more();
         self.traffic.too_large += 1;
     }
 }
@@ -110,27 +116,40 @@ impl Few {
     #[inline]
     pub fn add(&mut self, tally: &mut Tally) -> bool {
         let turn = &mut tally.traffic;
-        let mut is_over = tally.has_messages;
-        is_over |= add(&mut self.bytes_received, &mut turn.bytes_received);
-        is_over |= add(&mut self.bytes_sent, &mut turn.bytes_sent);
-        is_over |= add(&mut self.packets_received, &mut turn.packets_received);
-        is_over |= add(&mut self.packets_sent, &mut turn.packets_sent);
-        is_over
+        turn.bytes_received += u64::from(self.bytes_received);
+        turn.bytes_sent += u64::from(self.bytes_sent);
+        turn.packets_received += u64::from(self.packets_received);
+        turn.packets_sent += u64::from(self.packets_sent);
+        let is_over = (turn.bytes_received | turn.bytes_sent) >> u32::BITS != 0
+            || (turn.packets_received | turn.packets_sent) >> u16::BITS != 0;
+        if is_over {
+            *self = Self::default();
+            tally.has_more = true;
+            return true;
+        }
+        self.bytes_received = mem::take(&mut turn.bytes_received) as u32;
+        self.bytes_sent = mem::take(&mut turn.bytes_sent) as u32;
+        self.packets_received = mem::take(&mut turn.packets_received) as u16;
+        self.packets_sent = mem::take(&mut turn.packets_sent) as u16;
+        tally.has_messages
     }
 
     /// Takes over the rest.
     pub fn carry(tally: &mut Tally, apart: &mut Apart) {
-        let Tally { traffic: turn, .. } = mem::take(tally);
-        let all = &mut apart.traffic;
-        all.bytes_received += turn.bytes_received;
-        all.bytes_sent += turn.bytes_sent;
-        all.packets_received += turn.packets_received;
-        all.packets_sent += turn.packets_sent;
-        add_each(&mut all.messages_received, turn.messages_received);
-        add_each(&mut all.messages_sent, turn.messages_sent);
-        all.refused += turn.refused;
-        all.expired += turn.expired;
-        all.too_large += turn.too_large;
+        let (turn, all) = (&mut tally.traffic, &mut apart.traffic);
+        add_each(&mut all.messages_received, mem::take(&mut turn.messages_received));
+        add_each(&mut all.messages_sent, mem::take(&mut turn.messages_sent));
+        tally.has_messages = false;
+        if mem::take(&mut tally.has_more) {
+            let turn = mem::take(turn);
+            all.bytes_received += turn.bytes_received;
+            all.bytes_sent += turn.bytes_sent;
+            all.packets_received += turn.packets_received;
+            all.packets_sent += turn.packets_sent;
+            all.refused += turn.refused;
+            all.expired += turn.expired;
+            all.too_large += turn.too_large;
+        }
     }
 
     /// All that was counted since the connection began.
@@ -150,24 +169,6 @@ fn add_each([zero, one, two]: &mut [u64; 3], more: [u64; 3]) {
     *zero += more[0];
     *one += more[1];
     *two += more[2];
-}
-
-/// Adds and leaves nothing, or leaves both to be carried. True in that case.
-#[inline]
-fn add<T: Copy + Default + Into<u64> + TryFrom<u64>>(few: &mut T, more: &mut u64) -> bool {
-    let sum = (*few).into() + *more;
-    match T::try_from(sum) {
-        Ok(sum) => {
-            *few = sum;
-            *more = 0;
-            false
-        }
-        Err(_) => {
-            *few = T::default();
-            *more = sum;
-            true
-        }
-    }
 }
 
 #[cfg(test)]

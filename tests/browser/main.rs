@@ -20,6 +20,8 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
+/// How often it is started with other ports.
+const STARTS_MAX: usize = 5;
 /// How long the gateway may take until it listens, on a machine with other work.
 const START_MAX: Duration = Duration::from_secs(60);
 
@@ -35,9 +37,16 @@ struct Gateway {
 }
 
 impl Gateway {
+    /// A port that was free a moment ago may be somebody else's by now: then there are others.
     fn start(settings: &str, password: Option<&str>) -> Self {
+        let mut tries = (0..STARTS_MAX).map(|_| Self::try_start(settings, password));
+        let started = tries.find(|started| !started.as_ref().is_err_and(|log| log.contains("in use")));
+        started.expect("free ports").unwrap_or_else(|log| panic!("{log}"))
+    }
+
+    fn try_start(settings: &str, password: Option<&str>) -> Result<Self, String> {
         // Its name is wider than a phone: the page shows where settings come from.
-        let prefix = "thingway-browser-in-a-directory-with-a-name-that-is-long-enough-";
+        let prefix = "thingway-browser-directory-named-longer-than-phones-show-it-";
         let directory = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
         let held: [_; 3] = std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let [page, tcp, ws] = held.each_ref().map(|socket| socket.local_addr().unwrap().port());
@@ -72,10 +81,12 @@ impl Gateway {
         let deadline = Instant::now() + START_MAX;
         while [page, tcp, ws].iter().any(|&port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()) {
             let ended = gateway.process.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}\n{}", gateway.log());
+            if ended.is_some() || Instant::now() > deadline {
+                return Err(format!("{ended:?}\n{}", gateway.log()));
+            }
             thread::sleep(Duration::from_millis(20));
         }
-        gateway
+        Ok(gateway)
     }
 
     fn log(&self) -> String {

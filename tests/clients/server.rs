@@ -27,6 +27,8 @@ use crate::{
 
 /// How long the gateway may take to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How often it is started with other ports.
+const STARTS_MAX: usize = 5;
 
 pub struct Server {
     process: Running,
@@ -40,12 +42,12 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
-        if is_stand_in() { Self::start_mosquitto() } else { Self::start_thingway("") }
+        if is_stand_in() { Self::start_with(Self::try_mosquitto) } else { Self::with("") }
     }
 
     /// The gateway with further sections of settings, in TOML. There is no stand-in for it.
     pub fn with(settings: &str) -> Self {
-        Self::start_thingway(settings)
+        Self::start_with(|| Self::try_thingway(settings))
     }
 
     /// Where it speaks CoAP.
@@ -97,7 +99,14 @@ impl Server {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    fn start_thingway(settings: &str) -> Self {
+    /// A port that was free a moment ago may be somebody else's by now: then there are others.
+    fn start_with(try_once: impl Fn() -> Result<Self, String>) -> Self {
+        let mut tries = (0..STARTS_MAX).map(|_| try_once());
+        let started = tries.find(|started| !started.as_ref().is_err_and(|log| log.contains("in use")));
+        started.expect("free ports").unwrap_or_else(|log| panic!("{log}"))
+    }
+
+    fn try_thingway(settings: &str) -> Result<Self, String> {
         let directory = directory();
         let certificates = Certificates::make(directory.path());
         let ports = Ports::free();
@@ -129,7 +138,7 @@ impl Server {
         Self::spawn(program, directory, certificates, ports)
     }
 
-    fn start_mosquitto() -> Self {
+    fn try_mosquitto() -> Result<Self, String> {
         let directory = directory();
         let certificates = Certificates::make(directory.path());
         let ports = Ports::free();
@@ -149,12 +158,17 @@ impl Server {
         fs::write(&path, config.concat()).unwrap();
         let mut program = Command::new(tools::program("mosquitto").expect("the stand-in is installed"));
         program.arg("-c").arg(path);
-        let mut server = Self::spawn(program, directory, certificates, ports);
+        let mut server = Self::spawn(program, directory, certificates, ports)?;
         server._bridges.push(QuicBridge::start(Direction::FromQuic, ports.quic, ports.tcp, &server.certificates));
-        server
+        Ok(server)
     }
 
-    fn spawn(mut program: Command, directory: TempDir, certificates: Certificates, ports: Ports) -> Self {
+    fn spawn(
+        mut program: Command,
+        directory: TempDir,
+        certificates: Certificates,
+        ports: Ports,
+    ) -> Result<Self, String> {
         let log = File::create(directory.path().join("log")).unwrap();
         let child = program
             .current_dir(directory.path())
@@ -189,13 +203,13 @@ impl Server {
             _bridges: vec![bridge],
             directory: Arc::new(directory),
         };
-        server.wait_until_ready(&ports, &socket);
-        server
+        server.wait_until_ready(&ports, &socket)?;
+        Ok(server)
     }
 
     /// Listens when every stream listener accepts; the gateway opens them all before it serves any.
-    fn wait_until_ready(&mut self, ports: &Ports, socket: &Path) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+    fn wait_until_ready(&mut self, ports: &Ports, socket: &Path) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(60);
         let ready = || {
             [ports.tcp, ports.tls, ports.ws, ports.wss]
                 .iter()
@@ -204,11 +218,12 @@ impl Server {
         };
         while !ready() {
             if let Some(status) = self.process.wait(Duration::ZERO) {
-                panic!("the server ended with {status}\n{}", self.log());
+                return Err(format!("the server ended with {status}\n{}", self.log()));
             }
             assert!(Instant::now() < deadline, "the server does not listen\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
+        Ok(())
     }
 }
 

@@ -159,7 +159,7 @@ pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Re
 }
 
 /// All that is known of a session, by its connection and the store as well.
-async fn tell(world: &World, session: Arc<Session>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn tell(world: &World, session: Arc<Session>) -> Result<Json<Value>, ApiError> {
     let row = Row { world, info: session.info(), fields: Fields::ALL, counts: Counts::of(&session).await };
     let mut told = serde_json::to_value(row).map_err(|error| ApiError::internal(&error))?;
     let bus = world.bus.clone();

@@ -21,6 +21,7 @@ use super::{
     window::{Cursor, Found, Window},
     world::World,
 };
+use crate::bus::Session;
 
 /// Subscriptions in one request.
 const BULK_MAX: usize = 1000;
@@ -85,9 +86,13 @@ pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Respo
     responses((status = 200, description = "Subscriptions", body = Value)),
 )]
 pub async fn of_client(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let session = session(&world, &id)?;
+    Ok(Json(of_session(&world, &session(&world, &id)?)))
+}
+
+/// Those of a session.
+pub(super) fn of_session(world: &World, session: &Session) -> Value {
     let all = session.subscriptions();
-    Ok(Json(all.iter().map(|(filter, options)| tell(&world, &id, filter, options)).collect()))
+    all.iter().map(|(filter, options)| tell(world, session.id().as_str(), filter, options)).collect()
 }
 
 #[derive(ToSchema, Deserialize)]
@@ -148,7 +153,7 @@ pub async fn subscribe(
     Path(id): Path<String>,
     Body(wish): Body<Wish>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut told = subscribe_to(&world, &id, &[wish])?;
+    let mut told = subscribe_session(&world, &session(&world, &id)?, &[wish])?;
     Ok(Json(told.pop().unwrap_or_default()))
 }
 
@@ -166,19 +171,24 @@ pub async fn subscribe_all(
     Path(id): Path<String>,
     Body(wishes): Body<Vec<Wish>>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(subscribe_to(&world, &id, &wishes)?.into()))
+    Ok(Json(subscribe_session(&world, &session(&world, &id)?, &wishes)?.into()))
 }
 
-fn subscribe_to(world: &World, id: &str, wishes: &[Wish]) -> Result<Vec<Value>, ApiError> {
+/// Subscribes a session, and gives what is told of it.
+pub(super) fn subscribe_session(
+    world: &World,
+    session: &Arc<Session>,
+    wishes: &[Wish],
+) -> Result<Vec<Value>, ApiError> {
     if wishes.len() > BULK_MAX {
         return Err(ApiError::bad(format!("at most {BULK_MAX} subscriptions")));
     }
-    let session = session(world, id)?;
+    let id = session.id().as_str();
     let limits = world.bus.config().topic_limits;
     let wanted = wishes.iter().map(|wish| wish.read(limits)).collect::<Result<Vec<_>, _>>()?;
     let told = wanted.iter().map(|wanted| tell(world, id, &wanted.filter, &wanted.options)).collect();
     let wanted = wanted.into_iter().map(Ok).collect();
-    let results = world.with_lane(|lane, now| world.bus.subscribe(&session, wanted, now, lane));
+    let results = world.with_lane(|lane, now| world.bus.subscribe(session, wanted, now, lane));
     match results.into_iter().find_map(Result::err) {
         Some(refusal) => Err(ApiError::bad(format!("refused: {refusal:?}"))),
         None => Ok(told),
@@ -205,7 +215,7 @@ pub async fn unsubscribe(
     Path(id): Path<String>,
     Body(gone): Body<Gone>,
 ) -> Result<StatusCode, ApiError> {
-    unsubscribe_from(&world, &id, &[gone])
+    unsubscribe_session(&world, &session(&world, &id)?, &[&gone.topic])
 }
 
 /// Unsubscribes on behalf of a client from several filters.
@@ -222,15 +232,20 @@ pub async fn unsubscribe_all(
     Path(id): Path<String>,
     Body(gone): Body<Vec<Gone>>,
 ) -> Result<StatusCode, ApiError> {
-    unsubscribe_from(&world, &id, &gone)
+    let gone: Vec<_> = gone.iter().map(|gone| gone.topic.as_str()).collect();
+    unsubscribe_session(&world, &session(&world, &id)?, &gone)
 }
 
-fn unsubscribe_from(world: &World, id: &str, gone: &[Gone]) -> Result<StatusCode, ApiError> {
-    let session = session(world, id)?;
+/// Unsubscribes a session.
+pub(super) fn unsubscribe_session(
+    world: &World,
+    session: &Arc<Session>,
+    gone: &[&str],
+) -> Result<StatusCode, ApiError> {
     let limits = world.bus.config().topic_limits;
-    let filters = gone.iter().map(|gone| parse_filter(limits, &gone.topic)).collect::<Result<Vec<_>, _>>()?;
+    let filters = gone.iter().map(|topic| parse_filter(limits, topic)).collect::<Result<Vec<_>, _>>()?;
     let filters = filters.into_iter().map(Ok).collect();
-    world.with_lane(|lane, now| world.bus.unsubscribe(&session, filters, now, lane));
+    world.with_lane(|lane, now| world.bus.unsubscribe(session, filters, now, lane));
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -152,6 +152,8 @@ is type tcp
 ask GET /listeners_status 200
 is 0/type tcp
 ask GET /gateways 200
+ask GET /gateways/coap/listeners 200
+ask GET /gateways/mqttsn/clients/nobody 404
 ask POST /banned 200 '{"as":"clientid","who":"device","by":"script","reason":"enough","until":"2099-01-01T00:00:00Z"}'
 ask GET /banned 200
 is data/0/who device

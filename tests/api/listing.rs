@@ -270,6 +270,25 @@ async fn clients_of_a_protocol_beside_mqtt_are_told_apart() {
     assert_eq!(found("mqttsn/clients?like_clientid=mqtt").await, [""; 0]);
     assert_eq!(found("coap/clients").await, [""; 0]);
     assert_eq!(managed.get("/api/v5/gateways/x/clients").await.code(), "RESOURCE_NOT_FOUND");
+
+    let listeners = managed.get("/api/v5/gateways/mqttsn/listeners").await.json();
+    assert_eq!((&listeners[0]["id"], &listeners[0]["running"]), (&json!("mqttsn:udp:mqttsn"), &json!(true)));
+    let one = "/api/v5/gateways/mqttsn/clients/node";
+    assert_eq!(managed.get(one).await.json()["proto_name"], "MQTT-SN");
+    for path in ["mqttsn/clients/mqtt", "mqttsn/clients/nobody", "coap/clients/node", "coap/clients/node/subscriptions"] {
+        assert_eq!(managed.get(&format!("/api/v5/gateways/{path}")).await.code(), "RESOURCE_NOT_FOUND", "{path}");
+    }
+    let subscriptions = format!("{one}/subscriptions");
+    let made = managed.admin.post(&subscriptions, &json!({ "topic": "a/+", "qos": 1 })).await;
+    assert_eq!((made.status, &made.json()["topic"]), (201, &json!("a/+")));
+    assert_eq!(managed.get(&subscriptions).await.json(), json!([made.json()]));
+    assert_eq!(managed.admin.post(&subscriptions, &json!({ "topic": "a/#/b" })).await.code(), "BAD_TOPIC");
+    assert_eq!(managed.admin.delete(&format!("{subscriptions}/a%2F+")).await.status, 204);
+    assert_eq!(managed.get(&subscriptions).await.json(), json!([]));
+    assert_eq!(managed.admin.delete(one).await.status, 204);
+    // DISCONNECT.
+    assert_eq!(node.recv(&mut answer).await.expect("an answer"), 2);
+    assert_eq!(answer[..2], [2, 0x18]);
 }
 
 /// Gives nothing back to a queue, and takes its time: the queue is locked until the other end is dropped.

@@ -115,7 +115,7 @@ pub(super) fn flatten(parent: &str, fields: &Map<String, Value>, into: &mut BTre
     }
 }
 
-/// Every setting with its meaning and what may be written. `{name}` in a key stands for a name that operators choose.
+/// Every setting with its meaning and what may be written. `{name}` in a key stands for a name that operators choose; those tell what they are at first, too.
 #[utoipa::path(
     get,
     path = "/configs/schema",
@@ -126,7 +126,7 @@ pub async fn schema() -> Json<Value> {
     let sections = Config::keys().into_iter().map(|section| {
         let mut keys = Vec::new();
         if let Shape::Section(inner) | Shape::Overrides(_, inner) = &section.shape {
-            describe(inner, section.name, &mut keys);
+            describe(inner, section.name, None, &mut keys);
         }
         json!({ "path": section.name, "doc": doc(&section), "keys": keys })
     });
@@ -137,9 +137,11 @@ fn doc(key: &Key) -> String {
     key.doc.concat().trim().to_owned()
 }
 
-fn describe(keys: &[Key], parent: &str, into: &mut Vec<Value>) {
+/// `defaults` are those of a thing that operators name.
+fn describe(keys: &[Key], parent: &str, defaults: Option<&Value>, into: &mut Vec<Value>) {
     for key in keys {
         let path = format!("{parent}.{}", key.name);
+        let default = defaults.and_then(|defaults| defaults.get(key.name));
         match &key.shape {
             Shape::Leaf { expected, is_secret, .. } => {
                 let mut told = Map::new();
@@ -147,27 +149,35 @@ fn describe(keys: &[Key], parent: &str, into: &mut Vec<Value>) {
                 told.insert("path".into(), path.into());
                 told.insert("doc".into(), doc(key).into());
                 told.insert("expected".into(), key.expected().into());
-                told.insert("kind".into(), if *is_secret { "secret" } else { kind_of(expected) }.into());
+                told.insert("kind".into(), kind_of(expected, *is_secret).into());
                 if let Some(range) = &key.range {
                     told.insert("min".into(), (*range.start()).into());
                     told.insert("max".into(), (*range.end()).into());
                 }
                 let choices: Vec<_> = expected.split('"').skip(1).step_by(2).collect();
-                if kind_of(expected) == "choice" {
+                if kind_of(expected, *is_secret) == "choice" {
                     told.insert("choices".into(), choices.into());
+                }
+                if let Some(default) = default {
+                    told.insert("default".into(), default.clone());
                 }
                 into.push(told.into());
             }
-            Shape::Section(inner) | Shape::Overrides(_, inner) => describe(inner, &path, into),
-            Shape::Named(inner, _) => describe(inner, &format!("{path}.{{name}}"), into),
+            Shape::Section(inner) | Shape::Overrides(_, inner) => describe(inner, &path, default, into),
+            Shape::Named(inner, defaults) => {
+                let defaults = serde_json::to_value(defaults()).unwrap_or_default();
+                describe(inner, &format!("{path}.{{name}}"), Some(&defaults), into);
+            }
         }
     }
 }
 
 /// What a form shows for it.
-fn kind_of(expected: &str) -> &'static str {
+fn kind_of(expected: &str, is_secret: bool) -> &'static str {
     let starts = |with: &[&str]| with.iter().any(|with| expected.starts_with(with));
     match expected {
+        _ if is_secret && starts(&["a table"]) => "secrets",
+        _ if is_secret => "secret",
         "true or false" => "bool",
         _ if starts(&["a whole number", "a number from", "a number,"]) || expected == "a number" => {
             if expected.contains("infinity") { "text" } else { "number" }
@@ -212,6 +222,21 @@ mod tests {
             _ => path.to_owned(),
         };
         [path.to_owned(), alike.join("."), overridden]
+    }
+
+    /// A form that makes one of them begins with these.
+    #[tokio::test]
+    async fn what_operators_name_tells_its_defaults() {
+        let Json(schema) = schema().await;
+        let sections = schema["sections"].as_array().unwrap();
+        let keys = sections.iter().flat_map(|section| section["keys"].as_array().unwrap());
+        let find = |path: &str| keys.clone().find(|key| key["path"] == path).unwrap().clone();
+        assert_eq!(find("access.http.{name}.method")["default"], "post");
+        assert_eq!(find("access.http.{name}.fields")["default"], json!({}));
+        assert_eq!(find("access.jwt.{name}.disconnect_after_expire")["default"], true);
+        assert_eq!(find("access.postgresql.{name}.limits.connections")["default"], 8);
+        assert_eq!(find("access.http.{name}.headers")["kind"], "secrets");
+        assert_eq!(find("access.postgresql.{name}.password")["kind"], "secret");
     }
 
     /// `english.json` has what was translated: what it lacks has no Chinese, and what reads differently has an old one.

@@ -144,3 +144,40 @@ impl<T: serde::de::DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> 
         path.map(|axum::extract::Path(value)| Self(value)).map_err(|error| ApiError::bad(error.body_text()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path as FilePath};
+
+    use regex::Regex;
+
+    use super::*;
+
+    /// The codes that handlers answer with: each stands behind a status.
+    fn used(folder: &FilePath, found: &mut BTreeSet<String>) {
+        let code = Regex::new(r#"StatusCode::[A-Z_]+,\s*"([A-Z_]+)""#).unwrap();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                used(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.extend(code.captures_iter(&text).map(|captures| captures[1].to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_is_listed_and_has_a_translation() {
+        let mut codes = BTreeSet::new();
+        used(&FilePath::new(env!("CARGO_MANIFEST_DIR")).join("src/api"), &mut codes);
+        assert!(codes.contains("USER_NOT_FOUND") && codes.contains("BAD_REQUEST"), "{codes:?}");
+        let listed: BTreeSet<String> = CODES.iter().map(|&(code, _)| code.to_owned()).collect();
+        let unlisted: Vec<_> = codes.difference(&listed).collect();
+        assert!(unlisted.is_empty(), "CODES lacks {unlisted:?}");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboard/src/i18n/errors.ts");
+        let text = fs::read_to_string(file).unwrap();
+        let untranslated: Vec<_> = listed.iter().filter(|code| !text.contains(&format!("\n  {code}: \""))).collect();
+        assert!(untranslated.is_empty(), "dashboard/src/i18n/errors.ts lacks {untranslated:?}");
+    }
+}

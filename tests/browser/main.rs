@@ -181,6 +181,11 @@ fn a_user_and_a_rule_count_at_once() {
 }
 
 #[test]
+fn who_is_asked_is_ordered_on_the_page_and_counts_at_once() {
+    run("order", "", PASSWORD);
+}
+
+#[test]
 fn every_page_is_accessible_in_both_languages_and_themes_and_fits_a_phone() {
     run("pages", "", PASSWORD);
 }

@@ -26,6 +26,7 @@ export const system = {
   "settings.fixed": ["It is not changed while the gateway runs", "运行时不可修改"],
   "settings.none": ["No setting matches", "没有匹配的配置"],
   "settings.list_hint": ["One a line", "每行一项"],
+  "settings.table_hint": ["As JSON: {\"name\": \"text\"}", "JSON：{\"名称\": \"文本\"}"],
   "settings.secret_kept": ["Set; type to replace it", "已设置；输入以替换"],
   "settings.not_json": ["It has to be JSON", "必须是 JSON"],
   "settings.not_number": ["It has to be a number", "必须是数字"],

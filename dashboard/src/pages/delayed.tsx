@@ -5,13 +5,12 @@ import { useListing } from "../api/listing";
 import { useLoad } from "../api/use";
 import { bytes, count, span, when } from "../format";
 import { t } from "../i18n";
-import { ofBase64 } from "../payload";
 import { go, link } from "../route";
 import { Button } from "../ui/button";
 import { confirm, Dialog } from "../ui/dialog";
+import { KeptMessage } from "../ui/message";
 import { Moment } from "../ui/moment";
-import { Payload } from "../ui/payload";
-import { Empty, Facts, Head, Note, Show, Tag } from "../ui/states";
+import { Empty, Head, Note, Show } from "../ui/states";
 import { type Column, ListingPager, Table } from "../ui/table";
 import { toast } from "../ui/toast";
 import type { PageProps } from "./registry";
@@ -137,27 +136,19 @@ function Message({ node, msgid, onClose, onDeleted }: { node: string; msgid: str
     <Dialog drawer title={message.data?.topic ?? t("nav.delayed")} onClose={onClose}>
       <Show of={message}>
         {(told) => (
-          <div class="stack">
-            <Facts
-              of={[
-                ["QoS", <Tag>{told.qos}</Tag>],
-                [t("retained.size"), bytes(told.payload_size)],
-                [t("retained.published"), when(told.publish_at)],
-                [t("delayed.interval"), span(told.delayed_interval)],
-                [t("delayed.left"), <Left message={told} />],
-                [t("delayed.due"), when(told.expected_at)],
-              ]}
-            />
-            <section class="stack-small">
-              <h3>{t("retained.payload")}</h3>
-              <Payload bytes={ofBase64(told.payload)} />
-            </section>
-            <div class="row">
-              <Button kind="danger" icon="trash" changes onClick={async () => (await discard(told)) && onDeleted()}>
-                {t("shell.delete")}
-              </Button>
-            </div>
-          </div>
+          <KeptMessage
+            of={told}
+            facts={[
+              [t("retained.published"), when(told.publish_at)],
+              [t("delayed.interval"), span(told.delayed_interval)],
+              [t("delayed.left"), <Left message={told} />],
+              [t("delayed.due"), when(told.expected_at)],
+            ]}
+          >
+            <Button kind="danger" icon="trash" changes onClick={async () => (await discard(told)) && onDeleted()}>
+              {t("shell.delete")}
+            </Button>
+          </KeptMessage>
         )}
       </Show>
     </Dialog>

@@ -6,14 +6,13 @@ import type { RetainedInfo } from "../api/types";
 import { useLoad } from "../api/use";
 import { bytes, when } from "../format";
 import { t } from "../i18n";
-import { ofBase64 } from "../payload";
 import { amend, go, link } from "../route";
 import { Button } from "../ui/button";
 import { confirm, Dialog } from "../ui/dialog";
 import { AreaField, CheckField, Form, SearchBox, SelectField, TextField } from "../ui/form";
+import { KeptMessage } from "../ui/message";
 import { Moment } from "../ui/moment";
-import { Payload } from "../ui/payload";
-import { Empty, Facts, Head, Show, Tag } from "../ui/states";
+import { Empty, Head, Show } from "../ui/states";
 import { type Column, ListingPager, Table } from "../ui/table";
 import { toast } from "../ui/toast";
 import type { PageProps } from "./registry";
@@ -133,25 +132,17 @@ function Message({ topic, onClose, onDeleted }: { topic: string; onClose: () => 
     <Dialog drawer title={topic} onClose={onClose}>
       <Show of={message}>
         {(told) => (
-          <div class="stack">
-            <Facts
-              of={[
-                ["QoS", <Tag>{told.qos}</Tag>],
-                [t("retained.size"), bytes(told.payload_size)],
-                [t("retained.published"), when(told.publish_at)],
-                [t("retained.expires"), when(told.expires_at)],
-              ]}
-            />
-            <section class="stack-small">
-              <h3>{t("retained.payload")}</h3>
-              <Payload bytes={ofBase64(told.payload)} />
-            </section>
-            <div class="row">
-              <Button kind="danger" icon="trash" changes onClick={async () => (await discard(topic)) && onDeleted()}>
-                {t("shell.delete")}
-              </Button>
-            </div>
-          </div>
+          <KeptMessage
+            of={told}
+            facts={[
+              [t("retained.published"), when(told.publish_at)],
+              [t("retained.expires"), when(told.expires_at)],
+            ]}
+          >
+            <Button kind="danger" icon="trash" changes onClick={async () => (await discard(topic)) && onDeleted()}>
+              {t("shell.delete")}
+            </Button>
+          </KeptMessage>
         )}
       </Show>
     </Dialog>

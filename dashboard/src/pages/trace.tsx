@@ -5,6 +5,7 @@ import { onlyLooks } from "../api/session";
 import { asApiError, useLoad } from "../api/use";
 import { bytes } from "../format";
 import { t } from "../i18n";
+import { sayShortly } from "../i18n/said";
 import { amend, go } from "../route";
 import { Button } from "../ui/button";
 import { confirm, Dialog } from "../ui/dialog";
@@ -88,7 +89,7 @@ function Log({ name, onClose }: { name: string; onClose: () => void }) {
         setError(undefined);
       } catch (cause) {
         if (stop.signal.aborted) return;
-        setError(asApiError(cause).message);
+        setError(sayShortly(asApiError(cause)));
       }
       timer = window.setTimeout(read, more ? 0 : TAIL_EVERY_MS);
     };

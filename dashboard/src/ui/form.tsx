@@ -5,6 +5,7 @@ import type { ApiError } from "../api/client";
 import { heldBack, onlyLooks } from "../api/session";
 import { asApiError } from "../api/use";
 import { t } from "../i18n";
+import { sayShortly } from "../i18n/said";
 import { Button } from "./button";
 import { Note } from "./states";
 
@@ -158,7 +159,7 @@ export function Form({ children, action, onSubmit, onCancel, changes = true, dis
     <form class="form" onSubmit={submit}>
       {error && (
         <div role="alert">
-          <Note kind="bad">{error.isUnreachable ? t("shell.unreachable") : `${error.message} (${error.code})`}</Note>
+          <Note kind="bad">{sayShortly(error)}</Note>
         </div>
       )}
       {typeof children === "function" ? children(error) : children}

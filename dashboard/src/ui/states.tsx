@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import type { ApiError } from "../api/client";
 import type { Loaded } from "../api/use";
 import { t } from "../i18n";
+import { say, sayShortly } from "../i18n/said";
 import { Button } from "./button";
 import { Icon, type IconName } from "./icon";
 
@@ -29,12 +30,13 @@ export function Loading({ rows = 5 }: { rows?: number }) {
 
 export function Failed({ error, retry }: { error: ApiError; retry?: () => void }) {
   if (error.isMissing) return <Unavailable error={error} />;
+  const { lead, detail } = say(error);
   return (
     <div class="state bad" role="alert">
       <Icon name="warning" size={28} />
-      <p class="state-title">{error.isUnreachable ? t("shell.unreachable") : error.message}</p>
+      <p class="state-title">{lead}</p>
       <p class="state-text">
-        <code>{error.status === 0 ? error.code : `${error.status} ${error.code}`}</code>
+        <code>{detail}</code>
       </p>
       {retry && (
         <Button icon="refresh" onClick={retry}>
@@ -63,7 +65,7 @@ export function Show<T>({ of, children, rows }: { of: Loaded<T>; children: (data
   if (of.data !== undefined) {
     return (
       <>
-        {of.error && <Note kind="bad">{of.error.isUnreachable ? t("shell.stale") : `${of.error.message} (${of.error.code})`}</Note>}
+        {of.error && <Note kind="bad">{of.error.isUnreachable ? t("shell.stale") : sayShortly(of.error)}</Note>}
         {children(of.data)}
       </>
     );

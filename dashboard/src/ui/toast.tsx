@@ -3,6 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 
 import type { ApiError } from "../api/client";
 import { t } from "../i18n";
+import { sayShortly } from "../i18n/said";
 import { Icon } from "./icon";
 
 type Kind = "good" | "bad" | "info";
@@ -28,7 +29,7 @@ export function toast(kind: Kind, text: string): void {
 }
 
 export function toastError(error: ApiError): void {
-  toast("bad", error.isUnreachable ? t("shell.unreachable") : error.status === 0 ? error.message : `${error.message} (${error.code})`);
+  toast("bad", sayShortly(error));
 }
 
 function drop(id: number): void {

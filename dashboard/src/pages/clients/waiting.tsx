@@ -4,6 +4,7 @@ import { get, part } from "../../api/client";
 import { useLoad } from "../../api/use";
 import { bytes, when } from "../../format";
 import { t } from "../../i18n";
+import { say } from "../../i18n/said";
 import { glance, ofBase64 } from "../../payload";
 import { Button, Choice } from "../../ui/button";
 import { Payload } from "../../ui/payload";
@@ -54,7 +55,7 @@ function Messages({ id, which }: { id: string; which: Which }) {
   const [opened, setOpened] = useState<number | null>(null);
   const path = `/clients/${part(id)}/${which}`;
   const read = useLoad(`${path} ${position}`, (signal) => get<Part>(path, { limit: LIMIT, position, payload: "base64" }, signal), position === null && opened === null ? EVERY_MS : undefined);
-  if (read.error?.status === 404) return <p class="soft">{read.error.isMissing ? t("shell.unavailable_text") : read.error.message}</p>;
+  if (read.error?.status === 404) return <p class="soft">{read.error.isMissing ? t("shell.unavailable_text") : say(read.error).lead}</p>;
   return (
     <Show of={read} rows={2}>
       {({ data, meta }) =>

@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 
 import { heldBack } from "../../api/session";
 import { t } from "../../i18n";
+import { sayOfField } from "../../i18n/said";
 import { Button } from "../../ui/button";
 import { AreaField, SelectField, TextField } from "../../ui/form";
 import { Tag } from "../../ui/states";
@@ -15,6 +16,8 @@ interface FieldProps {
   wish: Wish | undefined;
   /** What the gateway found wrong with it. */
   error?: string;
+  /** What it is called, when not by its whole key. */
+  label?: string;
   onWish: (wish: Wish | undefined) => void;
 }
 
@@ -24,20 +27,21 @@ function Source({ row }: { row: Row }) {
   return <Tag>{source === "default" ? t("settings.default") : t("settings.from", { source })}</Tag>;
 }
 
-function Control({ row, wish, error, onWish }: FieldProps) {
-  const { described, setting, path } = row;
-  const isSecret = described.kind === "secret";
+function Control({ row, wish, error, onWish, label = row.path }: FieldProps) {
+  const { described, setting } = row;
+  // What is secret is not told: a text, or a table of texts.
+  const isSecret = described.kind === "secret" || described.kind === "secrets";
+  const isSet = typeof setting.value === "object" ? Object.keys(setting.value ?? {}).length > 0 : Boolean(setting.value);
   const before = isSecret ? "" : written(described, setting.value);
   const [text, setText] = useState(before);
   const shown = wish === undefined || wish === "reset" ? before : text;
   const wrong = typeof wish === "object" && "wrong" in wish ? t(wish.wrong) : undefined;
   const disabled = !setting.settable || heldBack.value !== null || wish === "reset";
-  const label = path;
   const take = (next: string) => {
     setText(next);
     onWish(next === before ? undefined : parsed(described, setting.value, next));
   };
-  const common = { label, error: wrong ?? error, disabled };
+  const common = { label, error: wrong ?? (error && sayOfField(error)), disabled };
   if (described.kind === "bool") {
     const value = typeof wish === "object" && "value" in wish ? Boolean(wish.value) : Boolean(setting.value);
     return (
@@ -54,6 +58,9 @@ function Control({ row, wish, error, onWish }: FieldProps) {
     const choices = [...new Set([...(before === "" ? [""] : []), ...described.choices, before])];
     return <SelectField {...common} value={shown} options={choices.map((choice) => [choice, choice || "–"] as const)} onChange={take} />;
   }
+  if (described.kind === "secrets") {
+    return <AreaField {...common} rows={2} value={shown} hint={isSet ? t("settings.secret_kept") : t("settings.table_hint")} onInput={take} />;
+  }
   if (described.kind === "list" || (typeof setting.value === "object" && setting.value !== null)) {
     return <AreaField {...common} rows={Math.min(8, Math.max(2, shown.split("\n").length))} value={shown} hint={described.kind === "list" ? t("settings.list_hint") : undefined} onInput={take} />;
   }
@@ -62,7 +69,7 @@ function Control({ row, wish, error, onWish }: FieldProps) {
       {...common}
       type={described.kind === "number" ? "number" : isSecret ? "password" : "text"}
       autocomplete={isSecret ? "new-password" : "off"}
-      placeholder={isSecret && setting.value ? t("settings.secret_kept") : undefined}
+      placeholder={isSecret && isSet ? t("settings.secret_kept") : undefined}
       min={described.min}
       max={described.max}
       value={shown}

@@ -1,15 +1,16 @@
 import { useMemo, useState } from "preact/hooks";
 
-import { ApiError, download, get, put } from "../../api/client";
-import { useLoad } from "../../api/use";
+import { download, get } from "../../api/client";
+import { asApiError, useLoad } from "../../api/use";
 import { language, t } from "../../i18n";
 import { amend } from "../../route";
 import { Button } from "../../ui/button";
 import { CheckField, SearchBox } from "../../ui/form";
 import { Card, Empty, Head, Note, Show } from "../../ui/states";
-import { toast, toastError } from "../../ui/toast";
+import { toastError } from "../../ui/toast";
 import "../../styles/control.css";
 import type { PageProps } from "../registry";
+import { change, changesOf, errorsOf, isWrong } from "./change";
 import { SettingField, type Wish } from "./field";
 import { type Row, rowsOf, type Section, type Setting, translated } from "./value";
 
@@ -19,11 +20,6 @@ const FOUND_MAX = 60;
 interface Told {
   sections: Section[];
   settings: Record<string, Setting>;
-}
-
-interface Saved {
-  applied: string[];
-  pending: string[];
 }
 
 function found(rows: ReadonlyMap<string, Row[]>, text: string): Row[] {
@@ -58,24 +54,18 @@ export default function Settings({ query }: PageProps) {
     setWishes(next);
     if (errors.has(path)) setErrors(new Map([...errors].filter(([key]) => key !== path)));
   };
-  const wrong = [...wishes.values()].some((one) => one !== "reset" && "wrong" in one);
+  const wrong = [...wishes.values()].some(isWrong);
   const save = async () => {
-    const changes: Record<string, unknown> = {};
-    for (const [path, one] of wishes) {
-      if (one === "reset") changes[path] = null;
-      else if ("value" in one) changes[path] = one.value;
-    }
     try {
-      const saved = await put<Saved>("/configs", changes);
-      const n = saved.applied.length;
-      toast("good", saved.pending.length > 0 ? t("settings.applied_pending", { n, pending: saved.pending.length }) : t("settings.applied", { n }));
+      await change(changesOf(wishes));
       setWishes(new Map());
       setErrors(new Map());
       told.reload();
     } catch (error) {
-      if (!(error instanceof ApiError) || error.errors.length === 0) throw error;
-      setErrors(new Map(error.errors.map((one) => [one.path, one.message])));
-      toastError(error);
+      const found = errorsOf(error);
+      if (found.size === 0) throw error;
+      setErrors(found);
+      toastError(asApiError(error));
     }
   };
   return (

@@ -37,5 +37,7 @@ test("what cannot be read says why", () => {
   expect(parsed(described("number"), 1, "x")).toEqual({ wrong: "settings.not_number" });
   expect(parsed(described("number"), 1, "")).toEqual({ wrong: "settings.not_number" });
   expect(parsed(described("list"), [{}], "[{")).toEqual({ wrong: "settings.not_json" });
+  expect(parsed(described("secrets"), "***", '{"a": "b"}')).toEqual({ value: { a: "b" } });
+  expect(parsed(described("secrets"), "***", "a=b")).toEqual({ wrong: "settings.not_json" });
   expect(parsed(described("text"), 12, "infinity")).toEqual({ value: "infinity" });
 });

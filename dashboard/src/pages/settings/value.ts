@@ -10,6 +10,8 @@ export interface Described {
   min?: number;
   max?: number;
   choices?: string[];
+  /** What it is at first, where operators name what has it. */
+  default?: unknown;
 }
 
 export interface Section {
@@ -97,7 +99,7 @@ export function parsed(described: Described, before: unknown, text: string): Par
   if (described.kind === "list" && (isTextList(before) || before === null || before === undefined) && !text.trim().startsWith("[")) {
     return { value: text.split("\n").map((line) => line.trim()).filter((line) => line !== "") };
   }
-  const isStructure = described.kind === "list" || (typeof before === "object" && before !== null);
+  const isStructure = described.kind === "list" || described.kind === "secrets" || (typeof before === "object" && before !== null);
   if (isStructure || typeof before === "number" || typeof before === "boolean") {
     try {
       return { value: JSON.parse(text) as unknown };

@@ -195,7 +195,7 @@ pub(super) struct Bans {
     table: RwLock<Table>,
     /// So that nobody takes the lock while there is none.
     len: AtomicUsize,
-    len_max: usize,
+    len_max: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -257,17 +257,23 @@ impl Table {
 
 impl Bans {
     pub fn new(len_max: usize) -> Self {
-        Self { table: RwLock::default(), len: AtomicUsize::new(0), len_max }
+        Self { table: RwLock::default(), len: AtomicUsize::new(0), len_max: len_max.into() }
+    }
+
+    /// Another number of them at most. Those that are there stay.
+    pub fn set_max(&self, len_max: usize) {
+        self.len_max.store(len_max, Ordering::Relaxed);
     }
 
     /// Adds one, or puts it in the place of the one before. False when there are so many that it is left out.
     pub fn add(&self, ban: Ban, now_unix_ms: u64) -> Result<bool, BanError> {
         let compiled = Compiled::new(ban)?;
+        let len_max = self.len_max.load(Ordering::Relaxed);
         let mut table = self.table.write();
-        if table.len() >= self.len_max {
+        if table.len() >= len_max {
             table.forget(now_unix_ms);
         }
-        let has_room = table.len() < self.len_max;
+        let has_room = table.len() < len_max;
         if has_room {
             table.insert(compiled);
         }

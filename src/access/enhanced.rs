@@ -1,6 +1,6 @@
 //! Exchanges of more than one message before a client is let in (MQTT 5.0, section 4.12), and again while it is connected.
 
-use std::task::Waker;
+use std::{sync::Arc, task::Waker};
 
 use bytes::Bytes;
 use thingway_contract::{ClientId, Connect, Instant, Peer, Refusal, Transport};
@@ -9,7 +9,8 @@ use super::{
     Access, Admit, Guard,
     attempt::{Attempt, Grant},
     chain::Decision,
-    find_attributes,
+    entering::Entering,
+    entrance::Entrance,
     guard::Identity,
     scram::{Scram, ScramExchange, ScramStep},
     unix_ms,
@@ -19,9 +20,12 @@ use crate::bus::ConnectionInfo;
 /// An exchange with one client.
 #[derive(Debug)]
 pub struct Exchange {
-    scram: ScramExchange,
+    scram: Arc<Scram>,
+    exchange: ScramExchange,
     attempt: Attempt,
     spoofable: bool,
+    /// What counted when it began. Not of a client that is connected, which may take its time: what was to be dropped would stay for it.
+    entrance: Option<Arc<Entrance>>,
 }
 
 /// What an exchange comes to before the client is connected.
@@ -60,15 +64,17 @@ impl Access {
         now: Instant,
         waker: &Waker,
     ) -> Exchanged {
+        let entrance = self.entrance.load_full();
         let mut attempt = Attempt::new(connect, peer, protocol);
-        find_attributes(&self.settings.attributes, &mut attempt);
-        let Some(scram) = self.method(connect.credentials.method.as_deref()) else {
+        entrance.find_attributes(&mut attempt);
+        let Some((scram, exchange)) = entrance.method(connect.credentials.method.as_deref()) else {
             return Exchanged::Over(None, Admit::Done(Err(Refusal::BadAuthenticationMethod)));
         };
         if self.bans.find(&attempt, unix_ms()).is_some() {
             return Exchanged::Over(None, Admit::Done(Err(Refusal::Banned)));
         }
-        let exchange = Exchange { scram, attempt, spoofable: peer.transport == Transport::Udp };
+        let spoofable = peer.transport == Transport::Udp;
+        let exchange = Exchange { scram, exchange, attempt, spoofable, entrance: Some(entrance) };
         self.go_on(exchange, connect.credentials.data.as_deref(), connect, now, waker)
     }
 
@@ -81,7 +87,8 @@ impl Access {
         now: Instant,
         waker: &Waker,
     ) -> Exchanged {
-        match self.turn(exchange, data, now) {
+        let entrance = &exchange.entrance.clone().unwrap_or_else(|| self.entrance.load_full());
+        match self.turn(entrance, exchange, data, now) {
             Turn::Challenge(data, exchange) => Exchanged::Challenge(data, exchange),
             Turn::Over(attempt, spoofable, result) => {
                 let (data, outcome) = match result {
@@ -89,7 +96,8 @@ impl Access {
                     Err(refusal) => (None, Err(refusal)),
                 };
                 let decision = Decision { by: Some("scram".into()), outcome };
-                Exchanged::Over(data, self.finish(&attempt, spoofable, decision, connect, now, waker))
+                let entering = Entering { access: self, entrance, connect, now, waker };
+                Exchanged::Over(data, entering.finish(&attempt, spoofable, decision))
             }
         }
     }
@@ -105,7 +113,8 @@ impl Access {
             ..Attempt::default()
         };
         let spoofable = info.origin.transport == Transport::Udp;
-        self.method(Some(method)).map(|scram| Box::new(Exchange { scram, attempt, spoofable }))
+        let (scram, exchange) = self.entrance.load().method(Some(method))?;
+        Some(Box::new(Exchange { scram, exchange, attempt, spoofable, entrance: None }))
     }
 
     /// Takes the next message of a client that is connected, and known to be this one.
@@ -116,10 +125,12 @@ impl Access {
         known: Option<&Identity>,
         now: Instant,
     ) -> ExchangedAgain {
-        match self.turn(exchange, data, now) {
+        let entrance = self.entrance.load_full();
+        let backoff = entrance.backoff.as_ref();
+        match self.turn(&entrance, exchange, data, now) {
             Turn::Challenge(data, exchange) => ExchangedAgain::Challenge(data, exchange),
             Turn::Over(attempt, spoofable, Ok((data, grant))) => {
-                if let Some(backoff) = &self.backoff {
+                if let Some(backoff) = backoff {
                     backoff.succeeded(&attempt, spoofable);
                 }
                 let identity = match known {
@@ -133,7 +144,7 @@ impl Access {
                 ExchangedAgain::Proven(data, Box::new(Guard::new(identity.into(), None, None)))
             }
             Turn::Over(attempt, spoofable, Err(refusal)) => {
-                if let (Some(backoff), Refusal::BadCredentials) = (&self.backoff, &refusal) {
+                if let (Some(backoff), Refusal::BadCredentials) = (backoff, &refusal) {
                     backoff.failed(&attempt, spoofable, now.as_millis());
                 }
                 ExchangedAgain::Refused(refusal)
@@ -141,24 +152,17 @@ impl Access {
         }
     }
 
-    fn method(&self, method: Option<&str>) -> Option<ScramExchange> {
-        self.settings.scram.as_ref().and_then(|_| Scram::begin(method?))
-    }
-
-    fn turn(&self, exchange: Exchange, data: Option<&[u8]>, now: Instant) -> Turn {
-        let Exchange { scram: exchange, mut attempt, spoofable } = exchange;
-        let Some(scram) = &self.settings.scram else {
-            return Turn::Over(attempt, spoofable, Err(Refusal::BadAuthenticationMethod));
-        };
+    fn turn(&self, entrance: &Entrance, exchange: Exchange, data: Option<&[u8]>, now: Instant) -> Turn {
+        let Exchange { scram, exchange, mut attempt, spoofable, entrance: began_by } = exchange;
         match scram.step(exchange, data, &attempt, unix_ms()) {
             ScramStep::Challenge(data, exchange) => {
                 if let Some(username) = exchange.username() {
                     attempt.username = Some(username.into());
-                    if let Some(refusal) = self.turned_away(&attempt, spoofable, now) {
+                    if let Some(refusal) = self.turned_away(entrance, &attempt, spoofable, now) {
                         return Turn::Over(attempt, spoofable, Err(refusal));
                     }
                 }
-                Turn::Challenge(data, Box::new(Exchange { scram: exchange, attempt, spoofable }))
+                Turn::Challenge(data, Box::new(Exchange { scram, exchange, attempt, spoofable, entrance: began_by }))
             }
             ScramStep::Proven(username, data, grant) => {
                 attempt.username = Some(username);
@@ -172,11 +176,18 @@ impl Access {
     }
 
     /// Now that a name is known: whether it is kept out, or has to wait.
-    fn turned_away(&self, attempt: &Attempt, spoofable: bool, now: Instant) -> Option<Refusal> {
+    fn turned_away(&self, entrance: &Entrance, attempt: &Attempt, spoofable: bool, now: Instant) -> Option<Refusal> {
         if self.bans.find(attempt, unix_ms()).is_some() {
             return Some(Refusal::Banned);
         }
-        let waits = self.backoff.as_ref().is_some_and(|it| it.holds(attempt, spoofable, now.as_millis()));
+        let waits = entrance.backoff.as_ref().is_some_and(|it| it.holds(attempt, spoofable, now.as_millis()));
         waits.then_some(Refusal::ConnectionRateExceeded)
+    }
+}
+
+impl Entrance {
+    /// The exchange of a method that is not another's.
+    fn method(&self, method: Option<&str>) -> Option<(Arc<Scram>, ScramExchange)> {
+        Some((self.settings.scram.clone()?, Scram::begin(method?)?))
     }
 }

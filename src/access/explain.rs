@@ -5,7 +5,8 @@ use std::sync::Arc;
 use thingway_contract::{Instant, Qos, Refusal, TopicFilter, Transport};
 
 use super::{
-    Access, Attempt, Grant, Identity, Known, Said, find_attributes,
+    Access, Attempt, Grant, Identity, Known, Said,
+    entrance::Entrance,
     inquiry::ask_once,
     is_system,
     policy::{Look, Reason},
@@ -101,25 +102,27 @@ impl Access {
         now: Instant,
     ) -> Explained {
         let mut way = Way::default();
-        find_attributes(&self.settings.attributes, &mut attempt);
+        let entrance = self.entrance.load_full();
+        let names = &entrance.settings.names;
+        entrance.find_attributes(&mut attempt);
         for (name, value) in attempt.attributes.iter() {
             way.step("access.attributes", Verdict::Changes, format!("{name} is {value:?}"));
         }
         let attempt = Arc::new(attempt);
         let connects = matches!(wanted, Wanted::Connect);
         let (grant, by) = if connects || attempt.password.is_some() {
-            match self.enter(&attempt, transport, now, &mut way).await {
+            match self.enter(&entrance, &attempt, transport, now, &mut way).await {
                 Ok(entered) => entered,
                 Err(why) => return way.end(false, why),
             }
         } else {
-            (self.settings.chain.presume(&attempt).unwrap_or_default(), String::new())
+            (entrance.settings.chain.presume(&attempt).unwrap_or_default(), String::new())
         };
         let superuser = grant.superuser;
         let grant = Grant { attributes: grant.attributes.over(&attempt.attributes), ..grant };
         let identity = Arc::new(Identity::new(&attempt, grant));
         let client_id = attempt.client_id.as_ref().map_or("", |id| id.as_str());
-        let mount = match self.mount(&identity.who(client_id)) {
+        let mount = match entrance.mount(&identity.who(client_id)) {
             Ok(mount) => mount,
             Err(_) => {
                 let source = format!("listeners.{}.mountpoint", attempt.listener);
@@ -133,16 +136,16 @@ impl Access {
                 if let Some(prefix) = prefix {
                     way.step("mountpoint", Verdict::Changes, format!("all its topics are below {prefix}"));
                 }
-                if let Err(Refusal::QuotaExceeded) = self.quotas.take(&identity, client_id, now) {
+                if let Err(Refusal::QuotaExceeded) = entrance.quotas.take(&identity, client_id, now) {
                     way.step("access.quota", Verdict::Deny, "there are as many connections as there may be".to_owned());
                     return way.end(false, "there are as many connections as there may be (access.quota)");
                 }
-                self.explain_subscriptions(&identity, client_id, &mut way).await;
+                self.explain_subscriptions(&entrance, &identity, client_id, &mut way).await;
                 way.end(true, if superuser { format!("{by}, as a superuser") } else { by })
             }
             Wanted::Publish { topic, qos, retain } => {
                 let username = || identity.username().map(Into::into);
-                let rewritten = self.names().rewrites.as_ref();
+                let rewritten = names.rewrites.as_ref();
                 let rewritten = rewritten.and_then(|all| all.publication(topic, client_id, &username));
                 if let Some(topic) = &rewritten {
                     way.step("access.rewrite", Verdict::Changes, format!("the topic becomes {topic}"));
@@ -156,14 +159,14 @@ impl Access {
                 if let Some(topic) = &mounted {
                     way.step("mountpoint", Verdict::Changes, format!("on the bus it is {topic}"));
                 }
-                let asked = mounted.as_deref().filter(|_| self.names().rules_see_mounts).unwrap_or(topic);
+                let asked = mounted.as_deref().filter(|_| names.rules_see_mounts).unwrap_or(topic);
                 let action = Action::Publish { qos: *qos, retain: *retain };
                 let (allowed, why) = self.explain_rules(&identity, client_id, action, target(asked), &mut way).await;
                 way.end(allowed, why)
             }
             Wanted::Subscribe { filter, qos } => {
                 let username = || identity.username().map(Into::into);
-                let rewritten = self.names().rewrites.as_ref();
+                let rewritten = names.rewrites.as_ref();
                 let rewritten = rewritten.and_then(|all| all.subscription(filter.filter(), client_id, &username));
                 if let Some(filter) = &rewritten {
                     way.step("access.rewrite", Verdict::Changes, format!("the filter becomes {filter}"));
@@ -173,7 +176,7 @@ impl Access {
                 if let Some(filter) = &mounted {
                     way.step("mountpoint", Verdict::Changes, format!("on the bus it is {filter}"));
                 }
-                let asked = mounted.as_deref().filter(|_| self.names().rules_see_mounts).unwrap_or(own);
+                let asked = mounted.as_deref().filter(|_| names.rules_see_mounts).unwrap_or(own);
                 let action = Action::Subscribe { qos: *qos };
                 let (allowed, why) = self.explain_rules(&identity, client_id, action, asked, &mut way).await;
                 way.end(allowed, why)
@@ -181,36 +184,44 @@ impl Access {
         }
     }
 
-    async fn enter(&self, attempt: &Arc<Attempt>, transport: Transport, now: Instant, way: &mut Way) -> Entered {
+    async fn enter(
+        &self,
+        entrance: &Entrance,
+        attempt: &Arc<Attempt>,
+        transport: Transport,
+        now: Instant,
+        way: &mut Way,
+    ) -> Entered {
+        let settings = &entrance.settings;
         if let Some(ban) = self.bans.find(attempt, unix_ms()) {
             let why = if ban.reason.is_empty() { String::new() } else { format!(", {}", ban.reason) };
             way.step("bans", Verdict::Deny, format!("{ban}"));
             return Err(format!("{ban} is banned{why}"));
         }
         way.step("bans", Verdict::Ignore, None);
-        if self.settings.trusting_listeners.contains(&*attempt.listener) {
+        if settings.trusting_listeners.contains(&*attempt.listener) {
             let key = format!("listeners.{}.authenticate", attempt.listener);
             way.step(&key, Verdict::Allow, None);
             return Ok((Grant::default(), format!("nobody is asked about who comes by this listener ({key} = false)")));
         }
-        let chain = &self.settings.chain;
+        let chain = &settings.chain;
         if chain.is_empty() {
-            return match self.settings.refuse_without_chain {
+            return match settings.refuse_without_chain {
                 true => Err("no authenticator is configured (gateway.security = \"hardened\")".into()),
                 false => Ok((Grant::default(), "no authenticator is configured".into())),
             };
         }
-        if attempt.is_anonymous() && self.settings.allow_anonymous {
+        if attempt.is_anonymous() && settings.allow_anonymous {
             way.step("access.allow_anonymous", Verdict::Allow, None);
             let why = "it shows no user name and no password (access.allow_anonymous = true)";
             return Ok((Grant::default(), why.into()));
         }
         let spoofable = transport == Transport::Udp;
-        if self.backoff.as_ref().is_some_and(|backoff| backoff.holds(attempt, spoofable, now.as_millis())) {
+        if entrance.backoff.as_ref().is_some_and(|backoff| backoff.holds(attempt, spoofable, now.as_millis())) {
             way.step("access.backoff", Verdict::Deny, "it has to wait".to_owned());
             return Err("it has shown wrong credentials too often and has to wait (access.backoff)".into());
         }
-        let told = tokio::time::timeout(self.settings.timeout, chain.tell(attempt)).await;
+        let told = tokio::time::timeout(settings.timeout, chain.tell(attempt)).await;
         let Ok(told) = told else {
             return Err("the authenticators give no answer in time (access.timeout)".into());
         };
@@ -231,12 +242,19 @@ impl Access {
         Err(format!("none of {names} knows who that is"))
     }
 
-    async fn explain_subscriptions(&self, identity: &Arc<Identity>, client_id: &str, way: &mut Way) {
-        for subscription in self.names().auto_subscriptions(&identity.who(client_id)) {
+    async fn explain_subscriptions(
+        &self,
+        entrance: &Entrance,
+        identity: &Arc<Identity>,
+        client_id: &str,
+        way: &mut Way,
+    ) {
+        let names = &entrance.settings.names;
+        for subscription in names.auto_subscriptions(&identity.who(client_id)) {
             let filter = subscription.filter;
             let own = filter.filter();
-            let asked = match self.mount(&identity.who(client_id)) {
-                Ok(Some(mount)) if self.names().rules_see_mounts => format!("{}{own}", mount.prefix()),
+            let asked = match entrance.mount(&identity.who(client_id)) {
+                Ok(Some(mount)) if names.rules_see_mounts => format!("{}{own}", mount.prefix()),
                 _ => own.to_owned(),
             };
             let action = Action::Subscribe { qos: subscription.options.qos };
@@ -259,6 +277,7 @@ impl Access {
         way: &mut Way,
     ) -> (bool, String) {
         let policy = self.policy();
+        let timeout = self.settings().timeout;
         let mut known = Known::default();
         let who = identity.who(client_id);
         let (permission, why) = loop {
@@ -277,7 +296,7 @@ impl Access {
                     break (permission, why);
                 }
             };
-            ask_once(&policy, identity, client_id, (place, action, topic), self.settings.timeout, &mut known).await;
+            ask_once(&policy, identity, client_id, (place, action, topic), timeout, &mut known).await;
         };
         (permission == Permission::Allow, why)
     }

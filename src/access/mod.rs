@@ -13,6 +13,8 @@ mod cache;
 mod certificate;
 mod chain;
 mod enhanced;
+mod entering;
+mod entrance;
 mod expiry;
 mod explain;
 mod expression;
@@ -34,7 +36,6 @@ pub mod users;
 mod values;
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
@@ -45,22 +46,20 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use thingway_connectors::Values as _;
 use thingway_contract::{CloseReason, Connect, Instant, Peer, Refusal, Transport};
 use tokio::runtime::Handle;
 
 use self::{
-    backoff::Backoff,
     bans::Bans,
+    entering::Entering,
+    entrance::Entrance,
     expiry::Expiries,
-    flapping::Flapping,
     inquiry::Asker,
-    names::{MOUNT_ATTRIBUTE, Mount, Names, split_delay},
+    names::{Names, split_delay},
     pending::{Pending, Place},
     psk::PreSharedKeys,
-    quota::{QuotaSettings, Quotas},
     recent::Recent,
-    rules::{Action, HeldRules, Holder, Permission, RuleDatabase, Who},
+    rules::{HeldRules, Holder, RuleDatabase},
 };
 use crate::bus::Bus;
 
@@ -72,6 +71,7 @@ pub use self::{
     certificate::CertificateHolders,
     chain::{Answer, Asked, Authenticator, Begun, Chain, Decision},
     enhanced::{Exchange, Exchanged, ExchangedAgain},
+    entrance::Settings,
     explain::{Explained, Step, Verdict, Wanted},
     expression::{Expression, ExpressionError},
     flapping::FlappingSettings,
@@ -86,78 +86,25 @@ pub use self::{
 /// Sessions that can be gone on with by who shows only that it knows them; their identities are remembered.
 const RESUMABLE_MAX: usize = 100_000;
 
-/// Who may come in.
-#[derive(Debug)]
-pub struct Settings {
-    /// Who is asked.
-    pub chain: Chain,
-    /// Users who prove their password by an exchange of messages; `None` for no such exchange.
-    pub scram: Option<Arc<scram::Scram>>,
-    /// Listeners whose clients nobody is asked about.
-    pub trusting_listeners: HashSet<Box<str>>,
-    /// Who shows no name and no password is let in without anybody being asked.
-    pub allow_anonymous: bool,
-    /// With nobody to ask nobody is let in.
-    pub refuse_without_chain: bool,
-    /// Decisions that are being made at a time.
-    pub pending_max: usize,
-    /// How long one may take.
-    pub timeout: Duration,
-    /// Those with wrong credentials have to wait; `None` for never.
-    pub backoff: Option<BackoffSettings>,
-    /// Those who come again and again are kept out; `None` for never.
-    pub flapping: Option<FlappingSettings>,
-    /// Most bans.
-    pub bans_max: usize,
-    /// Attributes of clients, which are made in this order of what a client shows.
-    pub attributes: Vec<(Box<str>, Expression)>,
-    /// What happens to topics.
-    pub names: Names,
-    /// What many clients may have together.
-    pub quotas: QuotaSettings,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            chain: Chain::default(),
-            scram: None,
-            trusting_listeners: HashSet::new(),
-            allow_anonymous: false,
-            refuse_without_chain: false,
-            pending_max: 10_000,
-            timeout: Duration::from_secs(10),
-            backoff: None,
-            flapping: None,
-            bans_max: 100_000,
-            attributes: Vec::new(),
-            names: Names::default(),
-            quotas: QuotaSettings::default(),
-        }
-    }
-}
-
 /// The access rules of a gateway.
 #[derive(Debug)]
 pub struct Access {
-    settings: Settings,
+    /// What counts for whoever connects now.
+    entrance: ArcSwap<Entrance>,
     /// Where decisions are made that take their time. Without it there are none.
     runtime: Option<Handle>,
     pending: Arc<AtomicUsize>,
     inquiries: Arc<AtomicUsize>,
     keys: PreSharedKeys,
-    quotas: Quotas,
     policy: ArcSwap<Policy>,
-    /// The database among the policy's sources, if it is there. One change at a time.
-    database: Mutex<Option<Arc<RuleDatabase>>>,
+    /// The rules of the store, whether they are among the policy's sources or not. One change at a time.
+    database: Mutex<Arc<RuleDatabase>>,
     open: AtomicBool,
     /// Somebody may have to be asked what a client may do.
     asks: AtomicBool,
     /// Goes up when the policy changes.
     epoch: AtomicU32,
     bans: Bans,
-    backoff: Option<Backoff>,
-    flapping: Option<Flapping>,
     expiries: Arc<Expiries>,
     resumable: Mutex<Recent<Box<str>, Arc<Identity>>>,
 }
@@ -169,6 +116,8 @@ pub struct Admission {
     pub username: Option<Box<str>>,
     /// Says what they may do; `None` while that is everything.
     pub guard: Option<Box<Guard>>,
+    /// What happens to topics as long as they are connected.
+    pub names: Arc<Names>,
 }
 
 /// The answer to somebody who wants to connect.
@@ -182,7 +131,11 @@ pub enum Admit {
 
 /// Somebody is being asked about a connection. Nobody asks any more when this is dropped.
 #[derive(Debug)]
-pub struct Asking(Waits);
+pub struct Asking {
+    /// What counted when that began.
+    entrance: Arc<Entrance>,
+    waits: Waits,
+}
 
 #[derive(Debug)]
 enum Waits {
@@ -204,17 +157,14 @@ impl Access {
     pub fn new(settings: Settings, policy: Policy, runtime: Option<Handle>) -> Self {
         Self {
             bans: Bans::new(settings.bans_max),
-            backoff: settings.backoff.map(Backoff::new),
-            flapping: settings.flapping.map(Flapping::new),
-            quotas: Quotas::new(settings.quotas.clone()),
-            settings,
+            entrance: ArcSwap::from_pointee(Entrance::new(settings)),
             keys: PreSharedKeys::default(),
             runtime,
             pending: Arc::default(),
             inquiries: Arc::default(),
             open: AtomicBool::new(policy.is_open()),
             asks: AtomicBool::new(policy.has_authorities()),
-            database: Mutex::new(policy.database().cloned()),
+            database: Mutex::new(policy.database().cloned().unwrap_or_default()),
             policy: ArcSwap::from_pointee(policy),
             epoch: AtomicU32::new(1),
             expiries: Arc::default(),
@@ -228,35 +178,38 @@ impl Access {
             // See [`Access::begin_exchange`].
             return Admit::Done(Err(Refusal::BadAuthenticationMethod));
         }
+        let entrance = &self.entrance.load_full();
+        let entering = Entering { access: self, entrance, connect, now, waker };
         let mut attempt = Attempt::new(connect, peer, protocol);
-        find_attributes(&self.settings.attributes, &mut attempt);
+        entrance.find_attributes(&mut attempt);
         if self.bans.find(&attempt, unix_ms()).is_some() {
             return Admit::Done(Err(Refusal::Banned));
         }
         // Anybody can put any address on a datagram.
         let spoofable = peer.transport == Transport::Udp;
-        let is_asked_about = self.asks_about(&peer.listener);
+        let is_asked_about = entrance.asks_about(&peer.listener);
         if connect.must_exist
-            && let Some(admit) = self.resume(connect, &mut attempt, is_asked_about, now, waker)
+            && let Some(admit) = entering.resume(&mut attempt, is_asked_about)
         {
             return admit;
         }
-        let decided = if !is_asked_about || attempt.is_anonymous() && self.settings.allow_anonymous {
+        let settings = &entrance.settings;
+        let decided = if !is_asked_about || attempt.is_anonymous() && settings.allow_anonymous {
             Decision { by: None, outcome: Ok(Grant::default()) }
-        } else if self.settings.chain.is_empty() {
+        } else if settings.chain.is_empty() {
             Decision { by: None, outcome: Err(Refusal::NotAuthorized) }
         } else {
-            if self.backoff.as_ref().is_some_and(|backoff| backoff.holds(&attempt, spoofable, now.as_millis())) {
+            if entrance.backoff.as_ref().is_some_and(|backoff| backoff.holds(&attempt, spoofable, now.as_millis())) {
                 return Admit::Done(Err(Refusal::ConnectionRateExceeded));
             }
             let attempt = Arc::new(attempt);
-            let decision = match self.settings.chain.begin(&attempt) {
+            let decision = match settings.chain.begin(&attempt) {
                 Begun::Made(decision) => decision,
-                Begun::Later(future) => return self.ask(attempt, spoofable, future, waker),
+                Begun::Later(future) => return entering.ask(attempt, spoofable, future),
             };
-            return self.finish(&attempt, spoofable, decision, connect, now, waker);
+            return entering.finish(&attempt, spoofable, decision);
         };
-        self.finish(&attempt, spoofable, decided, connect, now, waker)
+        entering.finish(&attempt, spoofable, decided)
     }
 
     /// Pre-shared keys, for transports that ask for them.
@@ -264,35 +217,9 @@ impl Access {
         &self.keys
     }
 
-    /// What happens to topics.
-    pub fn names(&self) -> &Names {
-        &self.settings.names
-    }
-
-    /// Authenticators have to be asked about those who come by this listener.
-    fn asks_about(&self, listener: &str) -> bool {
-        let nobody_to_ask = self.settings.chain.is_empty() && !self.settings.refuse_without_chain;
-        !nobody_to_ask && !self.settings.trusting_listeners.contains(listener)
-    }
-
-    fn ask(
-        &self,
-        attempt: Arc<Attempt>,
-        spoofable: bool,
-        future: impl Future<Output = Decision> + Send + 'static,
-        waker: &Waker,
-    ) -> Admit {
-        let Some(runtime) = &self.runtime else { return Admit::Done(Err(Refusal::Unavailable)) };
-        let Some(place) = Place::take(&self.pending, self.settings.pending_max) else {
-            return Admit::Done(Err(Refusal::Busy));
-        };
-        let (pending, courier) = Pending::new(waker, place);
-        let limit = self.settings.timeout;
-        let task = runtime.spawn(async move {
-            let decision = tokio::time::timeout(limit, future).await;
-            courier.tell(decision.unwrap_or(Decision { by: None, outcome: Err(Refusal::Unavailable) }));
-        });
-        Admit::Later(Asking(Waits::Decision { attempt, spoofable, pending: pending.made_by(task.abort_handle()) }))
+    /// What happens to topics of whoever connects now.
+    pub fn names(&self) -> Arc<Names> {
+        self.entrance.load().settings.names.clone()
     }
 
     /// The answer to what [`Access::begin`] has begun, once there is one.
@@ -303,23 +230,20 @@ impl Access {
         now: Instant,
         waker: &Waker,
     ) -> Option<Result<Admission, Refusal>> {
-        let admit = match &mut asking.0 {
+        let Asking { entrance, waits } = asking;
+        let entering = Entering { access: self, entrance, connect, now, waker };
+        let admit = match waits {
             Waits::Decision { attempt, spoofable, pending } => {
                 let lost = Decision { by: None, outcome: Err(Refusal::Unavailable) };
                 let decision = pending.take(waker)?.unwrap_or(lost);
-                self.finish(attempt, *spoofable, decision, connect, now, waker)
+                entering.finish(attempt, *spoofable, decision)
             }
             Waits::Will { guard, inquiring } => {
                 if !guard.learn(inquiring, now, waker) {
                     return None;
                 }
                 let identity = guard.identity().clone();
-                self.admit_guarded(
-                    connect,
-                    std::mem::replace(guard, Box::new(Guard::new(identity, None, None))),
-                    now,
-                    waker,
-                )
+                entering.admit_guarded(std::mem::replace(guard, Box::new(Guard::new(identity, None, None))))
             }
         };
         match admit {
@@ -331,119 +255,6 @@ impl Access {
         }
     }
 
-    fn finish(
-        &self,
-        attempt: &Attempt,
-        spoofable: bool,
-        decision: Decision,
-        connect: &Connect,
-        now: Instant,
-        waker: &Waker,
-    ) -> Admit {
-        let grant = match decision.outcome {
-            Ok(grant) => grant,
-            Err(refusal) => {
-                if let (Some(backoff), Refusal::BadCredentials) = (&self.backoff, &refusal) {
-                    backoff.failed(attempt, spoofable, now.as_millis());
-                }
-                return Admit::Done(Err(refusal));
-            }
-        };
-        if let (Some(backoff), Some(_)) = (&self.backoff, decision.by) {
-            backoff.succeeded(attempt, spoofable);
-        }
-        let client_id = attempt.client_id.as_ref().map_or("", |id| id.as_str());
-        if let Some(flapping) = self.flapping.as_ref().filter(|_| !client_id.is_empty())
-            && let Some(ban) = flapping.note(client_id, now.as_millis())
-        {
-            self.ban_for(client_id, ban);
-            return Admit::Done(Err(Refusal::Banned));
-        }
-        let grant = Grant { attributes: grant.attributes.over(&attempt.attributes), ..grant };
-        let identity = Arc::new(Identity::new(attempt, grant));
-        // Guests of datagrams come back with nothing but what they know of their session.
-        if spoofable && !connect.must_exist && !client_id.is_empty() {
-            let is_told_apart = attempt.username.is_some() || self.asks_about(&attempt.listener);
-            let mut resumable = self.resumable.lock();
-            // Of whoever had this client id before nothing is remembered.
-            resumable.remove(client_id);
-            if is_told_apart {
-                resumable.entry(client_id.into(), || identity.clone());
-            }
-        }
-        self.admit(connect, identity, now, waker)
-    }
-
-    /// Goes on with a session of which the peer knows something that only who was let in before was told: as who that was. `None` for one of whom nothing is
-    /// remembered, where nobody has to be asked.
-    fn resume(
-        &self,
-        connect: &Connect,
-        attempt: &mut Attempt,
-        is_asked_about: bool,
-        now: Instant,
-        waker: &Waker,
-    ) -> Option<Admit> {
-        let known = attempt.client_id.as_ref().filter(|_| connect.resume_key.is_some());
-        let known = known.and_then(|id| self.resumable.lock().get(id.as_str()).cloned());
-        let known = known.filter(|known| known.grant.expires_unix_ms.is_none_or(|at| at > unix_ms()));
-        let Some(known) = known else {
-            // It is told to connect anew.
-            return is_asked_about.then_some(Admit::Done(Err(Refusal::NoSession)));
-        };
-        // It does not say its name again, which may have been banned since.
-        attempt.username = known.username().map(Into::into);
-        if self.bans.find(attempt, unix_ms()).is_some() {
-            return Some(Admit::Done(Err(Refusal::Banned)));
-        }
-        Some(self.admit(connect, known, now, waker))
-    }
-
-    fn admit(&self, connect: &Connect, identity: Arc<Identity>, now: Instant, waker: &Waker) -> Admit {
-        let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
-        match self.mount(&identity.who(client_id)) {
-            Ok(mount) => self.admit_guarded(connect, Box::new(Guard::new(identity, mount, None)), now, waker),
-            Err(refusal) => Admit::Done(Err(refusal)),
-        }
-    }
-
-    /// Whoever this guard is for may come in, unless there is a will that may not be published, or there are too many already.
-    fn admit_guarded(&self, connect: &Connect, mut guard: Box<Guard>, now: Instant, waker: &Waker) -> Admit {
-        let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
-        if let Some(will) = &connect.will {
-            let names = &self.settings.names;
-            let head = will.message.head();
-            let action = Action::Publish { qos: head.qos, retain: head.retain };
-            let topic = will.message.topic();
-            let username = || guard.identity().username().map(Into::into);
-            let rewritten = names.rewrites.as_ref().and_then(|all| all.publication(topic, client_id, &username));
-            let topic = rewritten.as_deref().unwrap_or(topic);
-            let mounted = guard.mount().filter(|_| names.rules_see_mounts).map(|mount| mount.topic(topic));
-            let asked = mounted.as_deref().unwrap_or(topic);
-            if is_system(topic) {
-                return Admit::Done(Err(Refusal::NotAuthorized));
-            }
-            match guard.may(self, client_id, action, target(asked), now) {
-                May::Decided(Permission::Allow) => {}
-                May::Decided(Permission::Deny) => return Admit::Done(Err(Refusal::NotAuthorized)),
-                May::Ask(question) => {
-                    return match self.inquire(&guard, client_id, vec![question], waker) {
-                        Some(inquiring) => Admit::Later(Asking(Waits::Will { guard, inquiring })),
-                        None => Admit::Done(Err(Refusal::Busy)),
-                    };
-                }
-            }
-        }
-        guard.has_decided();
-        match self.quotas.take(guard.identity(), client_id, now) {
-            Ok(held) => guard.hold(held),
-            Err(refusal) => return Admit::Done(Err(refusal)),
-        }
-        let username = guard.identity().username().map(Into::into);
-        let needed = !self.is_open() || !guard.is_plain();
-        Admit::Done(Ok(Admission { username, guard: Some(guard).filter(|_| needed) }))
-    }
-
     /// Asks authorities; the guard is to be told of their answers ([`Guard::learn`]). `None` when there are too many questions.
     pub fn inquire(
         &self,
@@ -453,32 +264,16 @@ impl Access {
         waker: &Waker,
     ) -> Option<Inquiring> {
         let runtime = self.runtime.as_ref()?;
-        let place = Place::take(&self.inquiries, self.settings.pending_max)?;
+        let settings = self.settings();
+        let place = Place::take(&self.inquiries, settings.pending_max)?;
         let asker = Asker {
             policy: self.policy.load_full(),
             epoch: guard.epoch(),
             identity: guard.identity().clone(),
             client_id: client_id.into(),
-            timeout: self.settings.timeout,
+            timeout: settings.timeout,
         };
         Some(asker.begin(questions, place, runtime, waker))
-    }
-
-    /// Where a client is mounted.
-    fn mount(&self, who: &Who<'_>) -> Result<Option<Arc<Mount>>, Refusal> {
-        let own = who.attributes.and_then(|attributes| attributes.find(MOUNT_ATTRIBUTE));
-        let prefix = match (own, self.settings.names.mounts.get(who.listener)) {
-            (Some(own), _) => own.to_owned(),
-            (None, None) => return Ok(None),
-            (None, Some(template)) => template.fill(who).ok_or_else(|| {
-                tracing::debug!(client_id = who.client_id, listener = who.listener, "nothing to mount it by");
-                Refusal::NotAuthorized
-            })?,
-        };
-        if prefix.is_empty() {
-            return Ok(None);
-        }
-        Mount::new(&prefix).map(|mount| Some(Arc::new(mount))).ok_or(Refusal::NotAuthorized)
     }
 
     fn ban_for(&self, client_id: &str, time: Duration) {
@@ -518,16 +313,16 @@ impl Access {
         self.policy.load().deny_action
     }
 
-    /// Puts other rules in the place of the present ones. Connections ask them from now on. What the database has stays, if it is among the sources before and
-    /// after.
+    /// Puts other rules in the place of the present ones. Connections ask them from now on. The store's rules stay what they are, whether they are among the
+    /// sources before and after or not.
     pub fn set_policy(&self, policy: Policy) {
-        let mut database = self.database.lock();
-        let policy = match (&*database, policy.database()) {
-            (Some(present), Some(_)) => policy.with_database(present),
-            _ => policy,
-        };
-        *database = policy.database().cloned();
-        self.swap_policy(policy);
+        let database = self.database.lock();
+        self.swap_policy(policy.with_database(&database));
+    }
+
+    /// The rules of the store, where nobody asks them at the start.
+    pub fn keep_rules(&self, rules: Arc<RuleDatabase>) {
+        *self.database.lock() = rules;
     }
 
     fn swap_policy(&self, policy: Policy) {
@@ -540,22 +335,25 @@ impl Access {
 
     /// The rules of the store as they are now; `None` when they are not among the sources, and nobody asks them.
     pub fn stored_rules(&self) -> Option<Arc<RuleDatabase>> {
-        self.database.lock().clone()
+        let database = self.database.lock();
+        self.policy.load().database().map(|_| database.clone())
     }
 
     /// Puts rules of the store in the place of those that these have; `None` takes them away. All of them count at once, and subscriptions that are there are
-    /// looked at again before anything more is delivered by them. False when nobody asks the store's rules.
+    /// looked at again before anything more is delivered by them. False when nobody asks the store's rules, which know of it when somebody does.
     pub fn set_stored_rules(&self, changes: impl IntoIterator<Item = (Holder, Option<Arc<HeldRules>>)>) -> bool {
         let mut database = self.database.lock();
-        let Some(present) = &*database else { return false };
-        let mut changed = RuleDatabase::clone(present);
+        let mut changed = RuleDatabase::clone(&database);
         for (holder, rules) in changes {
             changed.set(&holder, rules);
         }
         let changed = Arc::new(changed);
-        let policy = Policy::clone(&self.policy.load()).with_database(&changed);
-        *database = Some(changed);
-        self.swap_policy(policy);
+        *database = changed.clone();
+        let policy = self.policy.load_full();
+        if policy.database().is_none() {
+            return false;
+        }
+        self.swap_policy(Policy::clone(&policy).with_database(&changed));
         true
     }
 
@@ -564,9 +362,20 @@ impl Access {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    /// Who is asked, what happens to topics, and the rest that does not change.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Who is asked, what happens to topics, and the rest that counts for whoever connects now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.entrance.load().settings.clone()
+    }
+
+    /// Puts others in the place of the present settings, for whoever connects from now on. Who is being decided on is decided on by those that it began with,
+    /// and who is connected stays. What is remembered of clients stays as well, but for what has other settings of its own: waits for those with wrong
+    /// credentials, those who came again and again, rates of namespaces.
+    ///
+    /// To be called by one at a time.
+    pub fn set_settings(&self, settings: Settings) {
+        self.bans.set_max(settings.bans_max);
+        let changed = self.entrance.load().changed(settings);
+        self.entrance.store(Arc::new(changed));
     }
 
     /// What rules say now.
@@ -622,26 +431,12 @@ impl Access {
 
     /// How the services are that are asked about clients.
     pub fn lines(&self) -> Vec<LineState> {
-        self.settings.chain.lines().chain(self.policy.load().lines()).collect()
+        self.settings().chain.lines().chain(self.policy.load().lines()).collect()
     }
 
     /// How many bans there are.
     pub fn bans_len(&self) -> usize {
         self.bans.len()
-    }
-}
-
-/// Makes attributes of what a client shows. What comes later may use what came before.
-fn find_attributes(made: &[(Box<str>, Expression)], attempt: &mut Attempt) {
-    for (name, expression) in made {
-        let value = {
-            let known = |name: &str| attempt.value(name);
-            expression.value(&known).map(|value| Box::<str>::from(&*value))
-        };
-        if let Some(value) = value {
-            let one: Attributes = [(name.clone(), value)].into_iter().collect();
-            attempt.attributes = one.over(&attempt.attributes);
-        }
     }
 }
 

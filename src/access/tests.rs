@@ -1,10 +1,17 @@
-use std::sync::atomic::AtomicU64;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::AtomicU64,
+};
 
 use thingway_contract::{
     ClientId, Credentials, Message, MessageHead, Password, Properties, Qos, Topic, TopicLimits, Will,
 };
 
-use super::*;
+use super::{
+    quota::QuotaSettings,
+    rules::{Action, Permission},
+    *,
+};
 
 /// Knows one password, and answers at once or later.
 #[derive(Debug)]
@@ -297,4 +304,167 @@ async fn a_session_that_is_gone_on_with_keeps_whom_it_was_granted_to() {
     assert_eq!(ask_by(&access, &keyless, &udp, 0).await.err(), no_session, "it proves nothing");
     let other = Connect { client_id: ClientId::new("d", 9).ok(), ..resume };
     assert_eq!(ask_by(&access, &other, &udp, 0).await.err(), no_session);
+}
+
+/// Half of a chain. The first one remembers whom it was asked about, and leaves it to the second one, which takes nobody else.
+#[derive(Debug)]
+struct Half {
+    side: &'static str,
+    is_first: bool,
+    seen: Arc<Mutex<HashMap<ClientId, &'static str>>>,
+}
+
+impl Authenticator for Half {
+    fn name(&self) -> &str {
+        self.side
+    }
+
+    fn ask(&self, attempt: &Arc<Attempt>) -> Asked {
+        let id = attempt.client_id.clone().expect("all have one");
+        let said = if self.is_first {
+            self.seen.lock().insert(id, self.side);
+            Said::Ignore
+        } else if self.seen.lock().remove(&id) == Some(self.side) {
+            let attributes = [("side", self.side)].into_iter().collect();
+            Said::Allow(Grant { attributes, ..Grant::default() })
+        } else {
+            Said::Deny(Refusal::BadCredentials)
+        };
+        Asked::Later(Box::pin(async move {
+            tokio::task::yield_now().await;
+            said
+        }))
+    }
+}
+
+/// Settings of which each part tells that it is of this side.
+fn side(side: &'static str) -> Settings {
+    let seen = Arc::default();
+    let half = |is_first| Arc::new(Half { side, is_first, seen: Arc::clone(&seen) }) as Arc<dyn Authenticator>;
+    let names = Names { rules_see_mounts: side == "b", ..Names::default() };
+    Settings { chain: Chain::new(vec![half(true), half(false)]), names: names.into(), ..Settings::default() }
+}
+
+/// By which side somebody was let in, all of it.
+fn side_of(admission: Admission) -> &'static str {
+    let guard = admission.guard.expect("it has an attribute");
+    let by_chain = guard.identity().grant.attributes.find("side").expect("it was asked");
+    let by_names = if admission.names.rules_see_mounts { "b" } else { "a" };
+    assert_eq!(by_chain, by_names, "a mixture");
+    by_names
+}
+
+#[tokio::test]
+async fn who_is_being_decided_on_is_decided_on_by_what_it_began_with() {
+    let access = access(side("a"));
+    let peer = peer(Transport::Tcp);
+    let begin = |number: usize| {
+        let connect = connect(&format!("c{number}"), Some(("bob", "right")));
+        match access.begin(&connect, &peer, "mqtt", NOW, Waker::noop()) {
+            Admit::Later(asking) => (connect, asking),
+            Admit::Done(done) => panic!("{done:?}"),
+        }
+    };
+    let mut begun: Vec<_> = (0..500).map(begin).collect();
+    access.set_settings(side("b"));
+    begun.extend((500..1000).map(begin));
+    access.set_settings(Settings { refuse_without_chain: true, ..Settings::default() });
+    for (number, (connect, mut asking)) in begun.into_iter().enumerate() {
+        let taken = std::future::poll_fn(|cx| match access.take(&mut asking, &connect, NOW, cx.waker()) {
+            Some(admitted) => std::task::Poll::Ready(admitted),
+            None => std::task::Poll::Pending,
+        });
+        let admission = taken.await.expect("its own chain knows it");
+        assert_eq!(side_of(admission), if number < 500 { "a" } else { "b" });
+    }
+    assert_eq!(ask(&access, &connect("c", Some(("bob", "right")))).await, Err(Refusal::NotAuthorized));
+    assert_eq!(access.pending(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_among_a_thousand_who_connect_lose_none() {
+    let access = Arc::new(access(side("a")));
+    let all: Vec<_> = (0..1000)
+        .map(|number| {
+            let access = access.clone();
+            tokio::spawn(async move {
+                let connect = connect(&format!("c{number}"), Some(("bob", "right")));
+                side_of(ask_by(&access, &connect, &peer(Transport::Tcp), 1000).await.expect("its own chain knows it"))
+            })
+        })
+        .collect();
+    let mut changes = ["b", "a"].into_iter().cycle();
+    while !all.iter().all(tokio::task::JoinHandle::is_finished) {
+        access.set_settings(side(changes.next().expect("it goes on")));
+        tokio::task::yield_now().await;
+    }
+    for one in all {
+        one.await.expect("no mixture");
+    }
+}
+
+#[tokio::test]
+async fn what_is_remembered_stays_unless_its_own_settings_change() {
+    let flapping = FlappingSettings {
+        connections: 2,
+        window: Duration::from_secs(60),
+        ban: Duration::from_secs(9),
+        entries_max: 9,
+    };
+    let backoff = BackoffSettings { per_identity: 1, ..BackoffSettings::default() };
+    let settings = |backoff, flapping| {
+        let (backoff, flapping) = (Some(backoff), Some(flapping));
+        Settings { backoff, flapping, ..porter(true, Grant::default()) }
+    };
+    let access = access(settings(backoff, flapping));
+    let (bob, eve) = (connect("b", Some(("bob", "wrong"))), connect("e", Some(("eve", "right"))));
+    assert_eq!(ask(&access, &bob).await, Err(Refusal::BadCredentials));
+    assert_eq!(ask(&access, &eve).await, Ok(()));
+    access.set_settings(Settings { allow_anonymous: true, ..settings(backoff, flapping) });
+    assert_eq!(ask(&access, &bob).await, Err(Refusal::ConnectionRateExceeded), "it still waits");
+    assert_eq!(ask(&access, &eve).await, Err(Refusal::Banned), "it was there before");
+    access.unban(BanKind::ClientId, "e");
+    assert_eq!(ask(&access, &eve).await, Ok(()));
+    let other = FlappingSettings { window: Duration::from_secs(61), ..flapping };
+    access.set_settings(settings(BackoffSettings { per_identity: 2, ..backoff }, other));
+    assert_eq!(ask(&access, &bob).await, Err(Refusal::BadCredentials), "it begins anew");
+    assert_eq!(ask(&access, &eve).await, Ok(()), "as this does");
+    let ban = Ban { kind: BanKind::ClientId, value: "x".into(), reason: "".into(), until_unix_secs: None };
+    access.set_settings(Settings { bans_max: 0, ..Settings::default() });
+    assert_eq!(access.ban(ban), Ok(false), "there may be none");
+}
+
+#[tokio::test]
+async fn places_that_are_taken_are_counted_on() {
+    let quotas = |most| QuotaSettings { connections_per_user_max: Some(most), ..QuotaSettings::default() };
+    let settings = |most| Settings { quotas: quotas(most), ..porter(false, Grant::default()) };
+    let access = access(settings(2));
+    let ask = async |id: &str| {
+        let connect = connect(id, Some(("bob", "right")));
+        ask_by(&access, &connect, &peer(Transport::Tcp), 1000).await
+    };
+    let _one = ask("1").await.expect("there is a place");
+    access.set_settings(settings(1));
+    assert_eq!(ask("2").await.err(), Some(Refusal::QuotaExceeded));
+    access.set_settings(settings(3));
+    let (_two, _three) = (ask("2").await.expect("a place"), ask("3").await.expect("a place"));
+    assert_eq!(ask("4").await.err(), Some(Refusal::QuotaExceeded));
+    access.set_settings(porter(false, Grant::default()));
+    assert!(ask("4").await.is_ok());
+}
+
+#[test]
+fn rules_of_the_store_outlive_policies_without_them() {
+    let access = Access::default();
+    let asked =
+        || Policy { sources: [Source::Rules(rules::Rules::Database(Arc::default()))].into(), ..Policy::default() };
+    assert!(access.stored_rules().is_none(), "nobody asks them");
+    access.set_policy(asked());
+    let mut database = RuleDatabase::default();
+    database.add("rule/all", r##"[{"permission":"deny","action":"all","topic":"#"}]"##).expect("good");
+    access.keep_rules(database.into());
+    access.set_policy(Policy::default());
+    assert!(access.is_open());
+    access.set_policy(asked());
+    assert!(!access.is_open(), "they are there again");
 }

@@ -56,7 +56,7 @@ struct RowsOfRules {
 pub(super) fn authenticator(
     config: &Config,
     name: &str,
-    hashers: impl FnOnce() -> Result<Arc<Hashers>, AccessError>,
+    hashers: &Arc<Hashers>,
 ) -> Option<Result<Arc<dyn Authenticator>, AccessError>> {
     let accounts = match accounts(config, name)? {
         Ok(accounts) => accounts,
@@ -71,7 +71,7 @@ pub(super) fn authenticator(
         cache_time: accounts.cache_time.duration(),
         cache_max: accounts.cache_max as usize,
     };
-    let made = hashers().and_then(|hashers| Ok(RowUsers::new(settings, hashers)?));
+    let made = RowUsers::new(settings, hashers.clone()).map_err(AccessError::from);
     Some(made.map(|made| Arc::new(made) as Arc<dyn Authenticator>))
 }
 
@@ -84,6 +84,20 @@ pub(super) fn authority(config: &Config, name: &str) -> Option<Result<Arc<dyn Au
         let ignore = asked.when_down == DatabaseDown::Ignore;
         Arc::new(RowRules::new(name, asked.query, form, time.duration(), ignore)) as Arc<dyn Authority>
     }))
+}
+
+/// The configuration has a database or a directory that is called so.
+pub(super) fn names(config: &Config, name: &str) -> bool {
+    let Some((kind, own)) = name.split_once('.') else { return false };
+    let access = &config.access;
+    match kind {
+        "postgresql" => access.postgresql.contains_key(own),
+        "mysql" => access.mysql.contains_key(own),
+        "redis" => access.redis.contains_key(own),
+        "ldap" => access.ldap.contains_key(own),
+        "mongodb" => access.mongodb.contains_key(own),
+        _ => false,
+    }
 }
 
 fn accounts(config: &Config, name: &str) -> Option<Result<Accounts, AccessError>> {

@@ -4,27 +4,32 @@
 mod databases;
 mod http;
 mod jwt;
+mod making;
 mod names;
 
-use std::{cell::OnceCell, fs, io, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
 use crate::{
     access::{
-        Authenticator, Authority, BackoffSettings, Ban, BanError, BanKind, CertificateHolders, Chain, DenyAction,
-        FlappingSettings, Policy, Settings, Source,
+        BackoffSettings, Ban, BanError, BanKind, Chain, DenyAction, FlappingSettings, Policy, Settings, Source,
         passwords::{Hashers, HashersSettings, NoRandomness, Stored},
         psk::{KeyFileError, KeyMap, PSK_PREFIX, key_from_hex, parse_keys},
         rules::{
             ActionCondition, CertificateField, Condition, Permission, Place, RULE_PREFIX, Reach, Rule, RuleCause,
             RuleDatabase, RuleError, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
-        scram::{Scram, ScramPlace},
+        scram::Scram,
         users::{
             Format, Hashing, ImportError, Password, RowError, UnknownHashing, User, UserDatabase, UserKey, Users,
             name_of_key, parse,
         },
     },
     config::{self, AccessBan, AccessRule, Config, RuleFormat, Security, UsersBy},
+};
+
+pub use self::{
+    making::{Made, Making},
+    names::check_mounts,
 };
 
 /// Why access cannot be as it was configured.
@@ -37,6 +42,8 @@ pub enum AccessError {
     /// A file that cannot be read.
     #[error("cannot read {path}: {error}")]
     File {
+        /// The setting that names it.
+        key: &'static str,
         /// Which.
         path: String,
         /// Why.
@@ -131,12 +138,13 @@ impl AccessError {
         let key = match self {
             Self::Rule(error) if &*error.place.source == RULES => "access.rules",
             Self::Rule(_) => "access.rule_files",
-            Self::File { .. } | Self::Users { .. } => "access",
+            Self::File { key, .. } => key,
+            Self::Users { .. } => "access.users.file",
             Self::Keys { .. } => "access.psk_file",
             Self::Hashing(_) => "access.users.file_hashing",
             Self::Ban { .. } | Self::Until { .. } => "access.bans",
             Self::Setting { key, .. } => key,
-            Self::Mount { .. } => "listeners",
+            Self::Mount { listener, .. } => return Some(format!("listeners.{listener}.mountpoint")),
             Self::Row { .. } => "gateway.data_dir",
             Self::Service { key, .. } => key,
             Self::Unknown(_) => "access.authenticators",
@@ -155,13 +163,25 @@ const RULES: &str = "access.rules";
 /// # Errors
 /// The first rule that is wrong.
 pub fn policy(config: &Config, database: &Arc<RuleDatabase>) -> Result<Policy, AccessError> {
+    policy_with(config, database, &mut Making::after(&Made::default()))
+}
+
+/// The same, with sources that are elsewhere as they were made before, if their settings are the same.
+///
+/// # Errors
+/// The first rule that is wrong.
+pub fn policy_with(
+    config: &Config,
+    database: &Arc<RuleDatabase>,
+    making: &mut Making<'_>,
+) -> Result<Policy, AccessError> {
     let access = &config.access;
     let hardened = config.gateway.security == Security::Hardened;
     let mut sources = Vec::new();
     for name in &access.sources {
         match name.as_str() {
             "rules" => sources.extend(own_rules(config, database)?.into_iter().map(Source::Rules)),
-            other => sources.push(Source::Authority(authority(config, other)?)),
+            other => sources.push(Source::Authority(making.authority(config, other)?)),
         }
     }
     Ok(Policy {
@@ -188,7 +208,7 @@ fn own_rules(config: &Config, database: &Arc<RuleDatabase>) -> Result<Vec<Rules>
     // Even without any: some may come while the gateway runs.
     sources.push(Rules::Database(database.clone()));
     for file in &access.rule_files {
-        let text = read(&file.path)?;
+        let text = read("access.rule_files", &file.path)?;
         let source: Arc<str> = file.path.display().to_string().into();
         sources.push(match file.format {
             RuleFormat::Emqx => parse_emqx(&text, &source, hardened)?,
@@ -337,7 +357,7 @@ pub fn file_users(config: &Config) -> Result<Users, AccessError> {
     }
     let hashing: Hashing = settings.file_hashing.parse()?;
     let path = settings.file.display().to_string();
-    let text = zeroize::Zeroizing::new(read(&settings.file)?);
+    let text = zeroize::Zeroizing::new(read("access.users.file", &settings.file)?);
     let users = parse(&text, Format::of_name(&path), hashing).map_err(|error| AccessError::Users { path, error })?;
     let one = |named: crate::access::users::NamedUser| {
         let password = match named.password {
@@ -360,7 +380,7 @@ pub fn file_keys(config: &Config) -> Result<KeyMap, AccessError> {
     if file.as_os_str().is_empty() {
         return Ok(KeyMap::default());
     }
-    let text = zeroize::Zeroizing::new(read(file)?);
+    let text = zeroize::Zeroizing::new(read("access.psk_file", file)?);
     parse_keys(&text).map_err(|error| AccessError::Keys { path: file.display().to_string(), error })
 }
 
@@ -399,49 +419,81 @@ impl Kept {
     }
 }
 
-/// The authenticators that the configuration names, and the database among them, which has no users yet.
-///
-/// # Errors
-/// When the system gives no threads or no random bytes.
-pub fn chain(config: &Config) -> Result<(Chain, Option<Arc<UserDatabase>>), AccessError> {
-    let mut database = None;
-    let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
-    let hashers = SharedHashers::new(config);
-    for name in &config.access.authenticators {
-        match name.as_str() {
-            "certificate" => authenticators.push(Arc::new(CertificateHolders)),
-            "users" => authenticators.push(shared_database(config, &hashers, &mut database)?),
-            "scram" => {
-                let _ = shared_database(config, &hashers, &mut database)?;
-                authenticators.push(Arc::new(ScramPlace));
-            }
-            other => authenticators.push(service(config, &hashers, other)?),
+/// The built-in users, and the threads that try their passwords and those of databases. They are there whether anybody is asked who needs them or not, so that
+/// somebody may be asked later; without that there are no threads.
+#[derive(Clone, Debug)]
+pub struct BuiltIn {
+    /// Users. There are none yet.
+    pub users: Arc<UserDatabase>,
+    hashers: Arc<Hashers>,
+}
+
+impl BuiltIn {
+    /// As the configuration has it.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn new(config: &Config) -> Result<Self, AccessError> {
+        let hashers = Arc::new(Hashers::new(hashers_settings(config)));
+        let users = Arc::new(UserDatabase::new(users_by(config), hashers.clone())?);
+        Ok(Self { users, hashers })
+    }
+
+    /// Tries passwords as this configuration wants it, with threads if its authenticators need them.
+    ///
+    /// # Errors
+    /// When the system gives none. It is as before then.
+    pub fn change_hashers(&self, config: &Config) -> Result<(), AccessError> {
+        self.hashers.change(hashers_settings(config)).map_err(AccessError::Threads)?;
+        let tries = |name: &String| name == "users" || databases::names(config, name);
+        match config.access.authenticators.iter().any(tries) {
+            true => self.hashers.run().map_err(AccessError::Threads),
+            false => Ok(()),
         }
     }
-    Ok((Chain::new(authenticators), database))
-}
 
-/// The authenticator that a service is.
-fn service(config: &Config, hashers: &SharedHashers<'_>, name: &str) -> Result<Arc<dyn Authenticator>, AccessError> {
-    if let Some(made) = databases::authenticator(config, name, || hashers.start()) {
-        return made;
-    }
-    match name.split_once('.') {
-        Some(("http", name)) => http::authenticator(config, name),
-        Some(("jwt", name)) => jwt::authenticator(config, name),
-        _ => Err(AccessError::Unknown(name.into())),
+    /// The users of the file, and by what all are known.
+    pub fn change_users(&self, config: &Config, of_file: Users) {
+        self.users.set_by(users_by(config));
+        self.users.set_file(of_file);
     }
 }
 
-/// The authority that a service is.
-fn authority(config: &Config, name: &str) -> Result<Arc<dyn Authority>, AccessError> {
-    if let Some(made) = databases::authority(config, name) {
-        return made;
+fn hashers_settings(config: &Config) -> HashersSettings {
+    let users = &config.access.users;
+    HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize }
+}
+
+fn users_by(config: &Config) -> UserKey {
+    match config.access.users.by {
+        UsersBy::Username => UserKey::Username,
+        UsersBy::ClientId => UserKey::ClientId,
     }
-    match name.split_once('.') {
-        Some(("http", name)) => http::authority(config, name),
-        _ => Err(AccessError::UnknownSource(name.into())),
-    }
+}
+
+/// The authenticators that the configuration names, and the built-in users, of whom there are none yet.
+///
+/// # Errors
+/// When one is not there or wrong, or the system gives no threads or no random bytes.
+pub fn chain(config: &Config) -> Result<(Chain, BuiltIn), AccessError> {
+    let built_in = BuiltIn::new(config)?;
+    let chain = chain_with(config, &built_in, &mut Making::after(&Made::default()))?;
+    built_in.change_hashers(config)?;
+    Ok((chain, built_in))
+}
+
+/// The authenticators that the configuration names, as they were made before if their settings are the same.
+///
+/// # Errors
+/// When one is not there or wrong.
+pub fn chain_with(config: &Config, built_in: &BuiltIn, making: &mut Making<'_>) -> Result<Chain, AccessError> {
+    let all = config.access.authenticators.iter().map(|name| making.authenticator(config, built_in, name));
+    all.collect::<Result<_, _>>().map(Chain::new)
+}
+
+/// Somebody is asked who needs the built-in users.
+pub fn asks_users(config: &Config) -> bool {
+    config.access.authenticators.iter().any(|name| name == "users" || name == "scram")
 }
 
 /// What is wrong with one key of a service.
@@ -449,55 +501,10 @@ fn service_error(kind: &str, name: &str, key: &str, why: &dyn std::fmt::Display)
     AccessError::Service { key: format!("access.{kind}.{name}.{key}"), why: why.to_string() }
 }
 
-/// The one database that all share who need users.
-fn shared_database(
-    config: &Config,
-    hashers: &SharedHashers<'_>,
-    database: &mut Option<Arc<UserDatabase>>,
-) -> Result<Arc<UserDatabase>, AccessError> {
-    let made = match database.take() {
-        Some(made) => made,
-        None => Arc::new(user_database(config, hashers.start()?)?),
-    };
-    *database = Some(made.clone());
-    Ok(made)
-}
-
 /// Users of the database who prove their password, if the configuration wants that. `secret` is the gateway's own.
-pub fn scram(config: &Config, database: Option<&Arc<UserDatabase>>, secret: &[u8]) -> Option<Arc<Scram>> {
+pub fn scram(config: &Config, built_in: &BuiltIn, secret: &[u8]) -> Option<Arc<Scram>> {
     let wanted = config.access.authenticators.iter().any(|name| name == "scram");
-    database.filter(|_| wanted).map(|database| Arc::new(Scram::new(database.clone(), secret)))
-}
-
-/// The threads that try passwords: the same for all authenticators, and none when nobody needs them.
-struct SharedHashers<'a> {
-    config: &'a Config,
-    started: OnceCell<Arc<Hashers>>,
-}
-
-impl<'a> SharedHashers<'a> {
-    const fn new(config: &'a Config) -> Self {
-        Self { config, started: OnceCell::new() }
-    }
-
-    fn start(&self) -> Result<Arc<Hashers>, AccessError> {
-        if let Some(hashers) = self.started.get() {
-            return Ok(hashers.clone());
-        }
-        let users = &self.config.access.users;
-        let settings =
-            HashersSettings { threads: users.hash_threads.into(), waiting_max: users.hash_waiting_max as usize };
-        let hashers = Arc::new(Hashers::start(settings).map_err(AccessError::Threads)?);
-        Ok(self.started.get_or_init(|| hashers).clone())
-    }
-}
-
-fn user_database(config: &Config, hashers: Arc<Hashers>) -> Result<UserDatabase, AccessError> {
-    let by = match config.access.users.by {
-        UsersBy::Username => UserKey::Username,
-        UsersBy::ClientId => UserKey::ClientId,
-    };
-    Ok(UserDatabase::new(by, hashers)?)
+    wanted.then(|| Arc::new(Scram::new(built_in.users.clone(), secret)))
 }
 
 /// Who may come in.
@@ -531,13 +538,13 @@ pub fn settings(config: &Config, chain: Chain) -> Result<Settings, AccessError> 
         }),
         bans_max: access.bans_max as usize,
         attributes: names::attributes(config)?,
-        names: names::names(config)?,
+        names: names::names(config)?.into(),
         quotas: names::quotas(config),
     })
 }
 
-fn read(path: &Path) -> Result<String, AccessError> {
-    fs::read_to_string(path).map_err(|error| AccessError::File { path: path.display().to_string(), error })
+fn read(key: &'static str, path: &Path) -> Result<String, AccessError> {
+    fs::read_to_string(path).map_err(|error| AccessError::File { key, path: path.display().to_string(), error })
 }
 
 #[cfg(test)]

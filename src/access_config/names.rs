@@ -52,6 +52,14 @@ pub fn names(config: &Config) -> Result<Names, AccessError> {
     })
 }
 
+/// Whether clients of all listeners can be mounted as it is said there.
+///
+/// # Errors
+/// The first listener of which that is wrong.
+pub fn check_mounts(config: &Config) -> Result<(), AccessError> {
+    mounts(config).map(drop)
+}
+
 /// What many clients may have together.
 pub fn quotas(config: &Config) -> QuotaSettings {
     let quota = &config.access.quota;

@@ -43,10 +43,10 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
 /// One of those who are asked, as it is told.
 fn tell_authenticator(world: &World, place: usize, name: &str) -> Value {
     let database = |mechanism: &str, id: &str| {
-        let (stored, file) = world.users.as_ref().map_or((0, 0), |users| users.len());
-        let by = match world.users.as_ref().map(|users| users.by()) {
-            Some(UserKey::ClientId) => "clientid",
-            _ => "username",
+        let (stored, file) = world.users.len();
+        let by = match world.users.by() {
+            UserKey::ClientId => "clientid",
+            UserKey::Username => "username",
         };
         json!({
             "id": id, "mechanism": mechanism, "backend": "built_in_database", "user_id_type": by,
@@ -69,7 +69,8 @@ fn tell_authenticator(world: &World, place: usize, name: &str) -> Value {
 
 /// All of them, in the order in which they are asked.
 fn authenticators(world: &World) -> Vec<Value> {
-    let names = world.access.settings().chain.names();
+    let settings = world.access.settings();
+    let names = settings.chain.names();
     names.enumerate().map(|(place, name)| tell_authenticator(world, place, name)).collect()
 }
 
@@ -107,7 +108,7 @@ fn database<'a>(world: &'a World, id: &str) -> Result<(&'a Arc<UserDatabase>, bo
     };
     let is_asked = world.access.settings().chain.names().any(|known| known == name);
     let missing = || ApiError::not_found(format!("nobody asks it: access.authenticators has no {name:?}"));
-    world.users.as_ref().filter(|_| is_asked).map(|users| (users, name == "scram")).ok_or_else(missing)
+    is_asked.then(|| (&world.users, name == "scram")).ok_or_else(missing)
 }
 
 fn tell(name: &str, user: &User) -> Value {

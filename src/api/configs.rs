@@ -24,7 +24,7 @@ impl ApiError {
                 .iter()
                 .map(|problem| json!({ "path": problem.key, "message": problem.cause.to_string() }))
                 .collect(),
-            ChangeError::Fixed { key, why } => one(key, why),
+            ChangeError::Fixed { key, why } | ChangeError::Wrong { key, why } => one(key, why),
             ChangeError::NotDone(why) => one("", why),
             ChangeError::File { .. } => return Self::store(&error),
         };

@@ -69,7 +69,7 @@ pub struct ServerSettings {
     /// The access layer.
     pub access: Arc<Access>,
     /// The built-in user database, if somebody is asked who needs it.
-    pub users: Option<Arc<UserDatabase>>,
+    pub users: Arc<UserDatabase>,
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// What is kept already.

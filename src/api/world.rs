@@ -12,12 +12,12 @@ use super::{
 use crate::{
     access::{Access, passwords::Hashers, users::UserDatabase},
     bus::{Bus, Handle, Lane, NO_CORE, system::PacketNames},
-    config::{Config, RunTime},
+    config::{ChangeError, Config, RunTime},
     store::{Journal, Settled, Ticket},
 };
 
 /// What does at once what settings say, and tells why it cannot.
-pub type Apply = Box<dyn Fn(&Config, &[String]) -> Result<(), String> + Send + Sync>;
+pub type Apply = Box<dyn Fn(&Config, &[String]) -> Result<(), ChangeError> + Send + Sync>;
 
 /// Tells what became of what was pushed to others.
 pub type Exports = Box<dyn Fn() -> Vec<ExportCount> + Send + Sync>;
@@ -98,8 +98,8 @@ pub struct World {
     pub bus: Arc<Bus>,
     /// The access layer.
     pub access: Arc<Access>,
-    /// The built-in user database, if somebody is asked who needs it.
-    pub users: Option<Arc<UserDatabase>>,
+    /// The built-in user database, whether anybody is asked who needs it or not.
+    pub users: Arc<UserDatabase>,
     /// Where changes are kept.
     pub journal: Journal<Handle>,
     /// The listeners.

@@ -75,7 +75,7 @@ words! {
 }
 
 settings! {
-    /// Who may connect, and what they may do. SIGHUP reads rules, bans and the files named here again.
+    /// Who may connect, and what they may do. A change at run time, and SIGHUP, count at once for whoever connects then.
     pub struct Access {
         /// Who is asked about a client, in this order: "certificate" lets in who has shown a certificate that a listener takes for the user name or the
         /// client id (see `tls.identity_as_username`), "users" is the built-in database, "scram" is the same for MQTT 5 clients that prove a password without showing it (`thingway users add --scram`), "http.NAME" a web server and "jwt.NAME" tokens, as sections below say. The first that knows the client decides; one that none knows is refused. With an

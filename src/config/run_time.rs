@@ -27,16 +27,8 @@ pub const RUN_TIME_FILE: &str = "settings.toml";
 const FIXED: [&str; 4] = ["gateway.data_dir", "store", "dashboard.first_password", "dashboard.first_password_file"];
 
 /// What counts at once. Of listeners it is all that they have, once they are started again; everything else from the next start on.
-const AT_ONCE: [&str; 16] = [
-    "access.bans",
-    "access.cache_max",
-    "access.deny_action",
-    "access.no_match",
-    "access.psk_file",
-    "access.rule_files",
-    "access.rules",
-    "access.sources",
-    "access.users.file",
+const AT_ONCE: [&str; 8] = [
+    "access",
     "delayed",
     "log.level",
     "retained.bytes_max",
@@ -60,6 +52,14 @@ pub enum ChangeError {
         /// Why.
         why: String,
     },
+    /// What this one says cannot be.
+    #[error("{}", with_key(key, why))]
+    Wrong {
+        /// The setting.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The gateway cannot do what they say.
     #[error("{0}")]
     NotDone(String),
@@ -71,6 +71,11 @@ pub enum ChangeError {
         /// The system's reason.
         kind: io::ErrorKind,
     },
+}
+
+/// What is wrong, with its setting in front unless it is told already.
+fn with_key(key: &str, why: &str) -> String {
+    if why.starts_with(key) { why.to_owned() } else { format!("{key}: {why}") }
 }
 
 /// A setting, as it is told.
@@ -94,6 +99,8 @@ pub struct RunTime {
     base: Base,
     path: PathBuf,
     state: Mutex<State>,
+    /// Held by whoever changes something, so that what was applied last is what is wanted.
+    changing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -152,7 +159,7 @@ impl RunTime {
     fn with(base: Base, loaded: Loaded) -> Self {
         let path = path_in(&loaded.config.gateway.data_dir);
         let state = State { effective: layers::tree(&loaded.config), wanted: Arc::new(loaded) };
-        Self { base, path, state: Mutex::new(state) }
+        Self { base, path, state: Mutex::new(state), changing: Mutex::new(()) }
     }
 
     /// The settings as they will be at the next start; those that can count at once do.
@@ -164,9 +171,10 @@ impl RunTime {
     ///
     /// # Errors
     /// What is wrong; then nothing has changed.
-    pub fn read_again(&self, apply: impl FnOnce(&Config) -> Result<(), String>) -> Result<(), ChangeError> {
+    pub fn read_again(&self, apply: impl FnOnce(&Config) -> Result<(), ChangeError>) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock();
         let loaded = Arc::new(self.base.load(None).map_err(ChangeError::Refused)?);
-        apply(&loaded.config).map_err(ChangeError::NotDone)?;
+        apply(&loaded.config)?;
         self.state.lock().replace(loaded);
         Ok(())
     }
@@ -234,8 +242,9 @@ impl RunTime {
     pub fn change(
         &self,
         changes: &BTreeMap<String, Option<serde_json::Value>>,
-        apply: impl FnOnce(&Config, &[String]) -> Result<(), String>,
+        apply: impl Fn(&Config, &[String]) -> Result<(), ChangeError>,
     ) -> Result<(Vec<String>, Vec<String>), ChangeError> {
+        let _changing = self.changing.lock();
         let keys = Config::keys();
         for key in changes.keys() {
             self.check_settable(&keys, key)?;
@@ -254,8 +263,13 @@ impl RunTime {
         let text = toml::to_string(&table).map_err(|error| ChangeError::NotDone(error.to_string()))?;
         let loaded = Arc::new(self.base.load(Some(&text)).map_err(ChangeError::Refused)?);
         let (now, later): (Vec<_>, Vec<_>) = changes.keys().cloned().partition(|key| is_below(key, &AT_ONCE));
-        apply(&loaded.config, &now).map_err(ChangeError::NotDone)?;
-        self.write(&text).map_err(|error| self.file_error(&error))?;
+        apply(&loaded.config, &now)?;
+        if let Err(error) = self.write(&text) {
+            if let Err(error) = apply(&self.current().config, &now) {
+                tracing::error!(%error, "a change that could not be kept cannot be taken back before the next start");
+            }
+            return Err(self.file_error(&error));
+        }
         let mut state = self.state.lock();
         let after = state.replace(loaded);
         let is_later = |key: &String| layers::value_at(&after, key) != layers::value_at(&state.effective, key);
@@ -576,7 +590,8 @@ mod tests {
         ] {
             assert!(set(&run_time, wrong.clone()).is_err(), "{wrong}");
         }
-        let refused = run_time.change(&changes(json!({ "log.level": "warn" })), |_, _| Err("no such level".into()));
+        let refused = run_time
+            .change(&changes(json!({ "log.level": "warn" })), |_, _| Err(ChangeError::NotDone("no such level".into())));
         assert_eq!(refused, Err(ChangeError::NotDone("no such level".into())));
         assert_eq!(run_time.text(), Ok(String::new()));
         assert_eq!(run_time.current().config, place.start().current().config);

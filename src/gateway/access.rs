@@ -6,21 +6,68 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::{
-    access::{Access, Ban, BanKind, users::UserDatabase},
-    access_config::{self, AccessError, Kept},
+    access::{
+        Access, Ban, BanKind, Policy, Settings,
+        psk::KeyMap,
+        rules::RuleDatabase,
+        users::{UserDatabase, Users},
+    },
+    access_config::{self, AccessError, BuiltIn, Kept, Made, Making},
     bus::Bus,
-    config::{Config, Security},
+    config::{Config, ListenerKind, Security},
 };
 
 /// The access layer, and what of it can be changed.
 #[derive(Debug)]
 pub(super) struct Door {
     pub access: Arc<Access>,
-    database: Option<Arc<UserDatabase>>,
+    built_in: BuiltIn,
+    secret: Box<[u8]>,
     /// The bans of the store, by kind and value.
     kept_bans: HashSet<(BanKind, Box<str>)>,
-    /// Those of the configuration.
-    configured_bans: Mutex<Vec<Ban>>,
+    /// Held by whoever changes something.
+    present: Mutex<Present>,
+}
+
+/// What is in effect.
+#[derive(Debug)]
+struct Present {
+    /// Listeners are as they were when they were started last, and what is no listener's and no matter of access as it was at the gateway's start.
+    config: Config,
+    made: Made,
+    /// Bans of the configuration.
+    bans: Vec<Ban>,
+}
+
+/// What a configuration comes to. Nothing of it counts yet.
+struct Prepared {
+    settings: Settings,
+    policy: Policy,
+    made: Made,
+    bans: Vec<Ban>,
+    keys: KeyMap,
+    users: Users,
+}
+
+impl Prepared {
+    fn new(
+        config: &Config,
+        built_in: &BuiltIn,
+        secret: &[u8],
+        before: &Made,
+        rules: &Arc<RuleDatabase>,
+    ) -> Result<Self, AccessError> {
+        let mut making = Making::after(before);
+        let policy = access_config::policy_with(config, rules, &mut making)?;
+        let chain = access_config::chain_with(config, built_in, &mut making)?;
+        let mut settings = access_config::settings(config, chain)?;
+        settings.scram = access_config::scram(config, built_in, secret);
+        let bans = access_config::bans(config)?;
+        let keys = access_config::file_keys(config)?;
+        let users =
+            if access_config::asks_users(config) { access_config::file_users(config)? } else { Users::default() };
+        Ok(Self { settings, policy, made: making.done(), bans, keys, users })
+    }
 }
 
 impl Door {
@@ -30,60 +77,88 @@ impl Door {
         for (name, value) in settings {
             kept.add(name, value)?;
         }
-        let (chain, database) = access_config::chain(config)?;
-        let names: Vec<_> = chain.names().collect();
-        let policy = access_config::policy(config, &Arc::new(std::mem::take(&mut kept.rules)))?;
-        tell(config, &names, policy.rules_len(), policy.is_open());
-        let mut entrance = access_config::settings(config, chain)?;
-        entrance.scram = access_config::scram(config, database.as_ref(), secret);
-        let access = Access::new(entrance, policy, Some(Handle::current()));
+        let built_in = BuiltIn::new(config)?;
+        let rules = Arc::new(std::mem::take(&mut kept.rules));
+        let prepared = Prepared::new(config, &built_in, secret, &Made::default(), &rules)?;
+        let Prepared { settings, policy, made, bans, keys, users } = prepared;
+        built_in.change_hashers(config)?;
+        tell(config, policy.rules_len(), policy.is_open());
+        let access = Access::new(settings, policy, Some(Handle::current()));
+        access.keep_rules(rules);
         access.keys().set_stored(std::mem::take(&mut kept.keys));
-        access.keys().set_file(access_config::file_keys(config)?);
-        let configured_bans = access_config::bans(config)?;
+        access.keys().set_file(keys);
         let kept_bans = kept.bans.iter().map(|ban| (ban.kind, ban.value.clone())).collect();
-        for ban in kept.bans.into_iter().chain(configured_bans.iter().cloned()) {
+        for ban in kept.bans.into_iter().chain(bans.iter().cloned()) {
             add_ban(&access, ban);
         }
-        if let Some(database) = &database {
-            database.set_stored(kept.users);
-            database.set_file(access_config::file_users(config)?);
-            let (stored, file) = database.len();
+        built_in.users.set_stored(kept.users);
+        built_in.change_users(config, users);
+        if access_config::asks_users(config) {
+            let (stored, file) = built_in.users.len();
             tracing::info!("users: {stored} in the store, {file} in a file");
         }
-        Ok(Self { access: Arc::new(access), database, kept_bans, configured_bans: Mutex::new(configured_bans) })
+        let present = Mutex::new(Present { config: config.clone(), made, bans });
+        Ok(Self { access: Arc::new(access), built_in, secret: secret.into(), kept_bans, present })
     }
 
-    /// The built-in user database, if somebody is asked who needs it.
-    pub fn users(&self) -> Option<Arc<UserDatabase>> {
-        self.database.clone()
+    /// The built-in user database.
+    pub fn users(&self) -> Arc<UserDatabase> {
+        self.built_in.users.clone()
     }
 
-    /// Rules, bans and the users of the file, as this configuration has them. When something is wrong with them all stays as it was.
+    /// All of access, as this configuration has it: for whoever connects from now on, and rules and bans for those who are connected, too. When something is
+    /// wrong with it all stays as it was.
     ///
     /// Connections of those who are banned now are ended.
     pub fn reload(&self, config: &Config, bus: &Bus) -> Result<(), AccessError> {
+        access_config::check_mounts(config)?;
+        let mut present = self.present.lock();
+        // What else it has does not count yet.
+        let config = Config { access: config.access.clone(), ..present.config.clone() };
         // The store's rules are in the access layer's hands: they stay what they are now.
-        let (policy, bans) = (access_config::policy(config, &Arc::default())?, access_config::bans(config)?);
-        let keys = access_config::file_keys(config)?;
-        if let Some(database) = &self.database {
-            database.set_file(access_config::file_users(config)?);
-        }
+        let prepared = Prepared::new(&config, &self.built_in, &self.secret, &present.made, &Arc::default())?;
+        let Prepared { settings, policy, made, bans, keys, users } = prepared;
+        self.built_in.change_hashers(&config)?;
+        self.built_in.change_users(&config, users);
         self.access.keys().set_file(keys);
         self.access.set_policy(policy);
-        let rules = self.access.policy().rules_len();
-        let before = std::mem::replace(&mut *self.configured_bans.lock(), bans.clone());
-        for ban in before {
-            let key = (ban.kind, ban.value);
+        self.access.set_settings(settings);
+        let policy = self.access.policy();
+        let rules = policy.rules_len();
+        if config.access.authenticators != present.config.access.authenticators
+            || config.access.allow_anonymous != present.config.access.allow_anonymous
+        {
+            tell(&config, rules, policy.is_open());
+        }
+        for ban in &present.bans {
+            let key = (ban.kind, ban.value.clone());
             let still = bans.iter().any(|ban| (ban.kind, &ban.value) == (key.0, &key.1));
             if !still && !self.kept_bans.contains(&key) {
                 self.access.unban(key.0, &key.1);
             }
         }
-        for ban in bans {
+        for ban in bans.iter().cloned() {
             add_ban(&self.access, ban);
         }
+        *present = Present { config, made, bans };
+        drop(present);
         let ended = self.access.end_banned(bus);
         tracing::info!("access was read again: {rules} rules; connections of those who are banned: {ended} ended");
+        Ok(())
+    }
+
+    /// A listener, as `tcp.default`, is about to be started with what this configuration says of it: where its clients are mounted, and whether anybody is asked
+    /// about them.
+    pub fn takes_listener(&self, kind: ListenerKind, name: &str, config: &Config) -> Result<(), AccessError> {
+        let mut present = self.present.lock();
+        let Some(listener) = config.listeners.of(kind).get(name) else { return Ok(()) };
+        let mut changed = present.config.clone();
+        changed.listeners.of_mut(kind).insert(name.to_owned(), listener.clone());
+        let before = self.access.settings();
+        let mut settings = access_config::settings(&changed, before.chain.clone())?;
+        settings.scram.clone_from(&before.scram);
+        self.access.set_settings(settings);
+        present.config = changed;
         Ok(())
     }
 }
@@ -98,9 +173,9 @@ fn add_ban(access: &Access, ban: Ban) {
 }
 
 /// Says plainly what holds.
-fn tell(config: &Config, authenticators: &[&str], rules: usize, open: bool) {
+fn tell(config: &Config, rules: usize, open: bool) {
     let hardened = config.gateway.security == Security::Hardened;
-    match (authenticators, hardened) {
+    match (&*config.access.authenticators, hardened) {
         ([], false) if open => {
             tracing::warn!("no authenticator is configured: everyone may connect, publish and subscribe")
         }

@@ -19,9 +19,10 @@ use super::{
     switchboard::{Slot, Switchboard},
 };
 use crate::{
+    access_config::{self, AccessError},
     api::{self, CertificateView, ListenerCounts, ListenerView, Server, ServerSettings, TlsConfig},
     bus::Bus,
-    config::{Bind, Config, RunTime, Security, StoreDurability},
+    config::{Bind, ChangeError, Config, RunTime, Security, StoreDurability},
     logging,
     net::{
         certificates,
@@ -50,7 +51,11 @@ pub(super) fn start(
         users: gateway.door.users(),
         journal: gateway.store.journal.clone(),
         settings,
-        listeners: Box::new(Listeners { switchboard: gateway.listeners.clone(), settings: gateway.settings.clone() }),
+        listeners: Box::new(Listeners {
+            switchboard: gateway.listeners.clone(),
+            settings: gateway.settings.clone(),
+            door: gateway.door.clone(),
+        }),
         run_time: gateway.settings.clone(),
         apply: {
             let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
@@ -157,12 +162,18 @@ fn socket(bind: &Bind) -> io::Result<TcpListener> {
 }
 
 /// Does what settings say that count at once.
-pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) -> Result<(), String> {
-    if keys.iter().any(|key| key.starts_with("log.")) {
-        logging::set_filter(&config.log.level).map_err(|error| error.to_string())?;
-    }
+pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) -> Result<(), ChangeError> {
+    let wrong = |error: AccessError| match error.key() {
+        Some(key) => ChangeError::Wrong { key, why: error.to_string() },
+        None => ChangeError::NotDone(error.to_string()),
+    };
+    // Listeners that could not start again are told of now.
+    access_config::check_mounts(config).map_err(wrong)?;
     if keys.iter().any(|key| key.starts_with("access.")) {
-        door.reload(config, bus).map_err(|error| error.to_string())?;
+        door.reload(config, bus).map_err(wrong)?;
+    }
+    if keys.iter().any(|key| key.starts_with("log.")) {
+        logging::set_filter(&config.log.level).map_err(|error| ChangeError::NotDone(error.to_string()))?;
     }
     bus.tune(protocols::tuning(config));
     Ok(())
@@ -172,6 +183,7 @@ pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) ->
 struct Listeners {
     switchboard: Arc<Switchboard>,
     settings: Arc<RunTime>,
+    door: Arc<Door>,
 }
 
 impl api::Listeners for Listeners {
@@ -185,7 +197,10 @@ impl api::Listeners for Listeners {
             let current = self.settings.current();
             match self.switchboard.slots_of(&current.config).iter().find(|slot| slot.name == name) {
                 Some(slot) => {
-                    self.switchboard.start_one(slot, &current.config).await?;
+                    let takes = || self.door.takes_listener(slot.kind, slot.own_name(), &current.config);
+                    self.switchboard
+                        .start_one(slot, &current.config, || takes().map_err(|error| error.to_string()))
+                        .await?;
                     self.settings.in_effect(&format!("listeners.{name}"));
                     Ok(())
                 }

@@ -16,6 +16,8 @@ use crate::{
 
 /// A listener is full for so long after it has turned somebody away.
 const FULL: Duration = Duration::from_secs(60);
+/// What names of alarms about services begin with that are asked about clients.
+const SERVICE_DOWN: &str = "access_service_down:";
 /// Time between two looks at certificates.
 const CERTIFICATES: Duration = Duration::from_secs(60);
 
@@ -92,8 +94,10 @@ impl Health {
         self.check_system(now, lane);
         self.check_store(now, lane);
         self.check_listeners(now, lane);
+        let mut lines = Vec::new();
         for line in self.access.lines() {
-            let name = format!("access_service_down:{}:{}", line.role, line.name);
+            let name = format!("{SERVICE_DOWN}{}:{}", line.role, line.name);
+            lines.push(name.clone());
             let (role, service) = (line.role, line.name.clone());
             self.set(&name, line.is_resting, now, lane, || {
                 let words =
@@ -101,6 +105,7 @@ impl Health {
                 (words, json!({ "service": service, "failed": line.counts.failed }))
             });
         }
+        self.end_of_dropped(&lines, now, lane);
         if self.certificates_at == Instant::ZERO || now.since(self.certificates_at) >= CERTIFICATES {
             self.certificates_at = now;
             self.check_certificates(now, lane);
@@ -197,6 +202,15 @@ impl Health {
             Some(_) => tracing::info!(alarm = &*alarm.name, "it is over: {}", alarm.message),
         }
         self.bus.tell_alarm(&self.node, alarm, now, lane);
+    }
+
+    /// Ends alarms about services that nobody asks any more.
+    fn end_of_dropped(&self, asked: &[String], now: Instant, lane: &mut Lane) {
+        for alarm in self.bus.watch().alarms().active() {
+            if alarm.name.starts_with(SERVICE_DOWN) && !asked.iter().any(|name| **name == *alarm.name) {
+                self.set(&alarm.name, false, now, lane, || (String::new(), Value::Null));
+            }
+        }
     }
 
     /// Ends alarms of an earlier run that nobody looks for any more: a listener that is gone has nothing wrong with it.

@@ -302,8 +302,8 @@ impl Gateway {
         protocols::start_in_memory(name, settings, limits, &self.common, &self.cores)
     }
 
-    /// Reads rules, bans and files with users and rules again, as this configuration has them; other settings stay as they are. When something is wrong
-    /// with them all stays as it was.
+    /// Puts all of access in place as this configuration has it, with the files that it names; other settings stay as they are. When something is wrong with it
+    /// all stays as it was.
     ///
     /// # Errors
     /// What is wrong.

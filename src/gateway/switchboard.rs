@@ -103,17 +103,22 @@ impl Switchboard {
         self.slots.read().iter().filter_map(|slot| slot.running(Running::shared)).collect()
     }
 
-    /// Starts one that rests, as this configuration has it. Nothing happens to one that runs.
+    /// Starts one that rests, as this configuration has it; `first` makes ready for its connections. Nothing happens to one that runs.
     ///
     /// # Errors
     /// Why it cannot; it is told in listings from then on.
-    pub async fn start_one(&self, slot: &Slot, config: &Config) -> Result<(), String> {
+    pub async fn start_one(
+        &self,
+        slot: &Slot,
+        config: &Config,
+        first: impl FnOnce() -> Result<(), String>,
+    ) -> Result<(), String> {
         let _changing = self.changing.lock().await;
         if slot.running(|_| ()).is_some() {
             return Ok(());
         }
         let started = match config.listeners.of(slot.kind).get(slot.own_name()) {
-            Some(listener) => self.start_slot(slot, config, listener),
+            Some(listener) => first().and_then(|()| self.start_slot(slot, config, listener)),
             None => Err("it is in the configuration no more".to_owned()),
         };
         match started {

@@ -18,7 +18,11 @@ use super::{
     admission::Checking, core::CoreLocal, faults::RemoteName, naming::Naming, permit::Permits, service::Service,
 };
 use crate::{
-    access::{Exchange, Guard, names::Mount, quota::Rates},
+    access::{
+        Exchange, Guard,
+        names::{Mount, Names},
+        quota::Rates,
+    },
     bus::{Counter, DepartCause, Lane, Reserved, Session, SessionRequest},
     store::{Settled, Ticket},
 };
@@ -34,6 +38,8 @@ pub(super) struct Conversation<P: Protocol> {
     session: Option<Arc<Session>>,
     /// Nothing while all is done that was asked for.
     stage: Option<Box<Stage>>,
+    /// What happens to its topics, as it was when its client was let in: topics that it subscribed to are found again when it unsubscribes.
+    names: Arc<Names>,
     epoch: u32,
     /// The window was full: deliver again only after input, a reply or a timeout.
     pub blocked: bool,
@@ -186,6 +192,7 @@ impl<P: Protocol> Conversation<P> {
             machine: P::open(&service.config, &peer, now),
             session: None,
             stage: Stage::opening(peer),
+            names: service.access.names(),
             epoch: 0,
             blocked: false,
             shed,
@@ -319,9 +326,10 @@ impl<P: Protocol> Conversation<P> {
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let _ = core.lane.take_ticket();
         let mut exchange = 0;
-        let naming = Naming::of_session(service.access.names(), session, self.stage.as_deref());
+        let naming = Naming::of_session(&self.names, session, self.stage.as_deref());
         let rates = self.stage.as_deref().and_then(Stage::rates).cloned();
-        let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane, now };
+        let mut permits =
+            Permits { stage: &mut self.stage, service, names: &self.names, session, lane: &core.lane, now };
         let reply = match request {
             Request::Publish { token, packet_id, message } => {
                 exchange = packet_id;

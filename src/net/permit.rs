@@ -10,6 +10,7 @@ use super::{conversation::Stage, naming::Naming, service::Service};
 use crate::{
     access::{
         DenyAction, Guard, May, Question, is_system,
+        names::Names,
         rules::{Action, Permission},
         target,
     },
@@ -20,6 +21,7 @@ use crate::{
 pub(super) struct Permits<'a, P: Protocol> {
     pub stage: &'a mut Option<Box<Stage>>,
     pub service: &'a Service<P>,
+    pub names: &'a Names,
     pub session: &'a Arc<Session>,
     pub lane: &'a Lane,
     pub now: Instant,
@@ -88,7 +90,7 @@ impl<P: Protocol> Permits<'_, P> {
             return May::Decided(Permission::Allow);
         }
         let access = &self.service.access;
-        let mount = self.stage.as_deref().filter(|_| access.names().rules_see_mounts).and_then(Stage::mount);
+        let mount = self.stage.as_deref().filter(|_| self.names.rules_see_mounts).and_then(Stage::mount);
         let mounted = mount.map(|mount| mount.topic(topic));
         let topic = mounted.as_deref().unwrap_or(topic);
         let topic = if publishes { target(topic) } else { topic };

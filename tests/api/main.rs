@@ -9,6 +9,7 @@ mod assets;
 mod authorization;
 mod data;
 mod described;
+mod door;
 mod http;
 mod line;
 mod listing;

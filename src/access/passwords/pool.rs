@@ -41,20 +41,22 @@ pub struct Full;
 /// Threads that try passwords, and nothing else: however many come, connections are served by others, before which these stand back.
 pub struct Hashers {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    /// Those that were started, and have not ended yet as far as anybody has looked.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
-    waiting_max: usize,
     tried: AtomicU64,
     abandoned: AtomicU64,
 }
 
-#[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    settings: HashersSettings,
+    /// Threads that there are.
+    running: usize,
     stopping: bool,
 }
 
@@ -65,25 +67,69 @@ struct Job {
 }
 
 impl Hashers {
-    /// Starts the threads.
+    /// No threads yet: see [`Hashers::run`].
+    pub fn new(settings: HashersSettings) -> Self {
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), settings, running: 0, stopping: false });
+        let (tried, abandoned) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self {
+            shared: Arc::new(Shared { queue, arrived: Condvar::new(), tried, abandoned }),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// The same with its threads.
     ///
     /// # Errors
     /// When the system gives none.
     pub fn start(settings: HashersSettings) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            arrived: Condvar::new(),
-            waiting_max: settings.waiting_max,
-            tried: AtomicU64::new(0),
-            abandoned: AtomicU64::new(0),
-        });
-        let mut this = Self { shared, threads: Vec::with_capacity(settings.threads) };
-        for index in 0..settings.threads.max(1) {
-            let shared = this.shared.clone();
-            let thread = std::thread::Builder::new().name(format!("password-{index}")).spawn(move || shared.run())?;
-            this.threads.push(thread);
-        }
+        let this = Self::new(settings);
+        this.run()?;
         Ok(this)
+    }
+
+    /// Starts the threads that are missing.
+    ///
+    /// # Errors
+    /// When the system gives none. Those that it gave stay.
+    pub fn run(&self) -> io::Result<()> {
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        loop {
+            let index = {
+                let mut queue = self.shared.queue.lock();
+                if queue.running >= queue.settings.threads.max(1) {
+                    return Ok(());
+                }
+                queue.running += 1;
+                queue.running - 1
+            };
+            let shared = self.shared.clone();
+            let started = std::thread::Builder::new().name(format!("password-{index}")).spawn(move || shared.run());
+            match started {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    self.shared.queue.lock().running -= 1;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Changes what holds: threads that are too many then end after the password that they are at. If there were any, those that are missing then are started.
+    ///
+    /// # Errors
+    /// When the system gives none. What held before holds on.
+    pub fn change(&self, settings: HashersSettings) -> io::Result<()> {
+        let (before, runs) = {
+            let mut queue = self.shared.queue.lock();
+            (std::mem::replace(&mut queue.settings, settings), queue.running > 0)
+        };
+        let changed = if runs { self.run() } else { Ok(()) };
+        if changed.is_err() {
+            self.shared.queue.lock().settings = before;
+        }
+        self.shared.arrived.notify_all();
+        changed
     }
 
     /// Has a password tried. Nobody waits for it once the answer's receiver is dropped, and then it is not tried.
@@ -93,10 +139,10 @@ impl Hashers {
     pub fn check(&self, stored: Arc<Stored>, password: Secret) -> Result<oneshot::Receiver<bool>, Full> {
         let (answer, receiver) = oneshot::channel();
         let mut queue = self.shared.queue.lock();
-        if queue.jobs.len() >= self.shared.waiting_max {
+        if queue.jobs.len() >= queue.settings.waiting_max {
             // Those who have gone away make room.
             queue.jobs.retain(|job| !job.answer.is_closed());
-            if queue.jobs.len() >= self.shared.waiting_max {
+            if queue.jobs.len() >= queue.settings.waiting_max {
                 return Err(Full);
             }
         }
@@ -134,6 +180,12 @@ impl Shared {
             if queue.stopping {
                 return None;
             }
+            if queue.running > queue.settings.threads.max(1) {
+                queue.running -= 1;
+                // What it was woken for is for another.
+                self.arrived.notify_one();
+                return None;
+            }
             if let Some(job) = queue.jobs.pop_front() {
                 return Some(job);
             }
@@ -150,7 +202,7 @@ impl Drop for Hashers {
         queue.jobs.clear();
         drop(queue);
         self.shared.arrived.notify_all();
-        for thread in self.threads.drain(..) {
+        for thread in self.threads.get_mut().drain(..) {
             // It catches what goes wrong with a password, and has nothing else to do.
             let _ = thread.join();
         }
@@ -159,7 +211,7 @@ impl Drop for Hashers {
 
 impl fmt::Debug for Hashers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hashers").field("threads", &self.threads.len()).finish_non_exhaustive()
+        f.debug_struct("Hashers").field("threads", &self.shared.queue.lock().running).finish_non_exhaustive()
     }
 }
 
@@ -182,9 +234,27 @@ mod tests {
 
     /// Nobody tries anything.
     fn without_threads(waiting_max: usize) -> Hashers {
-        let (tried, abandoned) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (queue, arrived) = (Mutex::default(), Condvar::new());
-        Hashers { shared: Arc::new(Shared { queue, arrived, waiting_max, tried, abandoned }), threads: Vec::new() }
+        Hashers::new(HashersSettings { threads: 1, waiting_max })
+    }
+
+    #[test]
+    fn threads_come_and_go() {
+        let hashers = Hashers::new(HashersSettings { threads: 3, waiting_max: 9 });
+        let running = || hashers.shared.queue.lock().running;
+        hashers.change(HashersSettings { threads: 2, waiting_max: 9 }).expect("nothing to do");
+        assert_eq!(running(), 0);
+        let early = hashers.check(stored(), Secret::copy_of(b"secret")).expect("room");
+        hashers.run().expect("threads");
+        hashers.run().expect("they are there");
+        assert_eq!((running(), early.blocking_recv()), (2, Ok(true)));
+        hashers.change(HashersSettings { threads: 4, waiting_max: 9 }).expect("threads");
+        assert_eq!(running(), 4);
+        hashers.change(HashersSettings { threads: 1, waiting_max: 1 }).expect("fewer");
+        while running() > 1 {
+            std::thread::yield_now();
+        }
+        let one = hashers.check(stored(), Secret::copy_of(b"secret")).expect("room");
+        assert_eq!(one.blocking_recv(), Ok(true), "the last one tries on");
     }
 
     #[test]
@@ -210,12 +280,9 @@ mod tests {
         let hashers = without_threads(9);
         drop(hashers.check(stored(), Secret::copy_of(b"secret")));
         let wanted = hashers.check(stored(), Secret::copy_of(b"secret")).expect("room");
-        let shared = hashers.shared.clone();
-        let thread = std::thread::spawn(move || shared.run());
+        hashers.run().expect("a thread");
         assert_eq!(wanted.blocking_recv(), Ok(true));
         assert_eq!(hashers.counts(), (1, 1));
-        drop(hashers);
-        thread.join().expect("it ends");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use self::{
 };
 
 /// Quotas. What is `None` has none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuotaSettings {
     /// Client ids that are connected at a time under one user name.
     pub connections_per_user_max: Option<u32>,
@@ -93,9 +93,9 @@ pub struct Quotas {
     settings: QuotaSettings,
     users: Option<Arc<Places>>,
     namespaces: Option<Arc<Places>>,
-    rates: Mutex<HashMap<Box<str>, Arc<Rates>>>,
+    rates: Arc<Mutex<HashMap<Box<str>, Arc<Rates>>>>,
     /// Tells clients without a client id apart.
-    unnamed: AtomicU64,
+    unnamed: Arc<AtomicU64>,
 }
 
 /// What a connection holds of the quotas, until it is dropped.
@@ -120,8 +120,29 @@ impl Quotas {
             users: places(settings.connections_per_user_max),
             namespaces: places(settings.connections_per_namespace_max.filter(|_| settings.namespace.is_some())),
             settings,
-            rates: Mutex::default(),
-            unnamed: AtomicU64::new(0),
+            rates: Arc::default(),
+            unnamed: Arc::default(),
+        }
+    }
+
+    /// By other settings. Connections that are there go on to count where they are counted before and after; rates begin anew if they are others.
+    pub fn changed(&self, settings: QuotaSettings) -> Self {
+        let same_namespace = self.settings.namespace == settings.namespace;
+        let same_rates = same_namespace && self.settings.rates_per_namespace == settings.rates_per_namespace;
+        let new = Self::new(settings);
+        let go_on = |present: &Option<Arc<Places>>, new: Option<Arc<Places>>| match (present, new) {
+            (Some(present), Some(new)) => {
+                present.set_most(new.most());
+                Some(present.clone())
+            }
+            (_, new) => new,
+        };
+        Self {
+            users: go_on(&self.users, new.users),
+            namespaces: if same_namespace { go_on(&self.namespaces, new.namespaces) } else { new.namespaces },
+            settings: new.settings,
+            rates: if same_rates { self.rates.clone() } else { new.rates },
+            unnamed: self.unnamed.clone(),
         }
     }
 

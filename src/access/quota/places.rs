@@ -1,7 +1,10 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -17,7 +20,7 @@ type Shard = HashMap<Box<str>, HashMap<Box<str>, u32>>;
 #[derive(Debug)]
 pub struct Places {
     /// Client ids of one name.
-    most: u32,
+    most: AtomicU32,
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
 }
@@ -33,14 +36,24 @@ pub struct Place {
 impl Places {
     /// All are free.
     pub fn new(most: u32) -> Self {
-        Self { most, hasher: RandomState::new(), shards: Default::default() }
+        Self { most: most.into(), hasher: RandomState::new(), shards: Default::default() }
+    }
+
+    /// Client ids that one name may have.
+    pub fn most(&self) -> u32 {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Another number of them. Nobody loses a place.
+    pub fn set_most(&self, most: u32) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// A place for a connection; `None` when its name has none left.
     pub fn take(self: &Arc<Self>, name: &str, client_id: &str) -> Option<Place> {
         let mut shard = self.shard(name).lock();
         let ids = shard.entry(name.into()).or_default();
-        if !ids.contains_key(client_id) && ids.len() >= self.most as usize {
+        if !ids.contains_key(client_id) && ids.len() >= self.most() as usize {
             if ids.is_empty() {
                 shard.remove(name);
             }

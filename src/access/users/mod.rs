@@ -7,7 +7,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     ops::{Bound, ControlFlow},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -70,7 +73,7 @@ pub type Users = HashMap<Box<str>, Arc<User>, RandomState>;
 
 /// The database as an authenticator.
 pub struct UserDatabase {
-    by: UserKey,
+    by_client_id: AtomicBool,
     /// In the order of their names, in which they are listed.
     stored: RwLock<BTreeMap<Arc<str>, Arc<User>>>,
     /// Asked first.
@@ -88,7 +91,8 @@ impl UserDatabase {
     pub fn new(by: UserKey, hashers: Arc<Hashers>) -> Result<Self, NoRandomness> {
         let decoy = Arc::new(Stored::decoy()?);
         let (stored, file) = (RwLock::default(), ArcSwap::default());
-        Ok(Self { by, stored, file, hashers, decoy, clock: super::unix_ms })
+        let by_client_id = (by == UserKey::ClientId).into();
+        Ok(Self { by_client_id, stored, file, hashers, decoy, clock: super::unix_ms })
     }
 
     /// Puts these in the place of those of the store.
@@ -136,8 +140,13 @@ impl UserDatabase {
     }
 
     /// By what users are known.
-    pub const fn by(&self) -> UserKey {
-        self.by
+    pub fn by(&self) -> UserKey {
+        if self.by_client_id.load(Ordering::Relaxed) { UserKey::ClientId } else { UserKey::Username }
+    }
+
+    /// Users are known by something else from now on.
+    pub fn set_by(&self, by: UserKey) {
+        self.by_client_id.store(by == UserKey::ClientId, Ordering::Relaxed);
     }
 
     /// Puts these in the place of those of the file.
@@ -151,7 +160,7 @@ impl UserDatabase {
     }
 
     fn id<'a>(&self, attempt: &'a Attempt) -> Option<&'a str> {
-        match self.by {
+        match self.by() {
             UserKey::Username => attempt.username.as_deref(),
             UserKey::ClientId => attempt.client_id.as_ref().map(|id| id.as_str()),
         }
@@ -168,7 +177,7 @@ impl UserDatabase {
 
     /// What a user proves its password against, and gets who does. Where users are known by their client ids it must be the client's own.
     pub(super) fn scram(&self, name: &str, attempt: &Attempt, hash: ScramHash) -> Option<(Arc<ScramKeys>, Grant)> {
-        if self.by == UserKey::ClientId && self.id(attempt) != Some(name) {
+        if self.by() == UserKey::ClientId && self.id(attempt) != Some(name) {
             return None;
         }
         let user = self.named(name)?;
@@ -223,7 +232,7 @@ impl Authenticator for UserDatabase {
 
 impl fmt::Debug for UserDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserDatabase").field("by", &self.by).field("users", &self.len()).finish_non_exhaustive()
+        f.debug_struct("UserDatabase").field("by", &self.by()).field("users", &self.len()).finish_non_exhaustive()
     }
 }
 

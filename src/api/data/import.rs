@@ -118,7 +118,7 @@ fn check_limits(world: &World, rows: &[(String, String, Row)]) -> Result<(), Api
     for (_, _, row) in rows {
         match row {
             Row::User(name, _) => {
-                let is_known = world.users.as_ref().is_some_and(|database| database.stored(name).is_some());
+                let is_known = world.users.stored(name).is_some();
                 users += usize::from(!is_known);
             }
             Row::Rules(holder, _) => {
@@ -138,7 +138,7 @@ fn check_limits(world: &World, rows: &[(String, String, Row)]) -> Result<(), Api
     }
     let held = |kind| rules.as_ref().map_or(0, |rules| rules.holders(kind).len());
     for (there, new, most, what) in [
-        (world.users.as_ref().map_or(0, |users| users.len().0), users, USERS_MAX, "users"),
+        (world.users.len().0, users, USERS_MAX, "users"),
         (held(HolderKind::ClientId), clients, HOLDERS_MAX, "client ids with rules"),
         (held(HolderKind::Username), holders, HOLDERS_MAX, "user names with rules"),
         (world.access.keys().len().1, keys, PRE_SHARED_KEYS_MAX, "pre-shared keys"),
@@ -179,7 +179,7 @@ fn apply(world: &World, rows: Vec<(String, String, Row)>, tallies: &mut Tallies)
         tally.imported += 1;
         let is_known = match row {
             Row::User(name, user) => {
-                let is_known = world.users.as_ref().is_some_and(|database| database.stored(&name).is_some());
+                let is_known = world.users.stored(&name).is_some();
                 users.push((name, Some(user)));
                 is_known
             }
@@ -228,9 +228,7 @@ fn apply(world: &World, rows: Vec<(String, String, Row)>, tallies: &mut Tallies)
         };
         tally.replaced += usize::from(is_known);
     }
-    if let Some(database) = &world.users {
-        database.change_stored(users);
-    }
+    world.users.change_stored(users);
     if !rules.is_empty() {
         world.access.set_stored_rules(rules);
     }

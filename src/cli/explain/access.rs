@@ -36,10 +36,10 @@ fn access(config: &Config, runtime: &tokio::runtime::Runtime) -> Result<(Access,
         }
     }
     let error = |error: access_config::AccessError| error.to_string();
-    let (chain, database) = access_config::chain(config).map_err(error)?;
-    if let Some(database) = database {
-        database.set_stored(kept.users);
-        database.set_file(access_config::file_users(config).map_err(error)?);
+    let (chain, built_in) = access_config::chain(config).map_err(error)?;
+    built_in.users.set_stored(kept.users);
+    if access_config::asks_users(config) {
+        built_in.change_users(config, access_config::file_users(config).map_err(error)?);
     }
     let policy = access_config::policy(config, &Arc::new(kept.rules)).map_err(error)?;
     let settings = access_config::settings(config, chain).map_err(error)?;

@@ -65,8 +65,7 @@ impl<P: Protocol> Conversation<P> {
         let mount = admission.guard.as_ref().and_then(|guard| guard.mount()).cloned();
         let will = {
             let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
-            let names = service.access.names();
-            let naming = Naming::of_client(names, client_id, admission.username.as_deref(), mount.as_ref());
+            let naming = Naming::of_client(&admission.names, client_id, admission.username.as_deref(), mount.as_ref());
             connect.will.map(|will| naming.rewritten_will(will).and_then(|will| naming.inward_will(will)))
         };
         let will = match will {
@@ -99,6 +98,7 @@ impl<P: Protocol> Conversation<P> {
             assigned: is_assigned,
             prefix: mount.map(|mount| mount.prefix().clone()),
         };
+        self.names = admission.names;
         self.connect(Box::new(request), turn, core)
     }
 
@@ -174,13 +174,13 @@ impl<P: Protocol> Conversation<P> {
         }
         let reply = Reply::Connected(Box::new(connected));
         self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
-        self.subscribe_unasked(turn, core);
+        self.subscribe_unasked(core);
         Ok(())
     }
 
     /// Subscribes the client to what all are subscribed to without asking, as far as the rules allow that.
-    fn subscribe_unasked(&self, turn: Turn<'_, P>, core: &mut CoreLocal) {
-        let names = turn.service.access.names();
+    fn subscribe_unasked(&self, core: &mut CoreLocal) {
+        let names = &self.names;
         let Some(session) = self.session.as_ref().filter(|_| !names.auto_subscriptions.is_empty()) else { return };
         let wanted = match (self.stage.as_deref().and_then(Stage::guarded), session.connection()) {
             (Some(guard), _) => names.auto_subscriptions(&guard.identity().who(session.id())),

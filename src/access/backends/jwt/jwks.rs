@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use thingway_connectors::{Failure, HttpService, Question, Values};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::AbortHandle};
 
 use super::keys::{Algorithm, PublicKey};
 
@@ -31,6 +31,16 @@ pub struct Jwks {
     keys: ArcSwapOption<KeySet>,
     /// When they were asked for last. Whoever holds it is asking.
     asked: Mutex<Option<Instant>>,
+    /// What keeps them fresh.
+    task: OnceLock<AbortHandle>,
+}
+
+impl Drop for Jwks {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,15 +81,15 @@ impl Values for Nothing {
 impl Jwks {
     /// Keys that this question is answered with.
     pub fn new(name: &str, service: HttpService, question: Question) -> Arc<Self> {
-        let (keys, asked) = (ArcSwapOption::empty(), Mutex::new(None));
-        Arc::new(Self { name: name.into(), service, question, keys, asked })
+        let (keys, asked, task) = (ArcSwapOption::empty(), Mutex::new(None), OnceLock::new());
+        Arc::new(Self { name: name.into(), service, question, keys, asked, task })
     }
 
     /// Fetches keys now and after each `refresh`, as long as anybody has use for them. Does nothing outside of tokio's runtime.
     pub fn keep_fresh(self: &Arc<Self>, refresh: Duration) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let weak = Arc::downgrade(self);
-        drop(runtime.spawn(async move {
+        let task = runtime.spawn(async move {
             while let Some(jwks) = weak.upgrade() {
                 let mut asked = jwks.asked.lock().await;
                 *asked = Some(Instant::now());
@@ -88,7 +98,15 @@ impl Jwks {
                 drop(jwks);
                 tokio::time::sleep(refresh.max(REFRESH_MIN)).await;
             }
-        }));
+        });
+        // It is asked for once.
+        let _ = self.task.set(task.abort_handle());
+    }
+
+    /// What keeps them fresh.
+    #[cfg(test)]
+    pub(super) fn task(&self) -> Option<AbortHandle> {
+        self.task.get().cloned()
     }
 
     /// Whether a token is signed with one of the keys. When it names one that is not there they are fetched again, unless that was just done.

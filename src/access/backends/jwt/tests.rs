@@ -413,3 +413,23 @@ async fn published_keys_change_while_it_runs() {
     }
     assert!(*asked.lock() >= before + 4);
 }
+
+#[tokio::test]
+async fn keys_that_nobody_needs_are_not_fetched_again() {
+    let (text, asked) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(0)));
+    let url = format!("http://{}/keys", publisher(text, asked.clone()).await);
+    let question = QuestionText { method: QuestionMethod::Get, url: &url, headers: &[], fields: &[] };
+    let question = Question::parse(&question, |_| false).expect("a question");
+    let service = HttpService::new("jwt.test", LineSettings::default(), None).expect("a service");
+    let jwks = Jwks::new("jwt.test", service, question);
+    jwks.keep_fresh(Duration::from_secs(3600));
+    while *asked.lock() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let task = jwks.task().expect("it keeps them fresh");
+    drop(jwks);
+    // Without that it would wait for an hour.
+    while !task.is_finished() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -37,12 +37,34 @@ async function fill() {
     ["POST", "/mqtt/topic_metrics", { topic: `wide/${long}` }],
     ["POST", "/trace", { name: "meter", type: "clientid", clientid: "meter-7" }],
     ["POST", "/api_key", { name: "grafana", role: "viewer", desc: "reads metrics", enable: true }],
+    ["PUT", "/configs", { [`access.http.${"x".repeat(64)}.url`]: "http://127.0.0.1:9/who" }],
     ["POST", "/users", { username: "night-shift", password: "quite another", role: "viewer", description: "looks" }],
   ]) {
     const answer = await api(method, path, body, own);
     assert.ok(answer.status < 300, `${method} ${path}: ${JSON.stringify(answer)}`);
   }
   await meter.publishAsync("plant/7/state", "{\"level\":72}", { retain: true, qos: 1 });
+}
+
+const REFUSED = { status: 403, contentType: "application/json", body: JSON.stringify({ code: "FORBIDDEN", message: "a viewer may only look" }) };
+
+/** What lists are when the gateway refuses everything, and when it cannot be reached: each says so, in Chinese. */
+async function failing(page, check) {
+  for (const [what, answer, expected] of [
+    ["refused", (route) => route.fulfill(REFUSED), "当前角色无权执行此操作"],
+    ["down", (route) => route.abort(), "无法连接网关"],
+  ]) {
+    for (const hash of ["clients", "retained", "access", "listeners", "settings", "audit"]) {
+      await visit(page, "playground");
+      await settled(page);
+      await page.route("**/api/v5/**", answer);
+      await visit(page, hash);
+      await page.getByText(expected).first().waitFor();
+      await settled(page);
+      await check(`${what}-${hash}`);
+      await page.unroute("**/api/v5/**");
+    }
+  }
 }
 
 async function settled(page) {
@@ -98,6 +120,7 @@ await main(async (browser) => {
     }
     loaded = Math.max(loaded, (await Promise.all(sizes.values())).reduce((sum, bytes) => sum + bytes, 0));
     page.check_clean();
+    if (name === "zh-phone") await failing(page, check);
     await page.close_all();
   }
   assert.deepEqual(problems, []);

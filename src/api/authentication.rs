@@ -11,6 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use zeroize::Zeroizing;
 
 use super::{
+    chain,
     error::{ApiError, Body, Path},
     multipart::File,
     page::{Page, Paging},
@@ -41,7 +42,7 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
 }
 
 /// One of those who are asked, as it is told.
-fn tell_authenticator(world: &World, place: usize, name: &str) -> Value {
+pub(super) fn tell_authenticator(world: &World, place: usize, name: &str) -> Value {
     let database = |mechanism: &str, id: &str| {
         let (stored, file) = world.users.len();
         let by = match world.users.by() {
@@ -79,7 +80,7 @@ fn authenticators(world: &World) -> Vec<Value> {
     get,
     path = "/authentication",
     tag = "access",
-    responses((status = 200, description = "Those who are asked; they are settings and cannot be changed here", body = Vec<Value>)),
+    responses((status = 200, description = "Those who are asked", body = Vec<Value>)),
 )]
 pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
     Json(authenticators(&world).into())
@@ -94,9 +95,10 @@ pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
     responses((status = 200, description = "What it is", body = Value)),
 )]
 pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let id = id.strip_prefix("password_based:").unwrap_or(&id);
-    let found = authenticators(&world).into_iter().find(|told| told["id"] == *id);
-    found.map(Json).ok_or_else(|| ApiError::not_found("there is no such authenticator"))
+    let names: Vec<_> = world.access.settings().chain.names().map(str::to_owned).collect();
+    let missing = || ApiError::not_found("there is no such authenticator");
+    let at = chain::find(&names, &id).ok_or_else(missing)?;
+    Ok(Json(tell_authenticator(&world, at, &names[at])))
 }
 
 /// The database, and whether its users get what SCRAM needs.

@@ -99,6 +99,11 @@ pub(super) async fn make_in_turn(
     made.await.map_err(failed)?.map_err(ApiError::setting)
 }
 
+/// What a setting is wanted to be.
+pub(super) fn value(world: &World, key: &str) -> Value {
+    world.run_time.tell().into_iter().find(|told| told.key == key).map(|told| told.value).unwrap_or_default()
+}
+
 /// What is in a table, and in tables within, by dotted keys below `parent`; null is what is taken away.
 pub(super) fn flatten(parent: &str, fields: &Map<String, Value>, into: &mut BTreeMap<String, Option<Value>>) {
     for (name, value) in fields {

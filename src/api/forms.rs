@@ -131,7 +131,7 @@ async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Value>)
             Means::Switch(key) => {
                 match value.as_bool() {
                     Some(false) => off.push(*key),
-                    Some(true) if setting(world, key) == 0 => on.push(*key),
+                    Some(true) if configs::value(world, key) == 0 => on.push(*key),
                     Some(true) => {}
                     None => return Err(ApiError::bad(format!("{place} is true or false"))),
                 }
@@ -156,11 +156,6 @@ async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Value>)
         told.0["pending"] = json!(pending);
     }
     Ok(told)
-}
-
-/// What a setting is wanted to be.
-fn setting(world: &World, key: &str) -> Value {
-    world.run_time.tell().into_iter().find(|told| told.key == key).map(|told| told.value).unwrap_or_default()
 }
 
 fn number_or_text(text: &str) -> Value {

@@ -9,6 +9,7 @@ mod audit;
 mod authentication;
 mod authorization;
 mod banned;
+mod chain;
 mod clients;
 mod configs;
 mod data;
@@ -23,6 +24,7 @@ mod forms;
 mod gateways;
 mod keys;
 mod listeners;
+mod lists;
 mod login;
 mod multipart;
 mod observe;
@@ -87,6 +89,8 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(configs::routes())
         .merge(delayed::routes())
         .merge(forms::routes())
+        .merge(lists::routes())
+        .merge(chain::routes())
         .merge(gateways::routes())
         .merge(observe::routes())
         .merge(data::routes())

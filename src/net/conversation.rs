@@ -15,7 +15,12 @@ use thingway_contract::{
 
 use self::{asking::Asked, enhanced::Ongoing};
 use super::{
-    admission::Checking, core::CoreLocal, faults::RemoteName, naming::Naming, permit::Permits, service::Service,
+    admission::Checking,
+    core::CoreLocal,
+    faults::RemoteName,
+    naming::{Naming, OwnNames},
+    permit::Permits,
+    service::Service,
 };
 use crate::{
     access::{
@@ -38,8 +43,6 @@ pub(super) struct Conversation<P: Protocol> {
     session: Option<Arc<Session>>,
     /// Nothing while all is done that was asked for.
     stage: Option<Box<Stage>>,
-    /// What happens to its topics, as it was when its client was let in: topics that it subscribed to are found again when it unsubscribes.
-    names: Arc<Names>,
     epoch: u32,
     /// The window was full: deliver again only after input, a reply or a timeout.
     pub blocked: bool,
@@ -68,6 +71,8 @@ pub(super) struct Open {
     asked: Option<Box<Asked>>,
     /// It proves again who it is.
     again: Option<Box<Exchange>>,
+    /// What happens to its topics.
+    names: Option<Arc<OwnNames>>,
 }
 
 /// A conversation that has no session yet.
@@ -77,6 +82,8 @@ pub(super) struct Opening {
     checking: Option<Box<Checking>>,
     /// What it may do once it has one.
     guard: Option<Box<Guard>>,
+    /// What happens to its topics then.
+    names: Option<Arc<Names>>,
     /// It proves by an exchange of messages who it is.
     exchange: Option<Box<Ongoing>>,
     /// What it is told at the end of that.
@@ -96,13 +103,27 @@ pub(super) struct Later {
 
 impl Stage {
     fn opening(peer: Peer) -> Option<Box<Self>> {
-        let (checking, guard, exchange, last_data, pending, reserved) = (None, None, None, None, None, None);
-        Some(Box::new(Self::Opening(Opening { peer, checking, guard, exchange, last_data, pending, reserved })))
+        let (checking, guard, names, exchange, last_data, pending, reserved) =
+            (None, None, None, None, None, None, None);
+        let opening = Opening { peer, checking, guard, names, exchange, last_data, pending, reserved };
+        Some(Box::new(Self::Opening(opening)))
     }
 
     /// Nothing is waited for.
-    fn at_rest(guard: Option<Box<Guard>>) -> Option<Box<Self>> {
-        Some(Box::new(Self::Open(Open { guard: Some(guard?), ..Open::default() })))
+    fn at_rest(guard: Option<Box<Guard>>, names: Option<Arc<Names>>) -> Option<Box<Self>> {
+        let is_mounted = guard.as_ref().is_some_and(|guard| guard.mount().is_some());
+        let names = names.and_then(|names| OwnNames::of(names, is_mounted));
+        let is_plain = guard.is_none() && names.is_none();
+        (!is_plain).then(|| Box::new(Self::Open(Open { guard, names, ..Open::default() })))
+    }
+
+    /// What happens to the client's topics; `None` when they stay what they are.
+    #[inline]
+    pub(super) fn names(&self) -> Option<&Arc<OwnNames>> {
+        match self {
+            Self::Open(open) => open.names.as_ref(),
+            Self::Opening(_) => None,
+        }
     }
 
     pub(super) fn is_guarded(&self) -> bool {
@@ -192,7 +213,6 @@ impl<P: Protocol> Conversation<P> {
             machine: P::open(config, &peer, now),
             session: None,
             stage: Stage::opening(peer),
-            names: service.access.names(),
             epoch: 0,
             blocked: false,
             shed,
@@ -326,10 +346,9 @@ impl<P: Protocol> Conversation<P> {
         let Some(session) = &self.session else { return Err(Stop::Gone) };
         let _ = core.lane.take_ticket();
         let mut exchange = 0;
-        let naming = Naming::of_session(&self.names, session, self.stage.as_deref());
+        let naming = Naming::of_session(session, self.stage.as_deref());
         let rates = self.stage.as_deref().and_then(Stage::rates).cloned();
-        let mut permits =
-            Permits { stage: &mut self.stage, service, names: &self.names, session, lane: &core.lane, now };
+        let mut permits = Permits { stage: &mut self.stage, service, session, lane: &core.lane, now };
         let reply = match request {
             Request::Publish { token, packet_id, message } => {
                 exchange = packet_id;
@@ -436,9 +455,9 @@ impl<P: Protocol> Conversation<P> {
     /// Gives the replies that need wait no longer. True when there were any, which may have left requests in the outbox.
     fn settle(&mut self, service: &Service<P>, core: &mut CoreLocal, now: Instant) -> Step<P, bool> {
         let mut any = false;
-        while let Some(Stage::Open(Open { replies, guard, asked, again })) = self.stage.as_deref_mut() {
+        while let Some(Stage::Open(Open { replies, guard, asked, again, names })) = self.stage.as_deref_mut() {
             let Some(next) = replies.front() else {
-                if guard.is_none() && asked.is_none() && again.is_none() {
+                if guard.is_none() && asked.is_none() && again.is_none() && names.is_none() {
                     self.stage = None;
                 }
                 break;

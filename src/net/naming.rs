@@ -8,16 +8,32 @@ use thingway_contract::{
 
 use super::conversation::Stage;
 use crate::{
-    access::names::{Mount, Names},
+    access::names::{Mount, Names, Rewrites},
     bus::Session,
 };
 
 /// What the gateway makes of a topic may have more levels than clients may write.
 const LIMITS: TopicLimits = TopicLimits { bytes_max: 65_535, levels_max: usize::MAX };
 
+/// What happens to one conversation's topics as long as it goes on: what its client subscribed to by a name is found again by it when it unsubscribes. It is counted
+/// for the conversation alone, so that cores do not contend for it.
+pub(super) struct OwnNames(Arc<Names>);
+
+impl OwnNames {
+    /// `None` when nothing happens to them.
+    pub fn of(names: Arc<Names>, is_mounted: bool) -> Option<Arc<Self>> {
+        (names.rewrites.is_some() || is_mounted && names.rules_see_mounts).then(|| Arc::new(Self(names)))
+    }
+
+    /// Rules are asked about topics with their mount point.
+    pub fn rules_see_mounts(&self) -> bool {
+        self.0.rules_see_mounts
+    }
+}
+
 /// One client's topics. Without rewriting and mount point all stay what they are, and nothing is allocated.
 pub(super) struct Naming<'a> {
-    names: &'a Names,
+    names: Option<Arc<OwnNames>>,
     client_id: &'a str,
     username: Username<'a>,
     mount: Option<Arc<Mount>>,
@@ -32,19 +48,25 @@ enum Username<'a> {
 impl<'a> Naming<'a> {
     /// Of a client that has its session.
     #[inline]
-    pub fn of_session(names: &'a Names, session: &'a Session, stage: Option<&Stage>) -> Self {
+    pub fn of_session(session: &'a Session, stage: Option<&Stage>) -> Self {
+        let names = stage.and_then(Stage::names).cloned();
         let mount = stage.and_then(Stage::mount).cloned();
         Self { names, client_id: session.id(), username: Username::Of(session), mount }
     }
 
     /// Of a client that is about to have one.
     pub fn of_client(
-        names: &'a Names,
+        names: Option<Arc<OwnNames>>,
         client_id: &'a str,
         username: Option<&'a str>,
         mount: Option<&Arc<Mount>>,
     ) -> Self {
         Self { names, client_id, username: Username::Known(username), mount: mount.cloned() }
+    }
+
+    #[inline]
+    fn rewrites(&self) -> Option<&Rewrites> {
+        self.names.as_ref()?.0.rewrites.as_ref()
     }
 
     fn username(&self) -> Option<Box<str>> {
@@ -57,7 +79,7 @@ impl<'a> Naming<'a> {
     /// A publication by the rules for rewriting; `None` when what comes of it is no topic.
     #[inline]
     pub fn rewritten(&self, message: Message) -> Option<Message> {
-        let Some(rewrites) = &self.names.rewrites else { return Some(message) };
+        let Some(rewrites) = self.rewrites() else { return Some(message) };
         match rewrites.publication(message.topic(), self.client_id, &|| self.username()) {
             None => Some(message),
             Some(topic) => Some(message.with_topic(Topic::parse(&topic, LIMITS).ok()?)),
@@ -75,7 +97,7 @@ impl<'a> Naming<'a> {
 
     /// A filter by the rules for rewriting; `None` when what comes of it is none.
     pub fn rewritten_filter(&self, filter: TopicFilter) -> Option<TopicFilter> {
-        let Some(rewrites) = &self.names.rewrites else { return Some(filter) };
+        let Some(rewrites) = self.rewrites() else { return Some(filter) };
         match rewrites.subscription(filter.filter(), self.client_id, &|| self.username()) {
             None => Some(filter),
             Some(text) => filter.with_filter(&text).ok(),
@@ -91,7 +113,7 @@ impl<'a> Naming<'a> {
     }
 
     fn changes_nothing(&self) -> bool {
-        self.mount.is_none() && self.names.rewrites.is_none()
+        self.mount.is_none() && self.rewrites().is_none()
     }
 
     /// Subscriptions by the rules for rewriting.
@@ -99,7 +121,7 @@ impl<'a> Naming<'a> {
         &self,
         wanted: Vec<Result<Subscription, SubscribeRefusal>>,
     ) -> Vec<Result<Subscription, SubscribeRefusal>> {
-        each_filter(wanted, self.names.rewrites.is_none(), |filter| self.rewritten_filter(filter))
+        each_filter(wanted, self.rewrites().is_none(), |filter| self.rewritten_filter(filter))
     }
 
     /// Subscriptions as they are on the bus.

@@ -10,7 +10,6 @@ use super::{conversation::Stage, naming::Naming, service::Service};
 use crate::{
     access::{
         DenyAction, Guard, May, Question, is_system,
-        names::Names,
         rules::{Action, Permission},
         target,
     },
@@ -21,7 +20,6 @@ use crate::{
 pub(super) struct Permits<'a, P: Protocol> {
     pub stage: &'a mut Option<Box<Stage>>,
     pub service: &'a Service<P>,
-    pub names: &'a Names,
     pub session: &'a Arc<Session>,
     pub lane: &'a Lane,
     pub now: Instant,
@@ -90,7 +88,8 @@ impl<P: Protocol> Permits<'_, P> {
             return May::Decided(Permission::Allow);
         }
         let access = &self.service.access;
-        let mount = self.stage.as_deref().filter(|_| self.names.rules_see_mounts).and_then(Stage::mount);
+        let sees_mounts = |stage: &&Stage| stage.names().is_some_and(|names| names.rules_see_mounts());
+        let mount = self.stage.as_deref().filter(sees_mounts).and_then(Stage::mount);
         let mounted = mount.map(|mount| mount.topic(topic));
         let topic = mounted.as_deref().unwrap_or(topic);
         let topic = if publishes { target(topic) } else { topic };

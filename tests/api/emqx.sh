@@ -158,6 +158,15 @@ ask POST /banned 200 '{"as":"clientid","who":"device","by":"script","reason":"en
 ask GET /banned 200
 is data/0/who device
 ask DELETE /banned/clientid/device 204
+
+# Topics that become others, and who is asked about clients.
+ask PUT /mqtt/topic_rewrite 200 '[{"action":"publish","source_topic":"old/#","re":"^old/(.+)$","dest_topic":"new/$1"}]'
+is 0/dest_topic 'new/$1'
+ask PUT /mqtt/auto_subscribe 200 '[{"topic":"broadcast","qos":1,"nl":0,"rap":0,"rh":0}]'
+ask GET /mqtt/auto_subscribe 200
+is 0/topic broadcast
+ask PUT /mqtt/topic_rewrite 200 '[]'
+ask GET /authentication 200
 ask DELETE /api_key/script 204
 ask POST /logout 204
 ask GET /stats 401

@@ -275,7 +275,8 @@ async fn clients_of_a_protocol_beside_mqtt_are_told_apart() {
     assert_eq!((&listeners[0]["id"], &listeners[0]["running"]), (&json!("mqttsn:udp:mqttsn"), &json!(true)));
     let one = "/api/v5/gateways/mqttsn/clients/node";
     assert_eq!(managed.get(one).await.json()["proto_name"], "MQTT-SN");
-    for path in ["mqttsn/clients/mqtt", "mqttsn/clients/nobody", "coap/clients/node", "coap/clients/node/subscriptions"] {
+    for path in ["mqttsn/clients/mqtt", "mqttsn/clients/nobody", "coap/clients/node", "coap/clients/node/subscriptions"]
+    {
         assert_eq!(managed.get(&format!("/api/v5/gateways/{path}")).await.code(), "RESOURCE_NOT_FOUND", "{path}");
     }
     let subscriptions = format!("{one}/subscriptions");

@@ -7,6 +7,7 @@ mod access;
 mod alarms;
 mod assets;
 mod authorization;
+mod chain;
 mod data;
 mod described;
 mod door;

@@ -75,8 +75,8 @@ impl<P: Protocol> Conversation<P> {
         }
         let Some(session) = &self.session else { return Some(request) };
         let (service, lane, now) = (turn.service, &core.lane, turn.now);
-        let naming = Naming::of_session(&self.names, session, self.stage.as_deref());
-        let mut permits = Permits { stage: &mut self.stage, service, names: &self.names, session, lane, now };
+        let naming = Naming::of_session(session, self.stage.as_deref());
+        let mut permits = Permits { stage: &mut self.stage, service, session, lane, now };
         let mut questions = permits.questions(&request, &naming);
         if questions.is_empty() {
             return Some(request);
@@ -84,7 +84,7 @@ impl<P: Protocol> Conversation<P> {
         // Who sends without a pause is always asked about something: what was to be asked about its subscriptions is asked with that.
         let examines = self.must_examine(turn);
         if examines {
-            let mut permits = Permits { stage: &mut self.stage, service, names: &self.names, session, lane, now };
+            let mut permits = Permits { stage: &mut self.stage, service, session, lane, now };
             questions.extend(permits.examine().1);
         }
         if !self.ask(questions, examines, turn) {
@@ -179,7 +179,7 @@ impl<P: Protocol> Conversation<P> {
     fn look_again(&mut self, turn: Turn<'_, P>, core: &mut CoreLocal) -> bool {
         let Some(session) = self.session.clone() else { return true };
         let (service, lane, now) = (turn.service, &core.lane, turn.now);
-        let mut permits = Permits { stage: &mut self.stage, service, names: &self.names, session: &session, lane, now };
+        let mut permits = Permits { stage: &mut self.stage, service, session: &session, lane, now };
         let (denied, questions) = permits.examine();
         if !questions.is_empty() {
             if !self.ask(questions, true, turn) {

@@ -6,12 +6,12 @@ use thingway_contract::{
 
 use super::{Conversation, Opening, Stage, Step, Stop, Turn};
 use crate::{
-    access::{Admission, Admit, Guard},
+    access::{Admission, Admit, Guard, names::Names},
     bus::{ConnectOutcome, ConnectionInfo, Counter, DepartCause, Granted, SessionRequest},
     net::{
         admission::{self, Checking},
         core::CoreLocal,
-        naming::Naming,
+        naming::{Naming, OwnNames},
     },
 };
 
@@ -65,7 +65,8 @@ impl<P: Protocol> Conversation<P> {
         let mount = admission.guard.as_ref().and_then(|guard| guard.mount()).cloned();
         let will = {
             let client_id = connect.client_id.as_ref().map_or("", |id| id.as_str());
-            let naming = Naming::of_client(&admission.names, client_id, admission.username.as_deref(), mount.as_ref());
+            let names = OwnNames::of(admission.names.clone(), mount.is_some());
+            let naming = Naming::of_client(names, client_id, admission.username.as_deref(), mount.as_ref());
             connect.will.map(|will| naming.rewritten_will(will).and_then(|will| naming.inward_will(will)))
         };
         let will = match will {
@@ -75,6 +76,7 @@ impl<P: Protocol> Conversation<P> {
         };
         let Some(opening) = self.opening_mut() else { return Err(Stop::Gone) };
         opening.guard = admission.guard;
+        opening.names = Some(admission.names);
         let remote = opening.peer.remote;
         let request = SessionRequest {
             client_id: connect.client_id,
@@ -98,7 +100,6 @@ impl<P: Protocol> Conversation<P> {
             assigned: is_assigned,
             prefix: mount.map(|mount| mount.prefix().clone()),
         };
-        self.names = admission.names;
         self.connect(Box::new(request), turn, core)
     }
 
@@ -153,7 +154,9 @@ impl<P: Protocol> Conversation<P> {
                 guard.has_examined(&service.access, false);
             }
         }
-        self.stage = Stage::at_rest(guard);
+        let names = self.opening_mut().and_then(|opening| opening.names.take());
+        let unasked = names.clone().filter(|names| !names.auto_subscriptions.is_empty());
+        self.stage = Stage::at_rest(guard, names);
         if let (Some(mount), Some(parked)) = (self.stage.as_deref().and_then(Stage::mount), &mut connected.parked) {
             // A session that has subscriptions elsewhere was discarded. One that had some may have left what is not for this client's eyes.
             parked.outbound.retain_mut(|left| {
@@ -174,14 +177,15 @@ impl<P: Protocol> Conversation<P> {
         }
         let reply = Reply::Connected(Box::new(connected));
         self.machine.reply(reply, turn.now, &mut core.outbox).map_err(Stop::Fault)?;
-        self.subscribe_unasked(core);
+        if let Some(names) = unasked {
+            self.subscribe_unasked(&names, core);
+        }
         Ok(())
     }
 
     /// Subscribes the client to what all are subscribed to without asking, as far as the rules allow that.
-    fn subscribe_unasked(&self, core: &mut CoreLocal) {
-        let names = &self.names;
-        let Some(session) = self.session.as_ref().filter(|_| !names.auto_subscriptions.is_empty()) else { return };
+    fn subscribe_unasked(&self, names: &Names, core: &mut CoreLocal) {
+        let Some(session) = &self.session else { return };
         let wanted = match (self.stage.as_deref().and_then(Stage::guarded), session.connection()) {
             (Some(guard), _) => names.auto_subscriptions(&guard.identity().who(session.id())),
             (None, Some(info)) => names.auto_subscriptions(&Guard::of_connection(&info).identity().who(session.id())),

@@ -1,8 +1,9 @@
 //! The registry: the one place that names concrete protocols. From a listener's settings to a running listener that speaks
 //! its protocol.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use thingway_coap as coap;
 use thingway_contract::{Instant, Peer, Protocol, Qos, TopicLimits, Transport};
 use thingway_mqtt as mqtt;
@@ -49,28 +50,63 @@ pub struct Common {
     pub log: Arc<PeerLog>,
 }
 
+/// Changes what conversations to come by a listener begin with.
+pub struct Tuner(Box<dyn Fn(&Config, &config::Listener) + Send + Sync>);
+
+impl Tuner {
+    fn new<P: Protocol>(
+        service: &Service<P>,
+        make: impl Fn(&Config, &config::Listener) -> P::Config + Send + Sync + 'static,
+    ) -> Self {
+        let config = service.config.clone();
+        Self(Box::new(move |settings, listener| config.store(Arc::new(make(settings, listener)))))
+    }
+
+    /// They begin with what these settings say.
+    pub fn tune(&self, settings: &Config, listener: &config::Listener) {
+        (self.0)(settings, listener);
+    }
+}
+
+impl fmt::Debug for Tuner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tuner")
+    }
+}
+
 /// Starts a listener that speaks its protocol.
 pub fn start(
     settings: &config::Listener,
     options: ListenerOptions,
     common: &Common,
     cores: &Cores,
-) -> Result<ListenerHandle, ListenError> {
+) -> Result<(ListenerHandle, Tuner), ListenError> {
     let listener = (options.name.clone(), options.transport());
     match settings.protocol {
         ListenerProtocol::Mqtt => {
             let service = mqtt_service(listener, settings, common, cores);
-            listener::start(options, cores, Streams(service))
+            let tuner = Tuner::new(&service, mqtt_config);
+            Ok((listener::start(options, cores, Streams(service))?, tuner))
         }
         ListenerProtocol::MqttSn => {
-            let config = mqttsn_config(&common.config, settings, clock_unix_ms(cores.clock().now()));
+            let clock = clock_unix_ms(cores.clock().now());
+            let config = mqttsn_config(&common.config, settings, clock);
+            // Announcements have told these.
+            let (gateway_id, advertise_interval_secs) = (config.gateway_id, config.advertise_interval_secs);
             let service = service::<mqttsn::Conversation>(listener, config, settings, common, cores);
-            datagram::start(options, cores, &service)
+            let tuner = Tuner::new(&service, move |settings, listener| mqttsn::Config {
+                gateway_id,
+                advertise_interval_secs,
+                ..mqttsn_config(settings, listener, clock)
+            });
+            Ok((datagram::start(options, cores, &service)?, tuner))
         }
         ListenerProtocol::Coap => {
-            let config = coap_config(&common.config, &common.secret, clock_unix_ms(cores.clock().now()));
+            let (secret, clock) = (common.secret, clock_unix_ms(cores.clock().now()));
+            let config = coap_config(&common.config, &secret, clock);
             let service = service::<coap::Conversation>(listener, config, settings, common, cores);
-            datagram::start(options, cores, &service)
+            let tuner = Tuner::new(&service, move |settings, _| coap_config(settings, &secret, clock));
+            Ok((datagram::start(options, cores, &service)?, tuner))
         }
     }
 }
@@ -81,8 +117,7 @@ fn mqtt_service(
     common: &Common,
     cores: &Cores,
 ) -> Arc<Service<mqtt::Connection>> {
-    let mut config = mqtt_config(settings);
-    config.retain_available &= common.bus.config().retain_available;
+    let config = mqtt_config(&common.config, settings);
     service(listener, config, settings, common, cores)
 }
 
@@ -125,7 +160,7 @@ pub fn service<P: Protocol>(
         origin: Arc::new(Origin { protocol: P::NAME, transport, listener }),
         bus: common.bus.clone(),
         access: common.access.clone(),
-        config: Arc::new(config),
+        config: Arc::new(ArcSwap::from_pointee(config)),
         cores: cores.clone(),
         clock: cores.clock(),
         faults: Faults::new(common.log.clone()),
@@ -170,11 +205,9 @@ fn shared_rates(settings: &config::ClientRate) -> RateSettings {
     RateSettings { messages: messages.map(shared), bytes: bytes.map(shared) }
 }
 
-/// The bus's settings. What a listener may have for itself is checked by its protocol; the bus allows what any of them does.
+/// The bus's settings.
 pub fn bus_config(config: &Config) -> BusConfig {
-    let listeners = || config.listeners.iter().map(|(_, _, listener)| &*listener.mqtt).chain([&config.mqtt]);
     let queue = &config.queue;
-    let retained = &config.retained;
     BusConfig {
         queue: QueueLimits {
             messages_max: queue.messages_max as usize,
@@ -189,21 +222,15 @@ pub fn bus_config(config: &Config) -> BusConfig {
         },
         queue_bytes_total_max: queue.total_bytes_max.as_usize(),
         tuning: tuning(config),
-        retain_available: retained.enable && listeners().any(|mqtt| mqtt.retain_available),
-        session_expiry_secs_max: listeners().map(|mqtt| expiry_secs(mqtt.session_expiry_max)).max().unwrap_or(u32::MAX),
-        subscriptions_max: config.mqtt.subscriptions_max.finite().map_or(usize::MAX, |max| max as usize),
         upgrade_qos: config.mqtt.upgrade_qos,
         events: events(config),
-        topic_limits: TopicLimits {
-            bytes_max: listeners().map(|mqtt| mqtt.topic_bytes_max.into()).max().unwrap_or(usize::MAX),
-            levels_max: listeners().map(|mqtt| mqtt.topic_levels_max.into()).max().unwrap_or(usize::MAX),
-        },
         ..BusConfig::default()
     }
 }
 
-/// What of the bus's settings counts at once.
+/// What of the bus's settings counts at once. What a listener may have for itself is checked by its protocol; the bus allows what any of them does.
 pub fn tuning(config: &Config) -> Tuning {
+    let listeners = || config.listeners.iter().map(|(_, _, listener)| &*listener.mqtt).chain([&config.mqtt]);
     let retained = &config.retained;
     Tuning {
         retained: RetainLimits {
@@ -223,6 +250,13 @@ pub fn tuning(config: &Config) -> Tuning {
             config::Strategy::HashClientId => ShareStrategy::HashClientId,
             config::Strategy::HashTopic => ShareStrategy::HashTopic,
         },
+        retain_available: retained.enable && listeners().any(|mqtt| mqtt.retain_available),
+        session_expiry_secs_max: listeners().map(|mqtt| expiry_secs(mqtt.session_expiry_max)).max().unwrap_or(u32::MAX),
+        subscriptions_max: config.mqtt.subscriptions_max.finite().map_or(usize::MAX, |max| max as usize),
+        topic_limits: TopicLimits {
+            bytes_max: listeners().map(|mqtt| mqtt.topic_bytes_max.into()).max().unwrap_or(usize::MAX),
+            levels_max: listeners().map(|mqtt| mqtt.topic_levels_max.into()).max().unwrap_or(usize::MAX),
+        },
     }
 }
 
@@ -239,7 +273,7 @@ fn events(config: &Config) -> EventConfig {
     }
 }
 
-fn mqtt_config(listener: &config::Listener) -> mqtt::Config {
+fn mqtt_config(config: &Config, listener: &config::Listener) -> mqtt::Config {
     let settings = &listener.mqtt;
     mqtt::Config {
         topic_limits: TopicLimits {
@@ -261,7 +295,7 @@ fn mqtt_config(listener: &config::Listener) -> mqtt::Config {
         session_expiry_v3_secs: expiry_secs(settings.session_expiry_default),
         session_expiry_max_secs: expiry_secs(settings.session_expiry_max),
         qos_max: Qos::from_u8(settings.max_qos).unwrap_or(Qos::ExactlyOnce),
-        retain_available: settings.retain_available,
+        retain_available: settings.retain_available && config.retained.enable,
         wildcard_available: settings.wildcard_subscription,
         shared_available: settings.shared_subscription,
         subscription_ids_available: settings.subscription_identifiers,
@@ -418,7 +452,7 @@ mod tests {
             "mqtt.retain_available = false\nmqtt.session_expiry_max = \"1h\"\n\
              [listeners.ws.default.mqtt]\nretain_available = true\nsession_expiry_max = \"2h\"\ntopic_levels_max = 500\n",
         );
-        let bus = bus_config(&config.expect("good"));
+        let bus = tuning(&config.expect("good"));
         assert!(bus.retain_available);
         assert_eq!((bus.session_expiry_secs_max, bus.topic_limits.levels_max), (7200, 500));
     }

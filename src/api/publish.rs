@@ -58,7 +58,7 @@ struct Wrong(u8, &'static str);
 
 impl Wish {
     fn read(&self, world: &World, now: Instant) -> Result<Message, Wrong> {
-        let topic = Topic::parse(&self.topic, world.bus.config().topic_limits);
+        let topic = Topic::parse(&self.topic, world.bus.tuning().topic_limits);
         let topic = topic.ok().filter(|topic| !is_system(topic.as_str())).ok_or(Wrong(144, "topic_name_invalid"))?;
         let qos = Qos::from_u8(self.qos).ok_or(Wrong(155, "qos_not_supported"))?;
         let decoded;
@@ -80,7 +80,7 @@ impl Wish {
                 properties.push(Property::PayloadFormatIndicator(true));
             }
             if let Some(topic) = &wanted.response_topic {
-                Topic::parse(topic, world.bus.config().topic_limits)
+                Topic::parse(topic, world.bus.tuning().topic_limits)
                     .map_err(|_| Wrong(144, "response_topic is no topic"))?;
                 properties.push(Property::ResponseTopic(topic));
             }

@@ -51,7 +51,7 @@ pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Respo
     let mut cursor = match query.find("topic") {
         Some(text) => {
             let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", "it is no topic filter");
-            let filter = TopicFilter::parse(text, world.bus.config().topic_limits).map_err(wrong)?;
+            let filter = TopicFilter::parse(text, world.bus.tuning().topic_limits).map_err(wrong)?;
             RetainedCursor::new(filter.filter())
         }
         None => RetainedCursor::everything(),
@@ -148,7 +148,7 @@ pub async fn remove(State(world): State<Arc<World>>, Path(topic): Path<String>) 
         return Err(ApiError::forbidden("$SYS is the gateway's own"));
     }
     let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", "it is no topic name");
-    let name = Topic::parse(&topic, world.bus.config().topic_limits).map_err(wrong)?;
+    let name = Topic::parse(&topic, world.bus.tuning().topic_limits).map_err(wrong)?;
     world.publish(emptied(&world, name)).await;
     Ok(StatusCode::NO_CONTENT)
 }

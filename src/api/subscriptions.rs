@@ -112,7 +112,7 @@ pub struct Wish {
 
 fn parse_topic<'a>(world: &World, text: &'a str) -> Result<Topic<'a>, ApiError> {
     let wrong = |_| ApiError::new(StatusCode::BAD_REQUEST, "BAD_TOPIC", "it is no topic name");
-    Topic::parse(text, world.bus.config().topic_limits).map_err(wrong)
+    Topic::parse(text, world.bus.tuning().topic_limits).map_err(wrong)
 }
 
 fn parse_filter(limits: TopicLimits, text: &str) -> Result<TopicFilter, ApiError> {
@@ -185,7 +185,7 @@ pub(super) fn subscribe_session(
         return Err(ApiError::bad(format!("at most {BULK_MAX} subscriptions")));
     }
     let id = session.id().as_str();
-    let limits = world.bus.config().topic_limits;
+    let limits = world.bus.tuning().topic_limits;
     let wanted = wishes.iter().map(|wish| wish.read(limits)).collect::<Result<Vec<_>, _>>()?;
     let told = wanted.iter().map(|wanted| tell(world, id, &wanted.filter, &wanted.options)).collect();
     let wanted = wanted.into_iter().map(Ok).collect();
@@ -243,7 +243,7 @@ pub(super) fn unsubscribe_session(
     session: &Arc<Session>,
     gone: &[&str],
 ) -> Result<StatusCode, ApiError> {
-    let limits = world.bus.config().topic_limits;
+    let limits = world.bus.tuning().topic_limits;
     let filters = gone.iter().map(|topic| parse_filter(limits, topic)).collect::<Result<Vec<_>, _>>()?;
     let filters = filters.into_iter().map(Ok).collect();
     world.with_lane(|lane, now| world.bus.unsubscribe(session, filters, now, lane));

@@ -167,7 +167,7 @@ impl Bus {
         }
         let kept = parked.as_ref().and_then(|parked| parked.will.clone());
         state.will = request.will.take().or(kept);
-        state.session_expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
+        state.session_expiry_secs = request.session_expiry_secs.min(self.tuning().session_expiry_secs_max);
         state.connection = Some(Box::new(request.info.clone()));
         let epoch = session.attach(request.waker.clone(), request.core);
         self.count_connected(&request.info, lane);
@@ -224,7 +224,7 @@ impl Bus {
             lane.count(Counter::SessionTakenOver, 1);
         }
         if let Some(expiry) = departure.session_expiry_secs {
-            state.session_expiry_secs = expiry.min(self.config.session_expiry_secs_max);
+            state.session_expiry_secs = expiry.min(self.tuning().session_expiry_secs_max);
         }
         // One that was never granted has not begun, and is not kept if it was not before.
         let is_new = state.link().is_some() && !session.is_kept();

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use thingway_contract::{Instant, Message, MessageHead};
 use thingway_store::{Epoch, WallMs};
 
-use super::{Bus, Counter, Lane, kept::Kind};
+use super::{Bus, Counter, Lane, kept::Kind, publish::with_retained_expiry};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +26,11 @@ impl Bus {
         let received = message.head().received_at.as_millis();
         let message = message.with_head(MessageHead { retain: true, ..here(message, epoch) });
         let expires_at = |secs| epoch.instant(received.saturating_add(u64::from(secs) * 1000));
-        let kept = self.with_retained_expiry(&message, expires_at);
+        let kept = with_retained_expiry(&message, self.tuning().retained_expiry_secs, expires_at);
         if kept.is_expired(now) {
             return Imported::Over;
         }
-        if !self.config.retain_available || self.retained.insert(kept).is_err() {
+        if !self.tuning().retain_available || self.retained.insert(kept).is_err() {
             lane.count(Counter::RetainRefused, 1);
             return Imported::Refused;
         }
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn limits_hold_for_what_is_imported() {
-        let bus = bus(|config| config.retain_available = false);
+        let bus = bus(|config| config.tuning.retain_available = false);
         let mut lane = bus.lane(NO_CORE);
         let now = Instant::from_millis(10);
         let one = message("a", ZERO, None);

@@ -19,6 +19,7 @@ use thingway_store::{
 use super::{
     Bus, ConnectOutcome, Counter, Granted, Lane, Session, SessionRequest,
     life::{Life, secs_of},
+    publish::with_retained_expiry,
     session::{Offline, State},
 };
 use crate::store::{Journal, Queued, Settled, Ticket, Wake};
@@ -108,7 +109,7 @@ impl Bus {
     ) -> ConnectOutcome {
         self.cancel_timers(state);
         let _ = state.take_parked();
-        let expiry_secs = request.session_expiry_secs.min(self.config.session_expiry_secs_max);
+        let expiry_secs = request.session_expiry_secs.min(self.tuning().session_expiry_secs_max);
         state.session_expiry_secs = expiry_secs;
         state.connection = Some(Box::new(request.info.clone()));
         state.rare().link = Some(Link::default());
@@ -440,7 +441,7 @@ impl Bus {
         })?;
         keeper.for_each_retained(|message, received_at| {
             let expires_at = |secs| keeping.epoch.instant(received_at.saturating_add(u64::from(secs) * 1000));
-            let message = self.with_retained_expiry(&message, expires_at);
+            let message = with_retained_expiry(&message, self.tuning().retained_expiry_secs, expires_at);
             if message.is_expired(now) {
                 self.record_forgotten(keeping, &message);
             } else if self.retained.insert(message).is_err() {

@@ -35,7 +35,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use thingway_contract::{ClientId, CloseReason, Delivery, Instant, PublisherKey, TopicLimits};
+use thingway_contract::{ClientId, CloseReason, Delivery, Instant, PublisherKey};
 
 use self::{
     budget::Budget,
@@ -73,20 +73,12 @@ pub struct BusConfig {
     pub queue_bytes_total_max: usize,
     /// What may change while it works.
     pub tuning: Tuning,
-    /// False refuses retained publications.
-    pub retain_available: bool,
-    /// Ceiling on the session expiry interval, in seconds; `u32::MAX` is none.
-    pub session_expiry_secs_max: u32,
-    /// Most subscriptions of one session.
-    pub subscriptions_max: usize,
     /// Deliver with the subscription's quality of service even where the publication's is lower.
     pub upgrade_qos: bool,
     /// Most sessions, connected or not. At the limit new ones are refused with "quota exceeded".
     pub sessions_max: usize,
     /// Which events about clients are published under `$SYS`.
     pub events: EventConfig,
-    /// Bounds on topics that the bus checks itself (inside `$delayed/…`).
-    pub topic_limits: TopicLimits,
 }
 
 impl Default for BusConfig {
@@ -95,13 +87,9 @@ impl Default for BusConfig {
             queue: QueueLimits::default(),
             queue_bytes_total_max: 1024 * 1024 * 1024,
             tuning: Tuning::default(),
-            retain_available: true,
-            session_expiry_secs_max: u32::MAX,
-            subscriptions_max: usize::MAX,
             upgrade_qos: false,
             sessions_max: usize::MAX,
             events: EventConfig::default(),
-            topic_limits: TopicLimits::default(),
         }
     }
 }

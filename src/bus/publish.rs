@@ -145,24 +145,15 @@ impl Bus {
     }
 
     fn retain(&self, message: &Message, now: Instant, lane: &Lane) -> Result<bool, PublishOutcome> {
-        if !self.config.retain_available {
+        let tuning = self.tuning();
+        if !tuning.retain_available {
             return Err(PublishOutcome::RetainNotSupported);
         }
         // At a limit the message still reaches those who are subscribed now; stopping live traffic would be worse.
-        let kept = self.retained.insert(self.with_retained_expiry(message, |secs| now.plus_secs(secs.into()))).is_ok();
+        let message = with_retained_expiry(message, tuning.retained_expiry_secs, |secs| now.plus_secs(secs.into()));
+        let kept = self.retained.insert(message).is_ok();
         lane.count(if kept { Counter::MessagesRetained } else { Counter::RetainRefused }, 1);
         Ok(kept)
-    }
-
-    /// The message as it is kept: with the expiry that was configured where its publisher gave none; `expires_at` tells when that is, so many seconds
-    /// after it was published. What the gateway says itself, as under `$SYS`, stays.
-    pub(super) fn with_retained_expiry(&self, message: &Message, expires_at: impl FnOnce(u32) -> Instant) -> Message {
-        let head = message.head();
-        let secs = self.tuning().retained_expiry_secs;
-        if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
-            return message.clone();
-        }
-        message.with_head(MessageHead { expires_at: expires_at(secs), ..*head })
     }
 
     /// `$delayed/{seconds}/{topic}`: published on `topic` when the seconds have passed.
@@ -174,11 +165,11 @@ impl Bus {
         now: Instant,
         lane: &mut Lane,
     ) -> PublishOutcome {
+        let limits = self.tuning();
         let parts = rest.split_once('/').and_then(|(secs, topic)| {
             let secs = secs.bytes().all(|b| b.is_ascii_digit()).then(|| secs.parse::<u32>().ok()).flatten()?;
-            Some((secs, Topic::parse(topic, self.config.topic_limits).ok()?))
+            Some((secs, Topic::parse(topic, limits.topic_limits).ok()?))
         });
-        let limits = self.tuning();
         let Some((secs, topic)) =
             parts.filter(|(secs, _)| limits.delayed_available && *secs <= limits.delayed_secs_max)
         else {
@@ -396,4 +387,14 @@ pub(super) fn retained_delivery(message: &Message, qos: Qos, subscription_id: u3
         retain: true,
         packet_id: 0,
     }
+}
+
+/// The message as it is kept: with the expiry of so many seconds that was configured (`u32::MAX` for none) where its publisher gave none; `expires_at` tells when
+/// that is, so many seconds after it was published. What the gateway says itself, as under `$SYS`, stays.
+pub(super) fn with_retained_expiry(message: &Message, secs: u32, expires_at: impl FnOnce(u32) -> Instant) -> Message {
+    let head = message.head();
+    if secs == u32::MAX || !head.expires_at.is_never() || head.publisher == PublisherKey::default() {
+        return message.clone();
+    }
+    message.with_head(MessageHead { expires_at: expires_at(secs), ..*head })
 }

@@ -49,7 +49,7 @@ impl Bus {
             return Err(SubscribeRefusal::Failed);
         }
         let is_new = !state.subscriptions.contains(&filter);
-        if is_new && state.subscriptions.len() >= self.config.subscriptions_max {
+        if is_new && state.subscriptions.len() >= self.tuning().subscriptions_max {
             return Err(SubscribeRefusal::QuotaExceeded);
         }
         self.routes.insert(&filter, session, options).map_err(|_| SubscribeRefusal::ExclusiveTaken)?;

@@ -1,8 +1,10 @@
 //! What of the bus's settings may change while it works.
 
+use thingway_contract::TopicLimits;
+
 use super::{Bus, retained::RetainLimits, shared::ShareStrategy};
 
-/// Bounds on retained and delayed messages, and how shared subscriptions choose.
+/// Bounds on sessions, topics, retained and delayed messages, and how shared subscriptions choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// Bounds on retained messages. What is kept when they become narrower stays.
@@ -19,6 +21,14 @@ pub struct Tuning {
     pub delayed_secs_max: u32,
     /// How a shared subscription chooses among its members.
     pub share_strategy: ShareStrategy,
+    /// False refuses retained publications.
+    pub retain_available: bool,
+    /// Ceiling on the session expiry interval, in seconds; `u32::MAX` is none. It counts when a client connects or asks for another.
+    pub session_expiry_secs_max: u32,
+    /// Most subscriptions of one session. Who has more keeps them.
+    pub subscriptions_max: usize,
+    /// Bounds on topics that the bus checks itself (inside `$delayed/…`).
+    pub topic_limits: TopicLimits,
 }
 
 impl Default for Tuning {
@@ -31,6 +41,10 @@ impl Default for Tuning {
             delayed_bytes_max: 256 * 1024 * 1024,
             delayed_secs_max: 4_294_967,
             share_strategy: ShareStrategy::default(),
+            retain_available: true,
+            session_expiry_secs_max: u32::MAX,
+            subscriptions_max: usize::MAX,
+            topic_limits: TopicLimits::default(),
         }
     }
 }

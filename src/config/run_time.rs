@@ -26,17 +26,15 @@ pub const RUN_TIME_FILE: &str = "settings.toml";
 /// What cannot be changed while the gateway runs: where it keeps things, this layer included, and what counts once only.
 const FIXED: [&str; 4] = ["gateway.data_dir", "store", "dashboard.first_password", "dashboard.first_password_file"];
 
-/// What counts at once. Of listeners it is all that they have, once they are started again; everything else from the next start on.
-const AT_ONCE: [&str; 8] = [
-    "access",
-    "delayed",
-    "log.level",
-    "retained.bytes_max",
-    "retained.expiry",
-    "retained.messages_max",
-    "retained.payload_max",
-    "shared.strategy",
-];
+/// What counts at once, some of it for connections to come only. Listeners' own settings do when they are started again, but for [`OF_LISTENERS`];
+/// everything else from the next start on.
+const AT_ONCE: [&str; 8] = ["access", "coap", "delayed", "log.level", "mqtt", "mqttsn", "retained", "shared.strategy"];
+
+/// What of these counts from the next start on: what each delivery is asked about, and what announcements have told.
+const BUT: [&str; 3] = ["mqtt.upgrade_qos", "mqttsn.advertise_interval", "mqttsn.gateway_id"];
+
+/// What of a listener counts at once.
+const OF_LISTENERS: [&str; 2] = ["idle_timeout", "mqtt"];
 
 /// Why a change was not made. Nothing is changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,8 +118,19 @@ impl State {
     /// Others are wanted; those that count at once do. Gives them as a tree.
     fn replace(&mut self, loaded: Arc<Loaded>) -> Dict {
         let after = layers::tree(&loaded.config);
+        let before = self.effective.clone();
         for key in AT_ONCE {
             copy(&after, &mut self.effective, key);
+        }
+        for key in BUT {
+            copy(&before, &mut self.effective, key);
+        }
+        for (kind, name, _) in loaded.config.listeners.iter() {
+            let listener = format!("listeners.{kind}.{name}");
+            // One that is new counts when it is started.
+            if layers::value_at(&before, &listener).is_some() {
+                OF_LISTENERS.iter().for_each(|key| copy(&after, &mut self.effective, &format!("{listener}.{key}")));
+            }
         }
         self.wanted = loaded;
         after
@@ -262,7 +271,7 @@ impl RunTime {
         }
         let text = toml::to_string(&table).map_err(|error| ChangeError::NotDone(error.to_string()))?;
         let loaded = Arc::new(self.base.load(Some(&text)).map_err(ChangeError::Refused)?);
-        let (now, later): (Vec<_>, Vec<_>) = changes.keys().cloned().partition(|key| is_below(key, &AT_ONCE));
+        let (now, later): (Vec<_>, Vec<_>) = changes.keys().cloned().partition(|key| counts_at_once(key));
         apply(&loaded.config, &now)?;
         if let Err(error) = self.write(&text) {
             if let Err(error) = apply(&self.current().config, &now) {
@@ -376,6 +385,14 @@ fn flatten(
         }
     }
     Ok(())
+}
+
+/// It counts without a start, of the gateway or of a listener.
+fn counts_at_once(key: &str) -> bool {
+    if let Some(of) = key.strip_prefix("listeners.") {
+        return of.splitn(3, '.').nth(2).is_some_and(|rest| is_below(rest, &OF_LISTENERS));
+    }
+    is_below(key, &AT_ONCE) && !is_below(key, &BUT)
 }
 
 /// It is one of these keys, or below one.
@@ -550,25 +567,38 @@ mod tests {
         let place = Place::new();
         let run_time = place.start();
         assert_eq!(run_time.text(), Ok(String::new()));
-        let done = set(&run_time, json!({ "mqtt.max_qos": 2, "log.level": "warn", "queue.messages_max": 5 }));
-        assert_eq!(done, Ok((vec!["log.level".into()], vec!["mqtt.max_qos".into(), "queue.messages_max".into()])));
+        let done = set(
+            &run_time,
+            json!({ "mqtt.max_qos": 2, "mqtt.upgrade_qos": true, "log.level": "warn", "queue.messages_max": 5 }),
+        );
+        assert_eq!(
+            done,
+            Ok((
+                vec!["log.level".into(), "mqtt.max_qos".into()],
+                vec!["mqtt.upgrade_qos".into(), "queue.messages_max".into()]
+            ))
+        );
         let told = run_time.tell();
         let find = |key: &str| told.iter().find(|told| told.key == key).expect("a setting").clone();
         let qos = find("mqtt.max_qos");
-        assert_eq!((qos.value, qos.settable, qos.pending), (json!(2), true, true));
+        assert_eq!((qos.value, qos.settable, qos.pending), (json!(2), true, false));
         assert!(matches!(qos.origin, Origin::RunTime { line: 5, .. }), "{:?}", qos.origin);
         assert!(!find("log.level").pending);
         assert!(!find("mqtt.receive_maximum").settable);
         assert!(!find("gateway.data_dir").settable);
         assert!(matches!(find("mqtt.retain_available").origin, Origin::File { line: 3, .. }));
-        assert!(find("listeners.tcp.default.mqtt.max_qos").pending, "listeners inherit it");
+        assert!(!find("listeners.tcp.default.mqtt.max_qos").pending, "listeners inherit it");
+        assert!(find("mqtt.upgrade_qos").pending);
 
         let again = place.start();
         assert_eq!(again.current().config.mqtt.max_qos, 2);
         assert!(again.tell().iter().all(|told| !told.pending));
-        assert_eq!(set(&again, json!({ "mqtt.max_qos": null })), Ok((vec![], vec!["mqtt.max_qos".into()])));
+        assert_eq!(set(&again, json!({ "mqtt.max_qos": null })), Ok((vec!["mqtt.max_qos".into()], vec![])));
         assert_eq!(again.current().config.mqtt.max_qos, 1, "the file's");
-        assert_eq!(again.text(), Ok("[log]\nlevel = \"warn\"\n\n[queue]\nmessages_max = 5\n".into()));
+        assert_eq!(
+            again.text(),
+            Ok("[log]\nlevel = \"warn\"\n\n[mqtt]\nupgrade_qos = true\n\n[queue]\nmessages_max = 5\n".into())
+        );
     }
 
     #[test]

@@ -58,8 +58,8 @@ pub(super) fn start(
         }),
         run_time: gateway.settings.clone(),
         apply: {
-            let (door, bus) = (gateway.door.clone(), gateway.bus.clone());
-            Box::new(move |config, keys| apply(&door, &bus, config, keys))
+            let (door, bus, listeners) = (gateway.door.clone(), gateway.bus.clone(), gateway.listeners.clone());
+            Box::new(move |config, keys| apply(&door, &bus, &listeners, config, keys))
         },
         archives: config.gateway.data_dir.join(BACKUP_FOLDER),
         traces: (config.store.durability != StoreDurability::Memory).then(|| config.gateway.data_dir.join("trace")),
@@ -162,7 +162,13 @@ fn socket(bind: &Bind) -> io::Result<TcpListener> {
 }
 
 /// Does what settings say that count at once.
-pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) -> Result<(), ChangeError> {
+pub(super) fn apply(
+    door: &Door,
+    bus: &Bus,
+    listeners: &Switchboard,
+    config: &Config,
+    keys: &[String],
+) -> Result<(), ChangeError> {
     let wrong = |error: AccessError| match error.key() {
         Some(key) => ChangeError::Wrong { key, why: error.to_string() },
         None => ChangeError::NotDone(error.to_string()),
@@ -176,6 +182,7 @@ pub(super) fn apply(door: &Door, bus: &Bus, config: &Config, keys: &[String]) ->
         logging::set_filter(&config.log.level).map_err(|error| ChangeError::NotDone(error.to_string()))?;
     }
     bus.tune(protocols::tuning(config));
+    listeners.tune(config);
     Ok(())
 }
 
@@ -202,6 +209,8 @@ impl api::Listeners for Listeners {
                         .start_one(slot, &current.config, || takes().map_err(|error| error.to_string()))
                         .await?;
                     self.settings.in_effect(&format!("listeners.{name}"));
+                    // Something may have changed meanwhile.
+                    self.switchboard.tune(&self.settings.current().config);
                     Ok(())
                 }
                 None => Ok(()),

@@ -6,7 +6,7 @@ use std::{
 
 use super::{ListenerInfo, StartError};
 use crate::{
-    config::{self, ClientAuth, CrlExpired, ListenerKind, TlsIdentity},
+    config::{self, ClientAuth, Config, CrlExpired, ListenerKind, TlsIdentity},
     net::{
         Cores,
         certificates::{self, CertificateError},
@@ -20,7 +20,7 @@ use crate::{
         unix::UnixOptions,
         ws::WsOptions,
     },
-    protocols::{self, Common},
+    protocols::{self, Common, Tuner},
 };
 
 /// A listener that was started.
@@ -35,6 +35,7 @@ pub(super) struct Running {
     /// The file of the certificate that it shows first.
     certificate: Option<PathBuf>,
     handle: ListenerHandle,
+    tuner: Tuner,
 }
 
 impl Running {
@@ -69,6 +70,11 @@ impl Running {
         ListenerInfo { name: self.name.clone(), protocol: format!("{} over {carrier}", self.protocol), address }
     }
 
+    /// Conversations to come begin with what these settings say.
+    pub fn tune(&self, config: &Config, listener: &config::Listener) {
+        self.tuner.tune(config, listener);
+    }
+
     pub async fn stop(&self) {
         self.handle.stop().await;
     }
@@ -84,6 +90,7 @@ pub(super) fn start(
 ) -> Result<Running, StartError> {
     let options = options(kind, name, listener, &common.config.gateway.data_dir, common)?;
     let certificate = options.tls.as_ref().and_then(|tls| Some(tls.certificates.first()?.certificate.clone()));
+    let (handle, tuner) = protocols::start(listener, options, common, cores)?;
     Ok(Running {
         kind,
         name: name.to_owned(),
@@ -91,7 +98,8 @@ pub(super) fn start(
         bind: listener.bind.to_string(),
         every: matches!(listener.bind, config::Bind::Any(_)),
         certificate,
-        handle: protocols::start(listener, options, common, cores)?,
+        handle,
+        tuner,
     })
 }
 

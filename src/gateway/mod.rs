@@ -317,7 +317,7 @@ impl Gateway {
     /// What is wrong.
     pub fn reload(&self) -> Result<(), config::ChangeError> {
         let keys = ["log.level".to_owned(), "access.rules".to_owned()];
-        self.settings.read_again(|config| api::apply(&self.door, &self.bus, config, &keys))
+        self.settings.read_again(|config| api::apply(&self.door, &self.bus, &self.listeners, config, &keys))
     }
 
     /// The settings.

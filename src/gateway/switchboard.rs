@@ -103,6 +103,15 @@ impl Switchboard {
         self.slots.read().iter().filter_map(|slot| slot.running(Running::shared)).collect()
     }
 
+    /// Conversations to come by those that run begin with what these settings say.
+    pub fn tune(&self, config: &Config) {
+        for slot in self.slots() {
+            if let Some(listener) = config.listeners.of(slot.kind).get(slot.own_name()) {
+                slot.running(|running| running.tune(config, listener));
+            }
+        }
+    }
+
     /// Starts one that rests, as this configuration has it; `first` makes ready for its connections. Nothing happens to one that runs.
     ///
     /// # Errors

@@ -208,9 +208,9 @@ pub(super) enum Batch {
 
 impl<P: Protocol> Conversation<P> {
     /// A conversation that begins. With `shed` it is refused a session.
-    pub fn new(service: &Service<P>, peer: Peer, shed: bool, now: Instant) -> Self {
+    pub fn new(service: &Service<P>, config: &Arc<P::Config>, peer: Peer, shed: bool, now: Instant) -> Self {
         Self {
-            machine: P::open(&service.config, &peer, now),
+            machine: P::open(config, &peer, now),
             session: None,
             stage: Stage::opening(peer),
             epoch: 0,

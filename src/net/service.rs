@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use thingway_contract::{Instant, Protocol};
 
 use super::{
@@ -21,8 +22,8 @@ pub struct Service<P: Protocol> {
     pub bus: Arc<Bus>,
     /// The access rules.
     pub access: Arc<Access>,
-    /// The protocol's settings.
-    pub config: Arc<P::Config>,
+    /// The protocol's settings for conversations to come; each keeps those that it began with.
+    pub config: Arc<ArcSwap<P::Config>>,
     /// The cores.
     pub cores: Cores,
     /// The clock.

@@ -1,10 +1,11 @@
 //! Settings that are changed while the gateway runs.
 
 use serde_json::{Value, json};
+use thingway::config::ListenerProtocol;
 
 use crate::{
     Managed,
-    common::{Client, Connect, Version},
+    common::{Client, Connect, Property, Version, gateway::listen_udp},
 };
 
 async fn start(folder: &std::path::Path) -> Managed {
@@ -29,7 +30,7 @@ async fn a_change_counts_and_survives_a_restart() {
     client.subscribe("a", 0).await;
     let rules = json!([{ "permission": "deny", "action": "subscribe", "topics": ["a"] }, { "permission": "allow" }]);
     let told = change(&managed, json!({ "access.rules": rules, "mqtt.max_qos": 0, "log.level": "warn" })).await;
-    assert_eq!(told, json!({ "applied": ["access.rules", "log.level"], "pending": ["mqtt.max_qos"] }));
+    assert_eq!(told, json!({ "applied": ["access.rules", "log.level", "mqtt.max_qos"], "pending": [] }));
     client.publish("a", "not heard", 1).await;
     client.publish("b", "sentinel", 1).await;
     let refused = managed.gateway.client(Version::V5, "d").await.subscribe("a", 0).await;
@@ -40,7 +41,7 @@ async fn a_change_counts_and_survives_a_restart() {
         (&told["access.rules"]["source"], &told["access.rules"]["pending"]),
         (&json!("run time"), &json!(false))
     );
-    assert_eq!((&told["mqtt.max_qos"]["value"], &told["mqtt.max_qos"]["pending"]), (&json!(0), &json!(true)));
+    assert_eq!((&told["mqtt.max_qos"]["value"], &told["mqtt.max_qos"]["pending"]), (&json!(0), &json!(false)));
     let exported = managed.get("/api/v5/configs/export").await;
     assert!(exported.text().contains("[mqtt]\nmax_qos = 0\n"), "{}", exported.text());
 
@@ -131,7 +132,7 @@ async fn some_settings_have_paths_of_their_own_in_the_field_s_form() {
     let told = admin.put("/api/v5/authorization/settings", &json!({ "cache": { "enable": true } })).await.json();
     assert_eq!(told["cache"], json!({ "enable": true, "max_size": 32 }));
     let told = admin.put("/api/v5/mqtt/retainer", &json!({ "enable": false })).await.json();
-    assert_eq!(told["pending"], json!(["retained.enable"]));
+    assert_eq!((&told["enable"], told.get("pending")), (&json!(false), None));
 
     for (path, wrong) in [
         ("mqtt/retainer", json!({ "backend": { "type": "other" } })),
@@ -245,4 +246,91 @@ async fn listeners_are_made_changed_and_removed() {
     assert_eq!(admin.delete("/api/v5/listeners/tcp:extra").await.status, 204);
     assert_eq!(managed.get("/api/v5/listeners/tcp:extra").await.status, 404);
     assert_eq!(managed.get("/api/v5/configs/export").await.text(), "");
+}
+
+#[tokio::test]
+async fn protocols_settings_count_for_connections_to_come() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    let connect = async |id: &str| managed.gateway.connect(&Connect::new(Version::V5, id)).await;
+    let (mut before, connack) = connect("before").await;
+    assert!(connack.properties.contains(&Property::MaximumQos(1)), "{connack:?}");
+    assert!(!connack.properties.contains(&Property::ServerKeepAlive(77)), "{connack:?}");
+    let wanted = json!({
+        "mqtt.max_qos": 0, "mqtt.server_keep_alive": "77s", "mqtt.max_packet_size": "2KiB", "mqtt.session_expiry_max": "5s",
+        "mqtt.subscriptions_max": 1, "mqtt.upgrade_qos": true, "listeners.tcp.default.mqtt.receive_maximum": 9,
+    });
+    let told = change(&managed, wanted).await;
+    assert_eq!(told["pending"], json!(["mqtt.upgrade_qos"]));
+    let (mut after, connack) = connect("after").await;
+    for property in [
+        Property::MaximumQos(0),
+        Property::ServerKeepAlive(77),
+        Property::MaximumPacketSize(2048),
+        Property::ReceiveMaximum(9),
+    ] {
+        assert!(connack.properties.contains(&property), "{property:?} in {connack:?}");
+    }
+    assert_eq!((after.subscribe("a", 0).await, after.subscribe("b", 0).await), (0, 0x97));
+    // It goes on as it began.
+    before.publish("c", &"x".repeat(4096), 1).await;
+    before.publish("c", "again", 1).await;
+    let told = managed.get("/api/v5/configs").await.json();
+    for (key, pending) in [
+        ("mqtt.max_qos", false),
+        ("mqtt.upgrade_qos", true),
+        ("listeners.tcp.default.mqtt.receive_maximum", false),
+        ("listeners.tcp.default.mqtt.max_qos", false),
+    ] {
+        assert_eq!(told[key]["pending"], pending, "{key}");
+    }
+    change(&managed, json!({ "mqtt.max_qos": 2, "mqtt.server_keep_alive": null })).await;
+    let (_, connack) = connect("last").await;
+    let is_told = |property: &Property| matches!(property, Property::MaximumQos(_) | Property::ServerKeepAlive(_));
+    assert!(!connack.properties.iter().any(is_told), "{connack:?}");
+}
+
+#[tokio::test]
+async fn retained_messages_are_switched_off_and_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    let is_refused = async |id: &str| {
+        let (_, connack) = managed.gateway.connect(&Connect::new(Version::V5, id)).await;
+        connack.properties.contains(&Property::RetainAvailable(0))
+    };
+    for (key, off, on) in [("retained.enable", false, true), ("mqtt.retain_available", false, true)] {
+        assert_eq!(change(&managed, json!({ key: off })).await["applied"], json!([key]));
+        assert!(is_refused("a").await, "{key}");
+        change(&managed, json!({ key: on })).await;
+        assert!(!is_refused("b").await, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn settings_of_datagrams_count_for_conversations_to_come() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = Managed::kept_in(folder.path(), |config| {
+        listen_udp(config, ListenerProtocol::MqttSn);
+    })
+    .await;
+    let node = async || {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("an address");
+        socket.connect(managed.gateway.listener("udp.mqttsn")).await.expect("it listens");
+        socket
+    };
+    let ask = async |socket: &tokio::net::UdpSocket, datagram: &[u8]| {
+        socket.send(datagram).await.expect("it is sent");
+        let mut answer = [0; 16];
+        let len = socket.recv(&mut answer).await.expect("an answer");
+        answer[..len].to_vec()
+    };
+    let connect = |id: &str| [&[id.len() as u8 + 6, 0x04, 0x04, 1, 0, 60][..], id.as_bytes()].concat();
+    let before = node().await;
+    assert_eq!(ask(&before, &connect("long name")).await, [3, 0x05, 0]);
+    change(&managed, json!({ "mqttsn.client_id_bytes_max": 4 })).await;
+    assert_ne!(ask(&node().await, &connect("long also")).await, [3, 0x05, 0]);
+    assert_eq!(ask(&node().await, &connect("tiny")).await, [3, 0x05, 0]);
+    assert_eq!(ask(&before, &[2, 0x16]).await, [2, 0x17], "it is there yet");
+    let told = change(&managed, json!({ "mqttsn.gateway_id": 9 })).await;
+    assert_eq!(told, json!({ "applied": [], "pending": ["mqttsn.gateway_id"] }));
 }

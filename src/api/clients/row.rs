@@ -59,7 +59,7 @@ const FIELDS: &[(&str, Tell)] = &[
     ("proto_name", |_, info| of(info, |connection| Told::Protocol(connection.origin.protocol))),
     ("proto_ver", |_, info| of(info, |connection| count(connection.version))),
     ("subscriptions_cnt", |_, info| Told::Count(info.subscriptions as u64)),
-    ("subscriptions_max", |world, _| match world.bus.config().subscriptions_max {
+    ("subscriptions_max", |world, _| match world.bus.tuning().subscriptions_max {
         usize::MAX => Told::Text("infinity"),
         max => Told::Count(max as u64),
     }),

@@ -80,7 +80,7 @@ impl Wanted {
         let mut sessions = if let Some(id) = &self.client {
             world.bus.session(id).into_iter().collect()
         } else if let Some(topic) = &self.topic {
-            match TopicFilter::parse(topic, world.bus.config().topic_limits) {
+            match TopicFilter::parse(topic, world.bus.tuning().topic_limits) {
                 Ok(filter) => world.bus.routes().sessions_of(filter.filter(), SORTED_MAX)?,
                 Err(_) => Vec::new(),
             }
@@ -96,7 +96,7 @@ impl Wanted {
     /// Finds what is wanted and tells it.
     pub fn find(&self, world: &World, window: &Window) -> Response {
         let matching =
-            self.matching.as_deref().and_then(|text| Topic::parse(text, world.bus.config().topic_limits).ok());
+            self.matching.as_deref().and_then(|text| Topic::parse(text, world.bus.tuning().topic_limits).ok());
         let mut found = Found::new(window);
         let after = window.after().map(|name| match name.split_once(BETWEEN) {
             Some((id, filter)) => After { id, filter: Some(filter) },

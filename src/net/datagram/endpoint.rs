@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use arc_swap::{ArcSwap, Cache};
 use foldhash::fast::RandomState;
 use thingway_contract::{CloseReason, DatagramProtocol, Instant, Peer, Standing, Transport};
 
@@ -39,6 +40,8 @@ const WOKEN_PER_TURN: usize = 1024;
 /// One core's share of a listener: its socket and the conversations whose datagrams arrive there.
 pub(super) struct Endpoint<P: DatagramProtocol> {
     service: Arc<Service<P>>,
+    /// What conversations to come begin with.
+    config: Cache<Arc<ArcSwap<P::Config>>, Arc<P::Config>>,
     shared: Arc<ListenerShared>,
     options: UdpOptions,
     local: SocketAddr,
@@ -69,6 +72,7 @@ impl<P: DatagramProtocol> Endpoint<P> {
     ) -> Self {
         Self {
             sources: Sources::new(options.source_rate),
+            config: Cache::new(service.config.clone()),
             service,
             shared,
             options,
@@ -208,9 +212,10 @@ impl<P: DatagramProtocol> Endpoint<P> {
         counters.accepted.fetch_add(1, Ordering::Relaxed);
         counters.connections.fetch_add(1, Ordering::Relaxed);
         self.service.cores.enter(self.core);
-        let (service, woken) = (&self.service, &self.woken);
+        // No more than a look where nothing has changed: many a conversation is one datagram long.
+        let (service, config, woken) = (&self.service, self.config.load(), &self.woken);
         let index = self.table.insert(place, |index| Talk {
-            conversation: Conversation::new(service, peer, shed, now),
+            conversation: Conversation::new(service, config, peer, shed, now),
             nudge: Arc::new(Nudge { woken: woken.clone(), index, queued: AtomicBool::new(false) }),
             timer: None,
             few: Few::default(),

@@ -177,7 +177,7 @@ pub(super) async fn announce<P: DatagramProtocol>(
     by_v6: bool,
     announce_to: Vec<SocketAddr>,
 ) {
-    let Some(beacon) = P::beacon(&service.config).filter(|_| !announce_to.is_empty()) else {
+    let Some(beacon) = P::beacon(&service.config.load()).filter(|_| !announce_to.is_empty()) else {
         return std::future::pending().await;
     };
     let mut interval = tokio::time::interval(beacon.interval);

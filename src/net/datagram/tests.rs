@@ -187,7 +187,7 @@ impl Site {
             }),
             bus: bus.clone(),
             access: Arc::default(),
-            config: Arc::new(()),
+            config: Arc::new(arc_swap::ArcSwap::from_pointee(())),
             cores: cores.clone(),
             clock: cores.clock(),
             faults: Faults::new(Arc::default()),

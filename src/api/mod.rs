@@ -8,7 +8,9 @@ mod assets;
 mod audit;
 mod authentication;
 mod authorization;
+mod backends;
 mod banned;
+mod chain;
 mod clients;
 mod configs;
 mod data;
@@ -25,6 +27,7 @@ mod keys;
 mod listeners;
 mod login;
 mod multipart;
+mod names;
 mod observe;
 mod openapi;
 mod page;
@@ -80,6 +83,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(retained::routes())
         .merge(banned::routes())
         .merge(authentication::routes())
+        .merge(chain::routes())
         .merge(authorization::routes())
         .merge(explain::routes())
         .merge(listeners::routes())
@@ -87,6 +91,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(configs::routes())
         .merge(delayed::routes())
         .merge(forms::routes())
+        .merge(names::routes())
         .merge(gateways::routes())
         .merge(observe::routes())
         .merge(data::routes())

@@ -86,7 +86,8 @@ pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Respo
     responses((status = 200, description = "Subscriptions", body = Value)),
 )]
 pub async fn of_client(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    Ok(Json(of_session(&world, &session(&world, &id)?)))
+    let session = session(&world, &id)?;
+    Ok(Json(of_session(&world, &session)))
 }
 
 /// Those of a session.

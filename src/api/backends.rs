@@ -24,7 +24,7 @@ enum Means {
     Seconds,
     /// An object that is kept as JSON.
     Json,
-    /// Names and texts, as an object or as a list of `{name, value}`.
+    /// Names and texts, as an object or as a list of `{name, value}`. They may be secret, and are never told.
     Texts,
     /// Headers of questions, of which some say something else.
     Headers,
@@ -191,7 +191,7 @@ fn refuse(place: &str, why: &str) -> ApiError {
 /// The settings of what is at `access.KIND.NAME` when EMQX's fields are these. What is not among them is left out, but for secrets that are sent as they were told.
 pub fn read(kind: &str, at: &str, body: &Map<String, Value>) -> Result<Changes, ApiError> {
     let mut changes = Changes::new();
-    for Field(place, key, means) in table(kind) {
+    for Field(_, key, means) in table(kind) {
         if !key.is_empty() && !matches!(means, Tls | Https) {
             changes.insert(format!("{at}.{key}"), None);
         }
@@ -206,7 +206,6 @@ pub fn read(kind: &str, at: &str, body: &Map<String, Value>) -> Result<Changes, 
         if let Https = means {
             changes.insert(format!("{at}.ca_file"), None);
         }
-        let _ = place;
     }
     read_within(kind, at, "", body, &mut changes)?;
     Ok(changes)
@@ -234,8 +233,13 @@ fn read_within(
         let key = format!("{at}.{key}");
         let value = match means {
             Same => value.clone(),
-            Secret if value == HIDDEN => {
+            Secret | Texts if value == HIDDEN => {
                 changes.remove(&key);
+                continue;
+            }
+            Headers if value == HIDDEN => {
+                let keys = [key, format!("{at}.authorization"), format!("{at}.body")];
+                keys.iter().for_each(|key| drop(changes.remove(key)));
                 continue;
             }
             Secret => value.clone(),
@@ -381,7 +385,8 @@ pub fn tell(kind: &str, at: &str, values: &BTreeMap<String, Value>, into: &mut V
     for Field(place, key, means) in table(kind) {
         let value = of(key);
         let told = match means {
-            Secret if is_set(&value) => HIDDEN.into(),
+            Secret | Texts | Headers if is_set(&value) => HIDDEN.into(),
+            Headers if is_set(&of("authorization")) => HIDDEN.into(),
             File | Secret if !is_set(&value) => continue,
             Same | File | Secret | Texts => value,
             Seconds => match value.as_str().and_then(|text| text.strip_suffix('s')?.parse::<u64>().ok()) {
@@ -391,9 +396,6 @@ pub fn tell(kind: &str, at: &str, values: &BTreeMap<String, Value>, into: &mut V
             Json => value.as_str().map(parsed).unwrap_or_default(),
             Headers => {
                 let mut headers = value.as_object().cloned().unwrap_or_default();
-                if is_set(&of("authorization")) {
-                    headers.insert("authorization".into(), HIDDEN.into());
-                }
                 if of("method") == "post" {
                     let form = of("body") == "form";
                     let told = if form { "application/x-www-form-urlencoded" } else { "application/json" };

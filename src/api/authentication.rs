@@ -1,4 +1,4 @@
-//! Who is asked about clients, and the users of the built-in database: `/authentication`.
+//! The users of the built-in database: `/authentication/{id}/users`.
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
@@ -11,7 +11,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use zeroize::Zeroizing;
 
 use super::{
-    chain,
     error::{ApiError, Body, Path},
     multipart::File,
     page::{Page, Paging},
@@ -33,16 +32,11 @@ const PASSWORD_MAX: usize = 65_535;
 
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
-    OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(find))
-        .routes(routes!(users, add))
-        .routes(routes!(user, change, remove))
-        .routes(routes!(import))
+    OpenApiRouter::new().routes(routes!(users, add)).routes(routes!(user, change, remove)).routes(routes!(import))
 }
 
 /// One of those who are asked, as it is told.
-pub(super) fn tell_authenticator(world: &World, place: usize, name: &str) -> Value {
+pub(super) fn tell_authenticator(world: &World, name: &str) -> Value {
     let database = |mechanism: &str, id: &str| {
         let (stored, file) = world.users.len();
         let by = match world.users.by() {
@@ -54,7 +48,7 @@ pub(super) fn tell_authenticator(world: &World, place: usize, name: &str) -> Val
             "users_count": stored, "file_users_count": file,
         })
     };
-    let mut told = match name.split_once('.') {
+    match name.split_once('.') {
         None if name == "users" => database("password_based", "built_in_database"),
         None if name == "scram" => database("scram", "scram:built_in_database"),
         Some(("jwt", of)) => json!({ "id": format!("jwt:{of}"), "mechanism": "jwt", "name": of }),
@@ -62,43 +56,7 @@ pub(super) fn tell_authenticator(world: &World, place: usize, name: &str) -> Val
             json!({ "id": format!("{backend}:{of}"), "mechanism": "password_based", "backend": backend, "name": of })
         }
         None => json!({ "id": name, "mechanism": name }),
-    };
-    told["enable"] = true.into();
-    told["position"] = place.into();
-    told
-}
-
-/// All of them, in the order in which they are asked.
-fn authenticators(world: &World) -> Vec<Value> {
-    let settings = world.access.settings();
-    let names = settings.chain.names();
-    names.enumerate().map(|(place, name)| tell_authenticator(world, place, name)).collect()
-}
-
-/// Who is asked about clients, in order.
-#[utoipa::path(
-    get,
-    path = "/authentication",
-    tag = "access",
-    responses((status = 200, description = "Those who are asked", body = Vec<Value>)),
-)]
-pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
-    Json(authenticators(&world).into())
-}
-
-/// One of those who are asked.
-#[utoipa::path(
-    get,
-    path = "/authentication/{id}",
-    tag = "access",
-    params(("id" = String, Path, description = "As the list has it; EMQX's password_based:built_in_database, too")),
-    responses((status = 200, description = "What it is", body = Value)),
-)]
-pub async fn find(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let names: Vec<_> = world.access.settings().chain.names().map(str::to_owned).collect();
-    let missing = || ApiError::not_found("there is no such authenticator");
-    let at = chain::find(&names, &id).ok_or_else(missing)?;
-    Ok(Json(tell_authenticator(&world, at, &names[at])))
+    }
 }
 
 /// The database, and whether its users get what SCRAM needs.

@@ -8,6 +8,7 @@ mod assets;
 mod audit;
 mod authentication;
 mod authorization;
+mod backends;
 mod banned;
 mod chain;
 mod clients;
@@ -24,9 +25,9 @@ mod forms;
 mod gateways;
 mod keys;
 mod listeners;
-mod lists;
 mod login;
 mod multipart;
+mod names;
 mod observe;
 mod openapi;
 mod page;
@@ -82,6 +83,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(retained::routes())
         .merge(banned::routes())
         .merge(authentication::routes())
+        .merge(chain::routes())
         .merge(authorization::routes())
         .merge(explain::routes())
         .merge(listeners::routes())
@@ -89,8 +91,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(configs::routes())
         .merge(delayed::routes())
         .merge(forms::routes())
-        .merge(lists::routes())
-        .merge(chain::routes())
+        .merge(names::routes())
         .merge(gateways::routes())
         .merge(observe::routes())
         .merge(data::routes())

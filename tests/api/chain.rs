@@ -1,110 +1,204 @@
-//! Who is asked about clients, and what becomes of topics, by EMQX's paths.
+//! Who is asked about clients, as EMQX's scripts make, change and delete them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     Managed,
     common::{Connect, Version},
+    door::Server,
 };
 
 const PATH: &str = "/api/v5/authentication";
 
-/// The code of CONNACK for one with credentials.
-async fn code(managed: &Managed, username: &str, password: &str) -> u8 {
-    let mut client = managed.gateway.open(Version::V5).await;
-    client.send(&Connect::new(Version::V5, username).username(username).password(password).bytes()).await;
-    client.connack().await.code
+fn at(rest: &str) -> String {
+    format!("{PATH}/{rest}")
 }
 
-#[tokio::test]
-async fn authenticators_are_made_put_in_order_and_taken_away() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let managed = Managed::kept_in(folder.path(), |config| {
-        let server = config.access.http.entry("main".into()).or_default();
-        server.url = "http://127.0.0.1:9/auth".into();
-        config.access.authenticators = vec!["http.main".into()];
+async fn start(folder: &tempfile::TempDir) -> Managed {
+    Managed::kept_in(folder.path(), |_| {}).await
+}
+
+async fn make(managed: &Managed, body: Value) -> Value {
+    let told = managed.admin.post(PATH, &body).await;
+    assert_eq!(told.status, 200, "{body}: {told:?}");
+    told.json()
+}
+
+async fn asked(managed: &Managed) -> Value {
+    managed.get("/api/v5/configs").await.json()["access.authenticators"]["value"].clone()
+}
+
+fn postgresql() -> Value {
+    json!({
+        "mechanism": "password_based", "backend": "postgresql", "server": "127.0.0.1:1", "database": "mqtt",
+        "username": "postgres", "password": "public", "pool_size": 4, "ssl": { "enable": false },
+        "query": "SELECT password_hash, salt FROM mqtt_user where username = ${username} LIMIT 1",
+        "password_hash_algorithm": { "name": "sha256", "salt_position": "suffix" },
     })
-    .await;
-    let admin = &managed.admin;
-    let ids = async || -> Vec<String> {
-        let told = managed.get(PATH).await.json();
-        let told = told.as_array().expect("a list").iter();
-        told.map(|one| one["id"].as_str().expect("an id").to_owned()).collect()
-    };
-    let database = json!({ "mechanism": "password_based", "backend": "built_in_database" });
-    let made = admin.post(PATH, &database).await;
-    assert_eq!((made.status, &made.json()["id"]), (200, &json!("built_in_database")), "{made:?}");
-    assert_eq!(admin.post(PATH, &database).await.code(), "ALREADY_EXISTS");
-    for wrong in [
-        json!({ "mechanism": "password_based", "backend": "nothing" }),
-        json!({ "mechanism": "jwt" }),
-        json!({ "mechanism": "scram", "backend": "built_in_database", "algorithm": "sha512" }),
-        json!({}),
-    ] {
-        assert_eq!(admin.post(PATH, &wrong).await.status, 400, "{wrong}");
-    }
-    assert_eq!(ids().await, ["http:main", "built_in_database"]);
-
-    // EMQX's ids are understood.
-    let place = async |id: &str, position: &str| {
-        admin.ask("PUT", &format!("{PATH}/{id}/position/{position}"), None).await.status
-    };
-    assert_eq!(place("password_based:built_in_database", "front").await, 204);
-    assert_eq!(ids().await, ["built_in_database", "http:main"]);
-    assert_eq!(place("built_in_database", "after:password_based:http").await, 204);
-    assert_eq!(ids().await, ["http:main", "built_in_database"]);
-    assert_eq!(place("http:main", "rear").await, 204);
-    assert_eq!(place("http:main", "before:built_in_database").await, 204);
-    assert_eq!(ids().await, ["http:main", "built_in_database"]);
-    for (id, position, status) in
-        [("http:main", "middle", 400), ("http:main", "before:jwt", 404), ("http:other", "front", 404)]
-    {
-        assert_eq!(place(id, position).await, status, "{id} {position}");
-    }
-    let state = managed.get(&format!("{PATH}/password_based:http/status")).await.json();
-    assert_eq!((&state["status"], &state["metrics"]["total"]), (&json!("connected"), &json!(0)));
-
-    // Nobody else is asked any more, and it counts at once.
-    assert_eq!(admin.delete(&format!("{PATH}/http:main")).await.status, 204);
-    assert_eq!(admin.delete(&format!("{PATH}/http:main")).await.status, 404);
-    let user = json!({ "user_id": "bob", "password": "secret" });
-    assert_eq!(admin.post(&format!("{PATH}/built_in_database/users"), &user).await.status, 201);
-    assert_eq!((code(&managed, "bob", "secret").await, code(&managed, "eve", "secret").await), (0, 0x86));
-    assert_eq!(admin.delete(&format!("{PATH}/built_in_database")).await.status, 204);
-    assert_eq!((ids().await.len(), code(&managed, "eve", "secret").await), (0, 0));
 }
 
 #[tokio::test]
-async fn topics_are_rewritten_and_clients_subscribed_as_they_are_told() {
+async fn a_web_server_is_made_asked_switched_off_and_deleted() {
     let folder = tempfile::tempdir().expect("a folder");
-    let managed = Managed::kept_in(folder.path(), |_| ()).await;
-    let (rewrite, subscribe) = ("/api/v5/mqtt/topic_rewrite", "/api/v5/mqtt/auto_subscribe");
-    for path in [rewrite, subscribe] {
-        assert_eq!(managed.get(path).await.json(), json!([]));
-    }
-    let rules = json!([{ "action": "publish", "source_topic": "x/#", "re": "^x/(.+)$", "dest_topic": "y/$1" }]);
-    let told = managed.admin.put(rewrite, &rules).await;
-    assert_eq!((told.status, told.json()), (200, rules.clone()));
-    let wanted = json!([{ "topic": "y/${clientid}", "qos": 1, "nl": 1, "rap": 0, "rh": 0 }]);
-    let told = managed.admin.put(subscribe, &wanted).await;
-    assert_eq!((told.status, told.json()), (200, wanted.clone()));
-    for (path, wrong) in [
-        (rewrite, json!([{ "action": "publish", "source_topic": "x/#", "re": "(", "dest_topic": "y" }])),
-        (rewrite, json!([{ "action": "publish", "source_topic": "x/#", "re": "a" }])),
-        (rewrite, json!([{ "action": "look", "source_topic": "x/#", "re": "a", "dest_topic": "y" }])),
-        (subscribe, json!([{ "topic": "a", "qos": 3 }])),
-        (subscribe, json!([{ "topic": "a", "nl": true }])),
-        (subscribe, json!([{ "topic": "a", "quality": 1 }])),
-        (subscribe, json!([{ "qos": 1 }])),
-        (subscribe, json!({})),
+    let managed = start(&folder).await;
+    let server = Server::start("deny").await;
+    let connects = async || {
+        let mut client = managed.gateway.open(Version::V5).await;
+        client.send(&Connect::new(Version::V5, "c").username("u").password("p").bytes()).await;
+        client.connack().await.code == 0
+    };
+    assert!(connects().await);
+    let body = json!({
+        "mechanism": "password_based", "backend": "http", "method": "post", "url": format!("http://{}/auth", server.address),
+        "headers": { "content-type": "application/x-www-form-urlencoded", "x-key": "k" },
+        "body": { "username": "${username}", "password": "${password}" },
+        "pool_size": 4, "request_timeout": "5s", "connect_timeout": "15s", "enable": true, "ssl": { "enable": false },
+    });
+    let mut told = make(&managed, body.clone()).await;
+    assert_eq!((&told["id"], &told["enable"]), (&json!("password_based:http"), &json!(true)));
+    assert_eq!((&told["method"], &told["pool_size"], &told["body"]), (&body["method"], &json!(4), &json!("******")));
+    assert_eq!(managed.admin.post(PATH, &body).await.status, 409);
+    assert!(!connects().await);
+    assert!(server.asked() > 0);
+    let status = managed.get(&at("password_based:http/status")).await.json();
+    assert_eq!((&status["status"], &status["metrics"]["answered"]), (&json!("connected"), &json!(1)));
+
+    // What is told can be sent back.
+    told["enable"] = false.into();
+    let off = managed.admin.put(&at("password_based:http"), &told).await;
+    assert_eq!((off.status, &off.json()["enable"]), (200, &json!(false)), "{off:?}");
+    assert!(connects().await);
+    assert_eq!(managed.get(PATH).await.json()[0]["enable"], false);
+    assert_eq!(managed.get(&at("password_based:http/status")).await.json()["status"], "stopped");
+    told["enable"] = true.into();
+    assert_eq!(managed.admin.put(&at("http:default"), &told).await.status, 200);
+    assert!(!connects().await);
+    assert_eq!(managed.admin.delete(&at("password_based:http")).await.status, 204);
+    assert!(connects().await);
+    assert_eq!(managed.get(PATH).await.json(), json!([]));
+    assert_eq!(managed.admin.delete(&at("password_based:http")).await.status, 404);
+}
+
+#[tokio::test]
+async fn fields_become_settings_and_are_told_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(&folder).await;
+    let told = make(&managed, postgresql()).await;
+    assert_eq!(told["password"], "******");
+    assert_eq!(told["password_hash_algorithm"], json!({ "name": "sha256", "salt_position": "suffix" }));
+    make(
+        &managed,
+        json!({
+            "mechanism": "password_based", "backend": "redis", "redis_type": "single", "server": "127.0.0.1:1",
+            "cmd": "HMGET mqtt_user:${username} password_hash salt", "database": 1, "password": "public",
+            "password_hash_algorithm": { "name": "pbkdf2", "mac_fun": "sha256", "iterations": 4096 },
+        }),
+    )
+    .await;
+    let told = make(
+        &managed,
+        json!({
+            "mechanism": "jwt", "from": "password", "use_jwks": false, "algorithm": "hmac-based",
+            "secret": "a secret of some length", "secret_base64_encoded": false,
+            "verify_claims": [{ "name": "username", "value": "${username}" }],
+        }),
+    )
+    .await;
+    assert_eq!((&told["id"], &told["verify_claims"]), (&json!("jwt"), &json!("******")));
+    assert_eq!((&told["algorithm"], &told["use_jwks"]), (&json!("hmac-based"), &json!(false)));
+    let built_in = json!({ "mechanism": "password_based", "backend": "built_in_database", "user_id_type": "clientid" });
+    make(&managed, built_in).await;
+    let settings = managed.get("/api/v5/configs").await.json();
+    for (key, value) in [
+        ("access.postgresql.default.server", json!("127.0.0.1:1")),
+        ("access.postgresql.default.limits.connections", json!(4)),
+        ("access.postgresql.default.password_hash", json!("sha256-suffix")),
+        ("access.redis.default.command", json!("HMGET mqtt_user:${username} password_hash salt")),
+        ("access.redis.default.password_hash", json!("pbkdf2-sha256-4096")),
+        ("access.users.by", json!("client_id")),
+        ("access.authenticators", json!(["postgresql.default", "redis.default", "jwt.default", "users"])),
     ] {
-        assert_eq!(managed.admin.put(path, &wrong).await.status, 400, "{wrong}");
+        assert_eq!(settings[key]["value"], value, "{key}");
     }
-    assert_eq!((managed.get(rewrite).await.json(), managed.get(subscribe).await.json()), (rules, wanted));
-    // Both count for who connects from now on.
-    let mut client = managed.gateway.client(Version::V5, "c").await;
-    let mut other = managed.gateway.client(Version::V5, "other").await;
-    other.publish("x/c", "rewritten", 1).await;
-    let message = client.expect_message().await;
-    assert_eq!((message.topic.as_str(), message.text()), ("y/c", "rewritten"));
+
+    // What a PUT does not have goes; a secret that is sent as it was told stays.
+    let mut body = postgresql();
+    body["password"] = "******".into();
+    body.as_object_mut().expect("an object").remove("pool_size");
+    assert_eq!(managed.admin.put(&at("password_based:postgresql"), &body).await.status, 200);
+    let settings = managed.get("/api/v5/configs").await.json();
+    assert_eq!(settings["access.postgresql.default.limits.connections"]["source"], "default");
+    assert_eq!(settings["access.postgresql.default.password"]["source"], "run time");
+    let kept = std::fs::read_to_string(folder.path().join("settings.toml")).expect("it is kept");
+    assert!(
+        kept.contains("\"public\"") && kept.contains("username = \"${username}\"") && !kept.contains("***"),
+        "{kept}"
+    );
+}
+
+#[tokio::test]
+async fn they_are_asked_in_another_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(&folder).await;
+    make(&managed, postgresql()).await;
+    let mut further = postgresql();
+    further["name"] = "further".into();
+    make(&managed, further).await;
+    make(&managed, json!({ "mechanism": "password_based", "backend": "built_in_database" })).await;
+    let (main, further, users) = ("postgresql.default", "postgresql.further", "users");
+    assert_eq!(asked(&managed).await, json!([main, further, users]));
+    let database = "password_based:built_in_database";
+    for (id, position, order) in [
+        (database, "front".to_owned(), json!([users, main, further])),
+        (database, "rear".to_owned(), json!([main, further, users])),
+        (database, "before:postgresql:further".to_owned(), json!([main, users, further])),
+        ("postgresql:default", format!("after:{database}"), json!([users, main, further])),
+    ] {
+        assert_eq!(managed.admin.put(&at(&format!("{id}/position/{position}")), &json!({})).await.status, 204);
+        assert_eq!(asked(&managed).await, order, "{id} {position}");
+    }
+    for (wrong, status) in [
+        ("password_based:postgresql/position/front", 400),
+        ("password_based:mysql/position/front", 404),
+        ("postgresql:default/position/top", 400),
+        ("postgresql:default/position/before:postgresql:default", 400),
+    ] {
+        assert_eq!(managed.admin.put(&at(wrong), &json!({})).await.status, status, "{wrong}");
+    }
+    let ids: Vec<_> =
+        managed.get(PATH).await.json().as_array().expect("a list").iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(ids.len(), 3);
+    for id in ids {
+        assert_eq!(managed.get(&at(id.as_str().expect("a text"))).await.json()["id"], id);
+    }
+}
+
+#[tokio::test]
+async fn what_there_is_not_is_refused_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(&folder).await;
+    let with = |name: &str, value: Value| {
+        let mut body = postgresql();
+        body[name] = value;
+        body
+    };
+    for (body, word) in [
+        (json!({}), "mechanism"),
+        (json!({ "mechanism": "gssapi", "backend": "kerberos" }), "mechanism"),
+        (json!({ "mechanism": "password_based", "backend": "oracle" }), "backend"),
+        (with("surprise", 1.into()), "surprise"),
+        (with("disable_prepared_statements", true.into()), "disable_prepared_statements"),
+        (with("ssl", json!({ "enable": true, "verify": "verify_none" })), "ssl.verify"),
+        (with("password_hash_algorithm", json!({ "name": "sha3" })), "password_hash_algorithm"),
+        (with("name", "a.b".into()), "name"),
+        (with("pool_size", 0.into()), "limits.connections"),
+        (with("query", "".into()), "query"),
+        (json!({ "mechanism": "jwt", "use_jwks": true, "algorithm": "public-key" }), "use_jwks"),
+    ] {
+        let told = managed.admin.post(PATH, &body).await;
+        assert_eq!(told.status, 400, "{body}: {told:?}");
+        assert!(told.text().contains(word), "{word}: {told:?}");
+    }
+    assert_eq!(asked(&managed).await, json!([]));
+    assert_eq!(managed.get(PATH).await.json(), json!([]));
 }

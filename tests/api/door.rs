@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// A web server that lets everybody in, or nobody, and keeps its connections.
-struct Server {
-    address: SocketAddr,
+pub struct Server {
+    pub address: SocketAddr,
     asked: Arc<AtomicUsize>,
     closed: mpsc::Receiver<()>,
 }
 
 impl Server {
-    async fn start(result: &'static str) -> Self {
+    pub async fn start(result: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let (tell, closed) = mpsc::channel(16);
@@ -46,7 +46,7 @@ impl Server {
         Self { address, asked, closed }
     }
 
-    fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }

@@ -133,6 +133,18 @@ ask DELETE "$rules/emqx_u" 204
 ask PUT /authorization/settings 200 '{"no_match":"allow","deny_action":"ignore","cache":{"enable":true,"max_size":32,"ttl":"1m","excludes":[]}}'
 is cache/max_size 32
 
+# Who is asked, and names that clients do not choose.
+ask POST /authentication 200 '{"mechanism":"password_based","backend":"postgresql","enable":false,"server":"127.0.0.1:5432","database":"mqtt","username":"postgres","password":"public","query":"SELECT password_hash, salt FROM mqtt_user where username = ${username} LIMIT 1","password_hash_algorithm":{"name":"sha256","salt_position":"prefix"},"ssl":{"enable":false}}'
+is id password_based:postgresql
+ask GET /authentication/password_based:postgresql/status 200
+ask DELETE /authentication/password_based:postgresql 204
+ask PUT /mqtt/topic_rewrite 200 '[{"action":"all","source_topic":"x/#","re":"^x/y/(.+)$","dest_topic":"z/y/$1"}]'
+is 0/dest_topic 'z/y/$1'
+ask PUT /mqtt/topic_rewrite 200 '[]'
+ask PUT /mqtt/auto_subscribe 200 '[{"topic":"c/${clientid}","qos":1,"rh":0,"rap":0,"nl":0}]'
+is 0/qos 1
+ask PUT /mqtt/auto_subscribe 200 '[]'
+
 # What helps when something is wrong.
 ask POST /mqtt/topic_metrics 200 '{"topic":"sensors/1"}'
 ask GET /mqtt/topic_metrics/sensors%2F1 200
@@ -158,14 +170,6 @@ ask POST /banned 200 '{"as":"clientid","who":"device","by":"script","reason":"en
 ask GET /banned 200
 is data/0/who device
 ask DELETE /banned/clientid/device 204
-
-# Topics that become others, and who is asked about clients.
-ask PUT /mqtt/topic_rewrite 200 '[{"action":"publish","source_topic":"old/#","re":"^old/(.+)$","dest_topic":"new/$1"}]'
-is 0/dest_topic 'new/$1'
-ask PUT /mqtt/auto_subscribe 200 '[{"topic":"broadcast","qos":1,"nl":0,"rap":0,"rh":0}]'
-ask GET /mqtt/auto_subscribe 200
-is 0/topic broadcast
-ask PUT /mqtt/topic_rewrite 200 '[]'
 ask GET /authentication 200
 ask DELETE /api_key/script 204
 ask POST /logout 204

@@ -14,6 +14,7 @@ mod door;
 mod http;
 mod line;
 mod listing;
+mod names;
 mod observe;
 mod operate;
 mod properties;

@@ -208,7 +208,7 @@ pub(super) enum Batch {
 
 impl<P: Protocol> Conversation<P> {
     /// A conversation that begins. With `shed` it is refused a session.
-    pub fn new(service: &Service<P>, config: &Arc<P::Config>, peer: Peer, shed: bool, now: Instant) -> Self {
+    pub fn new(config: &Arc<P::Config>, peer: Peer, shed: bool, now: Instant) -> Self {
         Self {
             machine: P::open(config, &peer, now),
             session: None,

@@ -75,7 +75,7 @@ impl<P: Protocol, T: ByteStream, G: Send + Unpin + 'static> Connection<P, T, G> 
         let core = service.cores.enter_here();
         Self {
             io,
-            conversation: Conversation::new(&service, &service.config.load(), peer, shed, now),
+            conversation: Conversation::new(&service.config.load(), peer, shed, now),
             stash_ready: false,
             stash: None,
             unwritten: None,

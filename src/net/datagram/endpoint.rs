@@ -213,9 +213,9 @@ impl<P: DatagramProtocol> Endpoint<P> {
         counters.connections.fetch_add(1, Ordering::Relaxed);
         self.service.cores.enter(self.core);
         // No more than a look where nothing has changed: many a conversation is one datagram long.
-        let (service, config, woken) = (&self.service, self.config.load(), &self.woken);
+        let (config, woken) = (self.config.load(), &self.woken);
         let index = self.table.insert(place, |index| Talk {
-            conversation: Conversation::new(service, config, peer, shed, now),
+            conversation: Conversation::new(config, peer, shed, now),
             nudge: Arc::new(Nudge { woken: woken.clone(), index, queued: AtomicBool::new(false) }),
             timer: None,
             few: Few::default(),

@@ -62,7 +62,7 @@ impl Wanted {
         self.asked.iter().chain(&self.off)
     }
 
-    /// The one that an id means: its own, or EMQX's when there is but one of the kind.
+    /// The one that an id means: its own, or EMQX's, which means the one without a name of its own, or the only one of the kind.
     fn find(&self, id: &str) -> Result<String, ApiError> {
         let missing = || ApiError::not_found("there is no such authenticator");
         let name = match id.strip_prefix("password_based:").unwrap_or(id) {
@@ -71,6 +71,10 @@ impl Wanted {
             id => id.replacen(':', ".", 1),
         };
         if let Some(found) = self.all().find(|known| **known == name) {
+            return Ok(found.clone());
+        }
+        let unnamed = format!("{name}.{UNNAMED}");
+        if let Some(found) = self.all().find(|known| **known == unnamed) {
             return Ok(found.clone());
         }
         let begins = format!("{name}.");

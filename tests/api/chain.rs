@@ -158,7 +158,6 @@ async fn they_are_asked_in_another_order() {
         assert_eq!(asked(&managed).await, order, "{id} {position}");
     }
     for (wrong, status) in [
-        ("password_based:postgresql/position/front", 400),
         ("password_based:mysql/position/front", 404),
         ("postgresql:default/position/top", 400),
         ("postgresql:default/position/before:postgresql:default", 400),

@@ -314,8 +314,8 @@ impl RunTime {
         }
         match schema::find(keys, key) {
             Some(Key { shape: Shape::Leaf { .. }, .. }) => {}
-            // A listener or authenticator as a whole can be made or taken away.
-            Some(Key { shape: Shape::Named(..), name, .. }) if !key.ends_with(name) => {}
+            // A listener or authenticator as a whole can be made or taken away: its key has the name behind that of the table.
+            Some(Key { shape: Shape::Named(..), .. }) if key.split('.').count() == 3 => {}
             Some(_) => return fixed("it is a table: change its keys".into()),
             None => return fixed("there is no such setting".into()),
         }

@@ -44,7 +44,7 @@ const FIELDS: &[(&str, Tell)] = &[
     ("disconnected_at", |_, info| second(info.left_secs)),
     ("durable", |_, info| Told::Is(info.kept)),
     ("expiry_interval", |_, info| count(info.session_expiry_secs)),
-    ("ip_address", |_, info| of(info, |connection| some(connection.remote, |remote| Told::Address(remote)))),
+    ("ip_address", |_, info| of(info, |connection| some(connection.remote, Told::Address))),
     ("is_persistent", |_, info| Told::Is(info.session_expiry_secs > 0)),
     ("keepalive", |_, info| of(info, |connection| count(connection.keep_alive_secs))),
     ("listener", |_, info| of(info, |connection| Told::Listener(&connection.origin.listener))),

@@ -256,9 +256,11 @@ async fn protocols_settings_count_for_connections_to_come() {
     let (mut before, connack) = connect("before").await;
     assert!(connack.properties.contains(&Property::MaximumQos(1)), "{connack:?}");
     assert!(!connack.properties.contains(&Property::ServerKeepAlive(77)), "{connack:?}");
+    // The listener of an embedded gateway has all of it for itself.
+    let own = |key: &str| format!("listeners.tcp.default.mqtt.{key}");
     let wanted = json!({
-        "mqtt.max_qos": 0, "mqtt.server_keep_alive": "77s", "mqtt.max_packet_size": "2KiB", "mqtt.session_expiry_max": "5s",
-        "mqtt.subscriptions_max": 1, "mqtt.upgrade_qos": true, "listeners.tcp.default.mqtt.receive_maximum": 9,
+        own("max_qos"): 0, own("server_keep_alive"): "77s", own("max_packet_size"): "2KiB", own("receive_maximum"): 9,
+        own("subscriptions_max"): 1, "mqtt.subscriptions_max": 1, "mqtt.session_expiry_max": "5s", "mqtt.upgrade_qos": true,
     });
     let told = change(&managed, wanted).await;
     assert_eq!(told["pending"], json!(["mqtt.upgrade_qos"]));
@@ -277,14 +279,14 @@ async fn protocols_settings_count_for_connections_to_come() {
     before.publish("c", "again", 1).await;
     let told = managed.get("/api/v5/configs").await.json();
     for (key, pending) in [
-        ("mqtt.max_qos", false),
+        ("mqtt.session_expiry_max", false),
         ("mqtt.upgrade_qos", true),
         ("listeners.tcp.default.mqtt.receive_maximum", false),
         ("listeners.tcp.default.mqtt.max_qos", false),
     ] {
         assert_eq!(told[key]["pending"], pending, "{key}");
     }
-    change(&managed, json!({ "mqtt.max_qos": 2, "mqtt.server_keep_alive": null })).await;
+    change(&managed, json!({ own("max_qos"): 2, own("server_keep_alive"): null })).await;
     let (_, connack) = connect("last").await;
     let is_told = |property: &Property| matches!(property, Property::MaximumQos(_) | Property::ServerKeepAlive(_));
     assert!(!connack.properties.iter().any(is_told), "{connack:?}");
@@ -298,7 +300,9 @@ async fn retained_messages_are_switched_off_and_on() {
         let (_, connack) = managed.gateway.connect(&Connect::new(Version::V5, id)).await;
         connack.properties.contains(&Property::RetainAvailable(0))
     };
-    for (key, off, on) in [("retained.enable", false, true), ("mqtt.retain_available", false, true)] {
+    for (key, off, on) in
+        [("retained.enable", false, true), ("listeners.tcp.default.mqtt.retain_available", false, true)]
+    {
         assert_eq!(change(&managed, json!({ key: off })).await["applied"], json!([key]));
         assert!(is_refused("a").await, "{key}");
         change(&managed, json!({ key: on })).await;

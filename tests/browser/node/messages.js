@@ -7,6 +7,8 @@ await main(async (browser) => {
   const page = await open(browser);
   await signIn(page);
   const dialog = page.getByRole("dialog");
+  // What is asked before: the drawer below it has a button of the same name.
+  const question = dialog.filter({ has: page.getByRole("button", { name: "Cancel" }) });
   await visit(page, "retained");
   await page.getByRole("button", { name: "Publish" }).click();
   await dialog.getByLabel("Topic").fill("plant/7/state");
@@ -17,7 +19,7 @@ await main(async (browser) => {
   await dialog.getByRole("button", { name: "Hex" }).click();
   await dialog.getByText("7b 22 6c 65", { exact: false }).waitFor();
   await dialog.getByRole("button", { name: "Delete" }).click();
-  await dialog.last().getByRole("button", { name: "Delete" }).click();
+  await question.getByRole("button", { name: "Delete" }).click();
   await page.getByText("No retained message matches").waitFor();
 
   await visit(page, "delayed");
@@ -29,7 +31,7 @@ await main(async (browser) => {
   await dialog.getByText('"pump": "off"').waitFor();
   await dialog.getByText(/^59m \d+s$/).waitFor();
   await dialog.getByRole("button", { name: "Delete" }).click();
-  await dialog.last().getByRole("button", { name: "Delete" }).click();
+  await question.getByRole("button", { name: "Delete" }).click();
   await page.getByText("No message waits").waitFor();
   assert.deepEqual((await api("GET", "/mqtt/delayed/messages", undefined, await token())).json.data, []);
   page.check_clean();

@@ -51,7 +51,9 @@ pub struct Common {
 }
 
 /// Changes what conversations to come by a listener begin with.
-pub struct Tuner(Box<dyn Fn(&Config, &config::Listener) + Send + Sync>);
+pub struct Tuner(Box<Tune>);
+
+type Tune = dyn Fn(&Config, &config::Listener) + Send + Sync;
 
 impl Tuner {
     fn new<P: Protocol>(

@@ -260,7 +260,7 @@ async fn protocols_settings_count_for_connections_to_come() {
     let own = |key: &str| format!("listeners.tcp.default.mqtt.{key}");
     let wanted = json!({
         own("max_qos"): 0, own("server_keep_alive"): "77s", own("max_packet_size"): "2KiB", own("receive_maximum"): 9,
-        own("subscriptions_max"): 1, "mqtt.subscriptions_max": 1, "mqtt.session_expiry_max": "5s", "mqtt.upgrade_qos": true,
+        "mqtt.subscriptions_max": 1, "mqtt.session_expiry_max": "5s", "mqtt.upgrade_qos": true,
     });
     let told = change(&managed, wanted).await;
     assert_eq!(told["pending"], json!(["mqtt.upgrade_qos"]));

@@ -137,6 +137,7 @@ impl AccessError {
     pub fn key(&self) -> Option<String> {
         let key = match self {
             Self::Rule(error) if &*error.place.source == RULES => "access.rules",
+            Self::Rule(error) if &*error.place.source == ACL_CONF => ACL_CONF,
             Self::Rule(_) => "access.rule_files",
             Self::File { key, .. } => key,
             Self::Users { .. } => "access.users.file",
@@ -157,6 +158,8 @@ impl AccessError {
 
 /// How rules of the configuration name their place.
 const RULES: &str = "access.rules";
+/// The same for those in the form of EMQX's file.
+pub const ACL_CONF: &str = "access.acl_conf";
 
 /// What rules say, here and elsewhere.
 ///
@@ -180,7 +183,14 @@ pub fn policy_with(
     let mut sources = Vec::new();
     for name in &access.sources {
         match name.as_str() {
-            "rules" => sources.extend(own_rules(config, database)?.into_iter().map(Source::Rules)),
+            "rules" => {
+                sources.extend(rules_of_settings(config)?);
+                sources.push(rules_of_database(database));
+                sources.extend(rules_of_files(config)?);
+            }
+            "rules.settings" => sources.extend(rules_of_settings(config)?),
+            "rules.database" => sources.push(rules_of_database(database)),
+            "rules.files" => sources.extend(rules_of_files(config)?),
             other => sources.push(Source::Authority(making.authority(config, other)?)),
         }
     }
@@ -196,24 +206,33 @@ pub fn policy_with(
     })
 }
 
-/// The rules of the configuration, of the store, and of the files that the configuration names.
-fn own_rules(config: &Config, database: &Arc<RuleDatabase>) -> Result<Vec<Rules>, AccessError> {
+/// The rules of the configuration, if there are any.
+fn rules_of_settings(config: &Config) -> Result<Option<Source>, AccessError> {
+    let rules = &config.access.rules;
+    let compiled = (1..).zip(rules).map(|(number, rule)| own_rule(number, rule)).collect::<Result<_, _>>()?;
+    Ok((!rules.is_empty()).then_some(Source::Rules(Rules::InOrder(compiled))))
+}
+
+/// The rules of the store, even without any: some may come while the gateway runs.
+fn rules_of_database(database: &Arc<RuleDatabase>) -> Source {
+    Source::Rules(Rules::Database(database.clone()))
+}
+
+/// The rules of the files that the configuration names, and those that it has in their form.
+fn rules_of_files(config: &Config) -> Result<Vec<Source>, AccessError> {
     let access = &config.access;
     let hardened = config.gateway.security == Security::Hardened;
     let mut sources = Vec::new();
-    if !access.rules.is_empty() {
-        let rules = (1..).zip(&access.rules).map(|(number, rule)| own_rule(number, rule));
-        sources.push(Rules::InOrder(rules.collect::<Result<_, _>>()?));
-    }
-    // Even without any: some may come while the gateway runs.
-    sources.push(Rules::Database(database.clone()));
     for file in &access.rule_files {
         let text = read("access.rule_files", &file.path)?;
         let source: Arc<str> = file.path.display().to_string().into();
-        sources.push(match file.format {
+        sources.push(Source::Rules(match file.format {
             RuleFormat::Emqx => parse_emqx(&text, &source, hardened)?,
             RuleFormat::Mosquitto => parse_mosquitto(&text, &source)?,
-        });
+        }));
+    }
+    if !access.acl_conf.is_empty() {
+        sources.push(Source::Rules(parse_emqx(&access.acl_conf, &ACL_CONF.into(), hardened)?));
     }
     Ok(sources)
 }

@@ -1,4 +1,4 @@
-//! What clients may do: the sources of rules, the rules of the built-in database, and what is remembered: `/authorization`.
+//! What clients may do: the rules of the built-in database, and what is remembered: `/authorization`.
 
 use std::sync::Arc;
 
@@ -15,10 +15,7 @@ use super::{
     query::Query,
     world::World,
 };
-use crate::access::{
-    Source,
-    rules::{HeldRules, Holder, HolderKind, RULES_MAX, RuleDatabase, Rules, WrittenRule, row_of_rules},
-};
+use crate::access::rules::{HeldRules, Holder, HolderKind, RULES_MAX, RuleDatabase, WrittenRule, row_of_rules};
 
 /// Client ids and user names with rules, each.
 pub(super) const HOLDERS_MAX: usize = 1_000_000;
@@ -26,8 +23,6 @@ pub(super) const HOLDERS_MAX: usize = 1_000_000;
 /// What is served here.
 pub fn routes() -> OpenApiRouter<Arc<World>> {
     OpenApiRouter::new()
-        .routes(routes!(sources))
-        .routes(routes!(source))
         .routes(routes!(forget))
         .routes(routes!(forget_client))
         .routes(routes!(clear))
@@ -36,54 +31,6 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
         .routes(routes!(of_clients, add_clients))
         .routes(routes!(of_client, put_client, remove_client))
         .routes(routes!(of_all, put_all, remove_all))
-}
-
-/// All sources as they are told, in order.
-fn tell_sources(world: &World) -> Vec<Value> {
-    let policy = world.access.policy();
-    let one = |(place, source): (usize, &Source)| {
-        let mut told = match source {
-            Source::Rules(Rules::Database(rules)) => json!({ "type": "built_in_database", "rules_count": rules.len() }),
-            Source::Rules(rules) => match rules.source() {
-                Some("access.rules") => {
-                    json!({ "type": "settings", "name": "access.rules", "rules_count": rules.len() })
-                }
-                path => json!({ "type": "file", "path": path, "rules_count": rules.len() }),
-            },
-            Source::Authority(authority) => match authority.name().split_once('.') {
-                Some((kind, name)) => json!({ "type": kind, "name": name }),
-                None => json!({ "type": authority.name() }),
-            },
-        };
-        told["enable"] = true.into();
-        told["position"] = place.into();
-        told
-    };
-    policy.sources.iter().enumerate().map(one).collect()
-}
-
-/// Where it is decided what clients may do, in order.
-#[utoipa::path(
-    get,
-    path = "/authorization/sources",
-    tag = "access",
-    responses((status = 200, description = "The sources; they are settings and cannot be changed here", body = Value)),
-)]
-pub async fn sources(State(world): State<Arc<World>>) -> Json<Value> {
-    Json(json!({ "sources": tell_sources(&world) }))
-}
-
-/// One kind of source: the first of it.
-#[utoipa::path(
-    get,
-    path = "/authorization/sources/{type}",
-    tag = "access",
-    params(("type" = String, Path, description = "built_in_database, settings, file, http, postgresql, mysql, redis, mongodb or ldap")),
-    responses((status = 200, description = "The source", body = Value)),
-)]
-pub async fn source(State(world): State<Arc<World>>, Path(kind): Path<String>) -> Result<Json<Value>, ApiError> {
-    let found = tell_sources(&world).into_iter().find(|told| told["type"] == *kind);
-    found.map(Json).ok_or_else(|| ApiError::not_found("there is no such source"))
 }
 
 /// Whatever connections remember of what was decided is forgotten; existing subscriptions are looked at again.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::error::ApiError;
+use super::{error::ApiError, order::List};
 
 /// Settings that change, by their keys; without a value they are taken away.
 pub type Changes = BTreeMap<String, Option<Value>>;
@@ -68,93 +68,122 @@ const JWT: &[Field] = &[
     Field("pool_size", "", Only("8")),
     Field("ssl", "ca_file", Https),
 ];
-const POSTGRESQL: &[Field] = &[
+/// What all databases have.
+const DATABASE: &[Field] = &[
     Field("server", "server", Same),
     Field("database", "database", Same),
     Field("username", "username", Same),
     Field("password", "password", Secret),
-    Field("query", "query", Same),
-    Field("password_hash_algorithm", "password_hash", Hashing),
-    Field("pool_size", "limits.connections", Same),
-    Field("auto_reconnect", "", Only("true")),
-    Field("disable_prepared_statements", "", Only("false")),
-    Field("ssl", "tls", Tls),
-];
-const MYSQL: &[Field] = &[
-    Field("server", "server", Same),
-    Field("database", "database", Same),
-    Field("username", "username", Same),
-    Field("password", "password", Secret),
-    Field("query", "query", Same),
-    Field("query_timeout", "limits.timeout", Same),
-    Field("password_hash_algorithm", "password_hash", Hashing),
     Field("pool_size", "limits.connections", Same),
     Field("auto_reconnect", "", Only("true")),
     Field("ssl", "tls", Tls),
 ];
-const REDIS: &[Field] = &[
-    Field("redis_type", "", Only("\"single\"")),
-    Field("server", "server", Same),
-    Field("database", "database", Same),
-    Field("username", "username", Same),
-    Field("password", "password", Secret),
-    Field("cmd", "command", Same),
-    Field("password_hash_algorithm", "password_hash", Hashing),
-    Field("pool_size", "limits.connections", Same),
-    Field("auto_reconnect", "", Only("true")),
-    Field("ssl", "tls", Tls),
-];
-const MONGODB: &[Field] = &[
-    Field("mongo_type", "", Only("\"single\"")),
-    Field("server", "server", Same),
-    Field("database", "database", Same),
-    Field("username", "username", Same),
-    Field("password", "password", Secret),
-    Field("auth_source", "auth_source", Same),
+const HASHED: &[Field] = &[Field("password_hash_algorithm", "password_hash", Hashing)];
+const POSTGRESQL: &[Field] = &[Field("disable_prepared_statements", "", Only("false"))];
+const PATIENT: &[Field] = &[Field("query_timeout", "limits.timeout", Same)];
+const SINGLE_REDIS: &[Field] = &[Field("redis_type", "", Only("\"single\""))];
+const MONGODB: &[Field] = &[Field("mongo_type", "", Only("\"single\"")), Field("auth_source", "auth_source", Same)];
+const MONGODB_OF_CLIENTS: &[Field] = &[
     Field("collection", "collection", Same),
     Field("filter", "filter", Json),
     Field("password_hash_field", "password_hash_field", Same),
     Field("salt_field", "salt_field", Same),
     Field("is_superuser_field", "is_superuser_field", Same),
-    Field("password_hash_algorithm", "password_hash", Hashing),
-    Field("pool_size", "limits.connections", Same),
-    Field("ssl", "tls", Tls),
 ];
+const MONGODB_OF_TOPICS: &[Field] =
+    &[Field("collection", "rules_collection", Same), Field("filter", "rules_filter", Json)];
 const LDAP: &[Field] = &[
     Field("server", "server", Same),
     Field("username", "username", Same),
     Field("password", "password", Secret),
     Field("base_dn", "base_dn", Same),
     Field("filter", "filter", Same),
-    Field("method.type", "method", Same),
-    Field("method.password_attribute", "password_attribute", Same),
-    Field("method.is_superuser_attribute", "is_superuser_attribute", Same),
     Field("query_timeout", "limits.timeout", Same),
     Field("pool_size", "limits.connections", Same),
     Field("ssl", "tls", Tls),
 ];
-
-/// Kinds whose members have a name, and the setting without which one asks nothing about who connects.
-pub const KINDS: [(&str, &str); 7] = [
-    ("http", "url"),
-    ("jwt", "from"),
-    ("postgresql", "query"),
-    ("mysql", "query"),
-    ("redis", "command"),
-    ("mongodb", "filter"),
-    ("ldap", "base_dn"),
+const LDAP_OF_CLIENTS: &[Field] = &[
+    Field("method.type", "method", Same),
+    Field("method.password_attribute", "password_attribute", Same),
+    Field("method.is_superuser_attribute", "is_superuser_attribute", Same),
+];
+const LDAP_OF_TOPICS: &[Field] = &[
+    Field("publish_attribute", "publish_attribute", Same),
+    Field("subscribe_attribute", "subscribe_attribute", Same),
+    Field("all_attribute", "all_attribute", Same),
 ];
 
-fn table(kind: &str) -> &'static [Field] {
-    match kind {
-        "http" => HTTP,
-        "jwt" => JWT,
-        "postgresql" => POSTGRESQL,
-        "mysql" => MYSQL,
-        "redis" => REDIS,
-        "mongodb" => MONGODB,
-        "ldap" => LDAP,
-        _ => &[],
+/// A kind of services, whose members have a name.
+pub struct Kind {
+    /// As settings and EMQX name it.
+    pub name: &'static str,
+    /// The setting without which one asks nothing about who connects.
+    pub asks_about_clients: &'static str,
+    /// The same about what clients do; "" for a kind that cannot be asked.
+    pub asks_about_topics: &'static str,
+    of_clients: &'static [&'static [Field]],
+    of_topics: &'static [&'static [Field]],
+}
+
+const SQL_OF_CLIENTS: &[Field] = &[Field("query", "query", Same)];
+const SQL_OF_TOPICS: &[Field] = &[Field("query", "rules_query", Same)];
+
+/// All of them.
+pub const KINDS: [Kind; 7] = [
+    Kind { name: "http", asks_about_clients: "url", asks_about_topics: "url", of_clients: &[HTTP], of_topics: &[HTTP] },
+    Kind { name: "jwt", asks_about_clients: "from", asks_about_topics: "", of_clients: &[JWT], of_topics: &[] },
+    Kind {
+        name: "postgresql",
+        asks_about_clients: "query",
+        asks_about_topics: "rules_query",
+        of_clients: &[DATABASE, POSTGRESQL, HASHED, SQL_OF_CLIENTS],
+        of_topics: &[DATABASE, POSTGRESQL, SQL_OF_TOPICS],
+    },
+    Kind {
+        name: "mysql",
+        asks_about_clients: "query",
+        asks_about_topics: "rules_query",
+        of_clients: &[DATABASE, PATIENT, HASHED, SQL_OF_CLIENTS],
+        of_topics: &[DATABASE, PATIENT, SQL_OF_TOPICS],
+    },
+    Kind {
+        name: "redis",
+        asks_about_clients: "command",
+        asks_about_topics: "rules_command",
+        of_clients: &[DATABASE, SINGLE_REDIS, HASHED, &[Field("cmd", "command", Same)]],
+        of_topics: &[DATABASE, SINGLE_REDIS, &[Field("cmd", "rules_command", Same)]],
+    },
+    Kind {
+        name: "mongodb",
+        asks_about_clients: "filter",
+        asks_about_topics: "rules_filter",
+        of_clients: &[DATABASE, MONGODB, HASHED, MONGODB_OF_CLIENTS],
+        of_topics: &[DATABASE, MONGODB, MONGODB_OF_TOPICS],
+    },
+    Kind {
+        name: "ldap",
+        asks_about_clients: "base_dn",
+        asks_about_topics: "base_dn",
+        of_clients: &[LDAP, LDAP_OF_CLIENTS],
+        of_topics: &[LDAP, LDAP_OF_TOPICS],
+    },
+];
+
+impl Kind {
+    pub fn find(name: &str) -> Option<&'static Self> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    fn fields(&self, list: List) -> impl Iterator<Item = &'static Field> {
+        let tables = match list {
+            List::Authenticators => self.of_clients,
+            List::Sources => self.of_topics,
+        };
+        tables.iter().copied().flatten()
+    }
+
+    fn field(&self, list: List, place: &str) -> Option<&'static Field> {
+        self.fields(list).find(|field| field.0 == place)
     }
 }
 
@@ -189,9 +218,9 @@ fn refuse(place: &str, why: &str) -> ApiError {
 }
 
 /// The settings of what is at `access.KIND.NAME` when EMQX's fields are these. What is not among them is left out, but for secrets that are sent as they were told.
-pub fn read(kind: &str, at: &str, body: &Map<String, Value>) -> Result<Changes, ApiError> {
+pub fn read(kind: &Kind, list: List, at: &str, body: &Map<String, Value>) -> Result<Changes, ApiError> {
     let mut changes = Changes::new();
-    for Field(_, key, means) in table(kind) {
+    for Field(_, key, means) in kind.fields(list) {
         if !key.is_empty() && !matches!(means, Tls | Https) {
             changes.insert(format!("{at}.{key}"), None);
         }
@@ -207,62 +236,64 @@ pub fn read(kind: &str, at: &str, body: &Map<String, Value>) -> Result<Changes, 
             changes.insert(format!("{at}.ca_file"), None);
         }
     }
-    read_within(kind, at, "", body, &mut changes)?;
+    Reading { kind, list, at, changes: &mut changes }.fields("", body)?;
     Ok(changes)
 }
 
-fn read_within(
-    kind: &str,
-    at: &str,
-    parent: &str,
-    body: &Map<String, Value>,
-    changes: &mut Changes,
-) -> Result<(), ApiError> {
-    for (name, value) in body {
-        let place = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
-        let Some(Field(_, key, means)) = table(kind).iter().find(|field| field.0 == place) else {
+struct Reading<'a> {
+    kind: &'a Kind,
+    list: List,
+    at: &'a str,
+    changes: &'a mut Changes,
+}
+
+impl Reading<'_> {
+    fn fields(&mut self, parent: &str, body: &Map<String, Value>) -> Result<(), ApiError> {
+        for (name, value) in body {
+            let place = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
+            if let Some(field) = self.kind.field(self.list, &place) {
+                self.field(field, &place, value)?;
+                continue;
+            }
             let begins = format!("{place}.");
             match value {
-                Value::Object(inner) if table(kind).iter().any(|field| field.0.starts_with(&begins)) => {
-                    read_within(kind, at, &place, inner, changes)?;
+                Value::Object(inner) if self.kind.fields(self.list).any(|field| field.0.starts_with(&begins)) => {
+                    self.fields(&place, inner)?;
                 }
                 _ => return Err(refuse(&place, "there is no such field here")),
             }
-            continue;
-        };
+        }
+        Ok(())
+    }
+
+    fn field(&mut self, Field(_, key, means): &Field, place: &str, value: &Value) -> Result<(), ApiError> {
+        let (at, changes) = (self.at, &mut *self.changes);
         let key = format!("{at}.{key}");
         let value = match means {
             Same => value.clone(),
             Secret | Texts if value == HIDDEN => {
                 changes.remove(&key);
-                continue;
+                return Ok(());
             }
             Headers if value == HIDDEN => {
                 let keys = [key, format!("{at}.authorization"), format!("{at}.body")];
                 keys.iter().for_each(|key| drop(changes.remove(key)));
-                continue;
+                return Ok(());
             }
             Secret => value.clone(),
             Seconds => value.as_u64().map_or_else(|| value.clone(), |secs| format!("{secs}s").into()),
             Json => value.to_string().into(),
-            Texts => texts(&place, value)?.into(),
-            Headers => {
-                headers(at, &place, value, changes)?;
-                continue;
-            }
-            File => file(&place, value)?,
-            Hashing => hashing(&place, value)?.into(),
-            Tls | Https => {
-                let https = matches!(means, Https);
-                tls(&key, &place, value, https, changes)?;
-                continue;
-            }
-            Only(default) if *value == parsed(default) => continue,
-            Only(default) => return Err(refuse(&place, &format!("it can be nothing but {default} here"))),
+            Texts => texts(place, value)?.into(),
+            Headers => return headers(at, place, value, changes),
+            File => file(place, value)?,
+            Hashing => hashing(place, value)?.into(),
+            Tls | Https => return tls(&key, place, value, matches!(means, Https), changes),
+            Only(default) if *value == parsed(default) => return Ok(()),
+            Only(default) => return Err(refuse(place, &format!("it can be nothing but {default} here"))),
         };
         changes.insert(key, Some(value));
+        Ok(())
     }
-    Ok(())
 }
 
 fn texts(place: &str, value: &Value) -> Result<Map<String, Value>, ApiError> {
@@ -379,10 +410,10 @@ pub fn tell_hashing(written: &str) -> Value {
 }
 
 /// EMQX's fields of what is at `access.KIND.NAME`, by what all settings are.
-pub fn tell(kind: &str, at: &str, values: &BTreeMap<String, Value>, into: &mut Value) {
+pub fn tell(kind: &Kind, list: List, at: &str, values: &BTreeMap<String, Value>, into: &mut Value) {
     let of = |key: &str| values.get(&format!("{at}.{key}")).cloned().unwrap_or_default();
     let is_set = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
-    for Field(place, key, means) in table(kind) {
+    for Field(place, key, means) in kind.fields(list) {
         let value = of(key);
         let told = match means {
             Secret | Texts | Headers if is_set(&value) => HIDDEN.into(),
@@ -418,7 +449,7 @@ pub fn tell(kind: &str, at: &str, values: &BTreeMap<String, Value>, into: &mut V
                 told
             }
             Https => {
-                let address = of(if kind == "jwt" { "jwks_url" } else { "url" });
+                let address = of(if kind.name == "jwt" { "jwks_url" } else { "url" });
                 let mut told = json!({ "enable": address.as_str().is_some_and(|url| url.starts_with("https:")) });
                 if told["enable"] == true {
                     told["verify"] = "verify_peer".into();

@@ -151,10 +151,11 @@ fn describe(keys: &[Key], parent: &str, defaults: Option<&Value>, into: &mut Vec
             Shape::Leaf { expected, is_secret, .. } => {
                 let mut told = Map::new();
                 told.insert("name".into(), key.name.into());
-                told.insert("path".into(), path.into());
+                told.insert("path".into(), path.as_str().into());
                 told.insert("doc".into(), doc(key).into());
                 told.insert("expected".into(), key.expected().into());
-                told.insert("kind".into(), kind_of(expected, *is_secret).into());
+                let kind = if path == crate::access_config::ACL_CONF { "lines" } else { kind_of(expected, *is_secret) };
+                told.insert("kind".into(), kind.into());
                 if let Some(range) = &key.range {
                     told.insert("min".into(), (*range.start()).into());
                     told.insert("max".into(), (*range.end()).into());

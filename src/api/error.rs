@@ -96,7 +96,7 @@ impl IntoResponse for ApiError {
 
 /// What is served to everybody.
 pub fn public_routes() -> OpenApiRouter<Arc<World>> {
-    OpenApiRouter::new().routes(routes!(codes))
+    OpenApiRouter::new().routes(routes!(codes)).routes(routes!(code))
 }
 
 /// The codes of errors, and what they mean.
@@ -108,7 +108,25 @@ pub fn public_routes() -> OpenApiRouter<Arc<World>> {
     security(),
 )]
 pub async fn codes() -> Json<Value> {
-    Json(CODES.iter().map(|(code, description)| json!({ "code": code, "description": description })).collect())
+    Json(CODES.iter().map(told).collect())
+}
+
+fn told((code, description): &(&str, &str)) -> Value {
+    json!({ "code": code, "description": description })
+}
+
+/// One code, and what it means.
+#[utoipa::path(
+    get,
+    path = "/error_codes/{code}",
+    tag = "nodes",
+    params(("code" = String, Path, description = "As errors have it")),
+    responses((status = 200, description = "The code", body = Value)),
+    security(),
+)]
+pub async fn code(Path(code): Path<String>) -> Result<Json<Value>, ApiError> {
+    let known = CODES.iter().find(|(known, _)| *known == code);
+    known.map(|known| Json(told(known))).ok_or_else(|| ApiError::not_found("there is no such code"))
 }
 
 /// A body of JSON, refused in the words of the API when it is none.

@@ -30,6 +30,7 @@ mod multipart;
 mod names;
 mod observe;
 mod openapi;
+mod order;
 mod page;
 mod psk;
 mod publish;
@@ -38,6 +39,7 @@ mod rates;
 mod retained;
 mod rows;
 mod server;
+mod sources;
 mod status;
 mod subscriptions;
 mod throttle;
@@ -85,6 +87,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(authentication::routes())
         .merge(chain::routes())
         .merge(authorization::routes())
+        .merge(sources::routes())
         .merge(explain::routes())
         .merge(listeners::routes())
         .merge(audit::routes())

@@ -87,7 +87,7 @@ settings! {
         timeout: Period = Period::from_secs(10);
         /// Clients about whom it is being found out at a time. Further ones are told that the server is busy.
         pending_max: u32 = 10_000, within 1..=1_000_000;
-        /// Where it is decided what a client may do, in this order: "rules" are those of the next setting, of the store and of files, "http.NAME" is a web server. The first that decides counts; no_match is for
+        /// Where it is decided what a client may do, in this order: "rules" are those of the next setting, of the store and of files (each part can have a place of its own instead, as "rules.settings", "rules.database" and "rules.files"; one that is not named is not asked), "http.NAME" is a web server. The first that decides counts; no_match is for
         /// what none decides.
         sources: Vec<String> = vec!["rules".into()];
         /// Rules in the order in which they are asked, before those of the files, such as { permission = "allow", username = "bob", action = "subscribe",
@@ -95,6 +95,8 @@ settings! {
         rules: Vec<AccessRule> = Vec::new();
         /// Files with further rules, in their order, such as { format = "emqx", path = "/etc/thingway/acl.conf" }.
         rule_files: Vec<RuleFile> = Vec::new();
+        /// What a further file would have, in EMQX's form (acl.conf): rules such as {allow, {username, "bob"}, subscribe, ["news/#"]}. They come after those of the files.
+        acl_conf: String = String::new();
         /// A file with pre-shared keys beside those in the store, which count before them: `identity:key` on each line, the key in hexadecimal digits, as
         /// Mosquitto's psk_file has it. For DTLS, which is not there yet.
         psk_file: PathBuf = PathBuf::new();
@@ -328,6 +330,9 @@ settings! {
     }
 }
 
+/// What `sources` may name of the gateway's own rules: all of them, or one part.
+const RULES: [&str; 4] = ["rules", "rules.settings", "rules.database", "rules.files"];
+
 impl Access {
     /// Everything that `authenticators` may name: what is built in, and each service by its kind and its name.
     pub fn authenticator_names(&self) -> Vec<String> {
@@ -340,9 +345,19 @@ impl Access {
 
     /// Everything that `sources` may name.
     pub fn source_names(&self) -> Vec<String> {
-        let mut names = vec!["rules".into()];
+        let mut names: Vec<String> = RULES.map(Into::into).into();
         names.extend(self.http.keys().map(|name| format!("http.{name}")));
         names.extend(self.database_names());
         names
+    }
+
+    /// The parts of the gateway's own rules that `sources` names.
+    pub(super) fn named_rules(&self) -> impl Iterator<Item = &String> {
+        self.sources.iter().filter(|name| RULES.contains(&name.as_str()))
+    }
+
+    /// There are rules here.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty() || !self.rule_files.is_empty() || !self.acl_conf.is_empty()
     }
 }

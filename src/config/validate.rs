@@ -133,9 +133,11 @@ impl Checker<'_> {
         files.into_iter().for_each(|(key, path)| self.file(key, &path));
         self.names("access.authenticators", &access.authenticators, &access.authenticator_names());
         self.names("access.sources", &access.sources, &access.source_names());
-        let has_rules = !access.rules.is_empty() || !access.rule_files.is_empty();
-        if has_rules && !access.sources.iter().any(|name| name == "rules") {
+        if access.has_rules() && access.named_rules().next().is_none() {
             self.bad("access.sources".into(), &access.sources, "\"rules\" among them, as there are some");
+        }
+        if access.named_rules().count() > 1 && access.named_rules().any(|name| name == "rules") {
+            self.bad("access.sources".into(), &access.sources, "\"rules\", or its parts by themselves");
         }
     }
 

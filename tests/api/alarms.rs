@@ -102,6 +102,11 @@ async fn a_certificate_that_ends_soon_and_a_service_that_is_down_raise_alarms() 
             "{name}"
         );
     }
+    // Whoever meets one of the gateway's own names can read what it means.
+    for own in text.lines().filter_map(|told| told.strip_prefix("# TYPE thingway_")) {
+        let help = format!("# HELP thingway_{} ", own.split(' ').next().unwrap_or_default());
+        assert!(text.lines().any(|told| told.len() > help.len() && told.starts_with(&help)), "{help}");
+    }
 
     // Nobody asks it any more.
     let changed = managed.admin.put("/api/v5/configs", &json!({ "access.authenticators": [] })).await;

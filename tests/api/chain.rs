@@ -136,6 +136,119 @@ async fn fields_become_settings_and_are_told_again() {
     );
 }
 
+/// Kind by kind, what is sent is what is told, and the settings that it became.
+#[tokio::test]
+async fn databases_and_directories_have_their_own_fields() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(&folder).await;
+    let with = |backend: &str, more: Value| {
+        let mut body = json!({
+            "mechanism": "password_based", "backend": backend, "server": "127.0.0.1:1", "username": "u",
+            "pool_size": 3, "ssl": { "enable": false },
+        });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    let sql = "SELECT password_hash, salt FROM mqtt_user WHERE username = ${username} LIMIT 1";
+    let filter = json!({ "username": "${username}" });
+    for (body, settings) in [
+        (
+            with(
+                "mysql",
+                json!({
+                    "database": "mqtt", "query": sql, "query_timeout": "3s",
+                    "password_hash_algorithm": { "name": "sha512", "salt_position": "prefix" },
+                }),
+            ),
+            vec![("query", json!(sql)), ("limits.timeout", json!("3s")), ("password_hash", json!("sha512"))],
+        ),
+        (
+            with(
+                "mongodb",
+                json!({
+                    "mongo_type": "single", "database": "mqtt", "auth_source": "other", "collection": "people",
+                    "filter": filter, "password_hash_field": "hash", "salt_field": "grain",
+                    "is_superuser_field": "root", "password_hash_algorithm": { "name": "bcrypt" },
+                }),
+            ),
+            vec![
+                ("filter", json!(filter.to_string())),
+                ("collection", json!("people")),
+                ("auth_source", json!("other")),
+                ("password_hash_field", json!("hash")),
+                ("password_hash", json!("bcrypt")),
+            ],
+        ),
+        (
+            with(
+                "ldap",
+                json!({
+                    "base_dn": "uid=${username},ou=devices,dc=example", "filter": "(objectClass=mqttUser)",
+                    "query_timeout": "3s",
+                    "method": { "type": "hash", "password_attribute": "secret", "is_superuser_attribute": "root" },
+                }),
+            ),
+            vec![
+                ("base_dn", json!("uid=${username},ou=devices,dc=example")),
+                ("method", json!("hash")),
+                ("password_attribute", json!("secret")),
+                ("limits.timeout", json!("3s")),
+                ("limits.connections", json!(3)),
+            ],
+        ),
+        (
+            with(
+                "ldap",
+                json!({ "name": "bind", "base_dn": "uid=${username},dc=example", "method": { "type": "bind" } }),
+            ),
+            vec![("method", json!("bind"))],
+        ),
+    ] {
+        let told = make(&managed, body.clone()).await;
+        let name = body["name"].as_str().unwrap_or("default");
+        let kept = managed.get("/api/v5/configs").await.json();
+        for (key, value) in settings {
+            let key = format!("access.{}.{name}.{key}", body["backend"].as_str().expect("a text"));
+            assert_eq!(kept[&key]["value"], value, "{key}");
+        }
+        for (field, value) in body.as_object().expect("an object") {
+            match value {
+                Value::Object(inner) => {
+                    inner.iter().for_each(|(name, value)| assert_eq!(&told[field][name], value, "{told}"))
+                }
+                _ => assert_eq!(&told[field], value, "{field} of {told}"),
+            }
+        }
+        let id = told["id"].as_str().expect("a text").to_owned();
+        let again = managed.admin.put(&at(&id), &told).await;
+        assert_eq!((again.status, again.json()), (200, told), "{again:?}");
+    }
+}
+
+/// Users that prove their passwords without showing them.
+#[tokio::test]
+async fn scram_is_switched_on_and_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(&folder).await;
+    let body =
+        json!({ "mechanism": "scram", "backend": "built_in_database", "algorithm": "sha256", "iteration_count": 4096 });
+    let told = make(&managed, body.clone()).await;
+    assert_eq!((&told["id"], &told["mechanism"]), (&json!("scram:built_in_database"), &json!("scram")));
+    assert_eq!(asked(&managed).await, json!(["scram"]));
+    assert_eq!(managed.admin.post(PATH, &body).await.status, 409);
+    let user = json!({ "user_id": "u", "password": "a password" });
+    assert_eq!(managed.admin.post(&at("scram:built_in_database/users"), &user).await.status, 201);
+    assert_eq!(managed.get(&at("scram:built_in_database")).await.json()["users_count"], 1);
+    for (name, value) in [("algorithm", json!("sha512")), ("iteration_count", json!(1))] {
+        let mut other = body.clone();
+        other[name] = value;
+        assert_eq!(managed.admin.put(&at("scram:built_in_database"), &other).await.status, 400, "{name}");
+    }
+    assert_eq!(managed.admin.put(&at("scram:built_in_database"), &told).await.status, 200);
+    assert_eq!(managed.admin.delete(&at("scram:built_in_database")).await.status, 204);
+    assert_eq!(asked(&managed).await, json!([]));
+}
+
 #[tokio::test]
 async fn they_are_asked_in_another_order() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -164,6 +277,16 @@ async fn they_are_asked_in_another_order() {
     ] {
         assert_eq!(managed.admin.put(&at(wrong), &json!({})).await.status, status, "{wrong}");
     }
+    let order = async |ids: &[&str]| {
+        let body: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+        managed.admin.put(&at("order"), &body.into()).await.status
+    };
+    assert_eq!(order(&["postgresql:further", database, "postgresql:default"]).await, 204);
+    assert_eq!(asked(&managed).await, json!([further, users, main]));
+    assert_eq!(order(&[database, "postgresql:default"]).await, 400);
+    assert_eq!(order(&[database, database, "postgresql:further", "postgresql:default"]).await, 400);
+    assert_eq!(order(&[database, "password_based:mysql"]).await, 404);
+    assert_eq!(asked(&managed).await, json!([further, users, main]));
     let ids: Vec<_> =
         managed.get(PATH).await.json().as_array().expect("a list").iter().map(|one| one["id"].clone()).collect();
     assert_eq!(ids.len(), 3);

@@ -133,6 +133,23 @@ ask DELETE "$rules/emqx_u" 204
 ask PUT /authorization/settings 200 '{"no_match":"allow","deny_action":"ignore","cache":{"enable":true,"max_size":32,"ttl":"1m","excludes":[]}}'
 is cache/max_size 32
 
+# Where it is decided what clients may do.
+sources=/authorization/sources
+ask POST "$sources" 204 '{"type":"file","enable":true,"rules":"{allow, all}."}'
+ask GET "$sources" 200
+is sources/0/type built_in_database
+is sources/1/rules '{allow, all}.'
+ask PUT "$sources/file" 204 '{"type":"file","enable":true,"rules":"{allow, all, all, [\"#\"]}."}'
+ask POST "$sources/file/move" 204 '{"position":"front"}'
+ask PUT "$sources/order" 204 '[{"type":"built_in_database"},{"type":"file"}]'
+ask GET "$sources/file/status" 200
+is status connected
+ask DELETE "$sources/file" 204
+ask POST "$sources" 204 '{"type":"redis","enable":false,"redis_type":"single","server":"127.0.0.1:6379","database":1,"password":"public","cmd":"HGETALL mqtt_acl:${username}","ssl":{"enable":false}}'
+ask GET "$sources/redis" 200
+is cmd 'HGETALL mqtt_acl:${username}'
+ask DELETE "$sources/redis" 204
+
 # Who is asked, and names that clients do not choose.
 ask POST /authentication 200 '{"mechanism":"password_based","backend":"postgresql","enable":false,"server":"127.0.0.1:5432","database":"mqtt","username":"postgres","password":"public","query":"SELECT password_hash, salt FROM mqtt_user where username = ${username} LIMIT 1","password_hash_algorithm":{"name":"sha256","salt_position":"prefix"},"ssl":{"enable":false}}'
 is id password_based:postgresql

@@ -21,6 +21,7 @@ mod properties;
 mod scripts;
 mod settings;
 mod shapes;
+mod sources;
 #[cfg(feature = "opentelemetry")]
 mod telemetry;
 #[path = "../clients/tools.rs"]

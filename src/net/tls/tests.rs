@@ -424,7 +424,7 @@ async fn garbage_gets_an_alert() {
 }
 
 #[tokio::test]
-async fn silent_and_garbling_peers_are_counted_and_closed() {
+async fn silent_peers_are_counted_and_closed() {
     let authority = Authority::new();
     let mut options = ListenerOptions::new("tls", Bind::Tcp(Address::One("127.0.0.1:0".parse().unwrap())));
     options.tls = Some(TlsOptions::new(authority.issue("leaf", "server", &["localhost"])));
@@ -436,13 +436,24 @@ async fn silent_and_garbling_peers_are_counted_and_closed() {
     let mut waiting = TcpStream::connect(address).await.unwrap();
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
     assert_eq!(waiting.read(&mut [0; 1]).await.unwrap(), 0);
-    let mut garbling = TcpStream::connect(address).await.unwrap();
-    garbling.write_all(b"hello there").await.unwrap();
-    let _ = garbling.read_to_end(&mut Vec::new()).await;
     let counters = &handle.shared().counters;
     eventually(|| counters.connections.load(Ordering::Relaxed) == 0).await;
     assert_eq!(counters.handshake_timeouts.load(Ordering::Relaxed), 2);
     assert!(counters.handshake_pauses.load(Ordering::Relaxed) >= 1);
+    assert_eq!(counters.handshakes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn garbling_peers_are_counted_and_closed() {
+    let authority = Authority::new();
+    let mut options = ListenerOptions::new("tls", Bind::Tcp(Address::One("127.0.0.1:0".parse().unwrap())));
+    options.tls = Some(TlsOptions::new(authority.issue("leaf", "server", &["localhost"])));
+    let handle = start(options, &cores(1), Echo::new().0).unwrap();
+    let mut garbling = TcpStream::connect(handle.local_address().unwrap()).await.unwrap();
+    garbling.write_all(b"hello there").await.unwrap();
+    let _ = garbling.read_to_end(&mut Vec::new()).await;
+    let counters = &handle.shared().counters;
+    eventually(|| counters.connections.load(Ordering::Relaxed) == 0).await;
     assert_eq!(counters.tls_failures.load(Ordering::Relaxed), 1);
     assert_eq!(counters.handshakes.load(Ordering::Relaxed), 0);
 }

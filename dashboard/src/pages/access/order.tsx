@@ -27,8 +27,6 @@ interface Authenticator {
 
 interface Source {
   type: string;
-  name?: string;
-  path?: string;
   rules_count?: number;
 }
 
@@ -250,8 +248,11 @@ export function Order() {
     };
   }, [authenticators.data]);
   const rules = useMemo(() => {
-    const counted = (sources.data ?? []).filter((one) => one.rules_count !== undefined);
-    return (name: string) => (name === "rules" && counted.length > 0 ? t("access.holds_rules", { n: count(counted.reduce((sum, one) => sum + (one.rules_count ?? 0), 0)) }) : NOTHING);
+    const types: Record<string, string[]> = { rules: ["settings", "built_in_database", "file"], "rules.settings": ["settings"], "rules.database": ["built_in_database"], "rules.files": ["file"] };
+    return (name: string) => {
+      const its = sources.data?.filter(({ type }) => types[name]?.includes(type)) ?? [];
+      return its.length === 0 ? NOTHING : t("access.holds_rules", { n: count(its.reduce((sum, one) => sum + (one.rules_count ?? 0), 0)) });
+    };
   }, [sources.data]);
   return (
     <div class="stacked">

@@ -21,6 +21,8 @@ test("services are found by their settings, and lists may name those that they d
   expect(unused(settings, "authenticators")).toEqual(["scram", "certificate", "jwt.shop"]);
   // Tokens are no source of rules.
   expect(unused(settings, "sources")).toEqual([]);
+  // The gateway's own rules are there as a whole, or in parts.
+  expect(unused({ ...settings, "access.sources": of(["rules.files"]) }, "sources")).toEqual(["rules.settings", "rules.database", "http.main"]);
 });
 
 test("one place up or down, and no further than the ends", () => {

@@ -34,9 +34,13 @@ export function servicesIn(settings: Settings): string[] {
   return [...found];
 }
 
+/** The gateway's own rules in parts, each of which can have a place of its own. */
+const PARTS = ["rules.settings", "rules.database", "rules.files"];
+
 /** What a list could name besides, of what is there. */
 export function unused(settings: Settings, list: List): string[] {
-  const known = [...BUILT_IN[list], ...servicesIn(settings).filter((service) => (kindsOf(list) as string[]).includes(kindOf(service) ?? ""))];
+  const isInParts = list === "sources" && named(settings, list).some((name) => PARTS.includes(name));
+  const known = [...(isInParts ? PARTS : BUILT_IN[list]), ...servicesIn(settings).filter((service) => (kindsOf(list) as string[]).includes(kindOf(service) ?? ""))];
   const asked = named(settings, list);
   return known.filter((name) => !asked.includes(name));
 }
@@ -63,6 +67,9 @@ const LABELS = {
 
 /** What it is, in words. */
 export function labelOf(name: string): Key | undefined {
+  if (name === "rules.settings") return "access.is_rules_of_settings";
+  if (name === "rules.database") return "access.is_rules_of_database";
+  if (name === "rules.files") return "access.is_rules_of_files";
   const kind = name.split(".", 1)[0] ?? "";
   return kind in LABELS ? LABELS[kind as keyof typeof LABELS] : undefined;
 }

@@ -61,6 +61,9 @@ function Control({ row, wish, error, onWish, label = row.path }: FieldProps) {
   if (described.kind === "secrets") {
     return <AreaField {...common} rows={2} value={shown} hint={isSet ? t("settings.secret_kept") : t("settings.table_hint")} onInput={take} />;
   }
+  if (described.kind === "lines") {
+    return <AreaField {...common} rows={Math.min(12, Math.max(3, shown.split("\n").length))} value={shown} onInput={take} />;
+  }
   if (described.kind === "list" || (typeof setting.value === "object" && setting.value !== null)) {
     return <AreaField {...common} rows={Math.min(8, Math.max(2, shown.split("\n").length))} value={shown} hint={described.kind === "list" ? t("settings.list_hint") : undefined} onInput={take} />;
   }

@@ -2,316 +2,33 @@
 //! would do.
 
 mod databases;
+mod error;
 mod http;
 mod jwt;
 mod making;
 mod names;
+mod rules;
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use crate::{
     access::{
-        BackoffSettings, Ban, BanError, BanKind, Chain, DenyAction, FlappingSettings, Policy, Settings, Source,
-        passwords::{Hashers, HashersSettings, NoRandomness, Stored},
-        psk::{KeyFileError, KeyMap, PSK_PREFIX, key_from_hex, parse_keys},
-        rules::{
-            ActionCondition, CertificateField, Condition, Permission, Place, RULE_PREFIX, Reach, Rule, RuleCause,
-            RuleDatabase, RuleError, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
-        },
+        BackoffSettings, Ban, BanError, BanKind, Chain, FlappingSettings, Settings,
+        passwords::{Hashers, HashersSettings, Stored},
+        psk::{KeyMap, PSK_PREFIX, key_from_hex, parse_keys},
+        rules::{RULE_PREFIX, RuleDatabase},
         scram::Scram,
-        users::{
-            Format, Hashing, ImportError, Password, RowError, UnknownHashing, User, UserDatabase, UserKey, Users,
-            name_of_key, parse,
-        },
+        users::{Format, Hashing, Password, RowError, User, UserDatabase, UserKey, Users, name_of_key, parse},
     },
-    config::{self, AccessBan, AccessRule, Config, RuleFormat, Security, UsersBy},
+    config::{AccessBan, Config, Security, UsersBy},
 };
 
 pub use self::{
+    error::AccessError,
     making::{Made, Making},
     names::check_mounts,
+    rules::{ACL_CONF, policy, policy_with},
 };
-
-/// Why access cannot be as it was configured.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AccessError {
-    /// A rule, in the configuration or in a file.
-    #[error(transparent)]
-    Rule(#[from] RuleError),
-    /// A file that cannot be read.
-    #[error("cannot read {path}: {error}")]
-    File {
-        /// The setting that names it.
-        key: &'static str,
-        /// Which.
-        path: String,
-        /// Why.
-        error: io::Error,
-    },
-    /// A file with users.
-    #[error("{path}: {error}")]
-    Users {
-        /// Which.
-        path: String,
-        /// What is wrong.
-        error: ImportError,
-    },
-    /// A file with pre-shared keys.
-    #[error("{path}: {error}")]
-    Keys {
-        /// Which.
-        path: String,
-        /// What is wrong.
-        error: KeyFileError,
-    },
-    /// How the passwords in it were hashed.
-    #[error("access.users.file_hashing: {0}")]
-    Hashing(#[from] UnknownHashing),
-    /// A ban.
-    #[error("access.bans:{number}: {error}")]
-    Ban {
-        /// Its number in the list, from 1.
-        number: usize,
-        /// What is wrong.
-        error: BanError,
-    },
-    /// When a ban ends.
-    #[error("access.bans:{number}: {text:?} is no time such as \"2027-01-31T00:00:00Z\"")]
-    Until {
-        /// Its number in the list, from 1.
-        number: usize,
-        /// As it was written.
-        text: String,
-    },
-    /// One of a list of settings.
-    #[error("{key}:{number}: {why}")]
-    Setting {
-        /// The list.
-        key: &'static str,
-        /// Its number in the list, from 1.
-        number: usize,
-        /// What is wrong.
-        why: String,
-    },
-    /// Where the clients of a listener are mounted.
-    #[error("listeners.{listener}.mountpoint: {why}")]
-    Mount {
-        /// The listener, as `tcp.default`.
-        listener: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A row of the store.
-    #[error("the store's setting {name:?}: {why}")]
-    Row {
-        /// Which.
-        name: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// No threads for passwords.
-    #[error("cannot start the threads that try passwords: {0}")]
-    Threads(io::Error),
-    /// An authenticator that is not there.
-    #[error("access.authenticators: there is no {0}")]
-    Unknown(String),
-    /// What is said of a service.
-    #[error("{why}")]
-    Service {
-        /// The setting.
-        key: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A source that is not there.
-    #[error("access.sources: there is no {0}")]
-    UnknownSource(String),
-    /// No salt.
-    #[error(transparent)]
-    Randomness(#[from] NoRandomness),
-}
-
-impl AccessError {
-    /// The setting that is to blame, if it is one.
-    pub fn key(&self) -> Option<String> {
-        let key = match self {
-            Self::Rule(error) if &*error.place.source == RULES => "access.rules",
-            Self::Rule(error) if &*error.place.source == ACL_CONF => ACL_CONF,
-            Self::Rule(_) => "access.rule_files",
-            Self::File { key, .. } => key,
-            Self::Users { .. } => "access.users.file",
-            Self::Keys { .. } => "access.psk_file",
-            Self::Hashing(_) => "access.users.file_hashing",
-            Self::Ban { .. } | Self::Until { .. } => "access.bans",
-            Self::Setting { key, .. } => key,
-            Self::Mount { listener, .. } => return Some(format!("listeners.{listener}.mountpoint")),
-            Self::Row { .. } => "gateway.data_dir",
-            Self::Service { key, .. } => key,
-            Self::Unknown(_) => "access.authenticators",
-            Self::UnknownSource(_) => "access.sources",
-            Self::Threads(_) | Self::Randomness(_) => return None,
-        };
-        Some(key.into())
-    }
-}
-
-/// How rules of the configuration name their place.
-const RULES: &str = "access.rules";
-/// The same for those in the form of EMQX's file.
-pub const ACL_CONF: &str = "access.acl_conf";
-
-/// What rules say, here and elsewhere.
-///
-/// # Errors
-/// The first rule that is wrong.
-pub fn policy(config: &Config, database: &Arc<RuleDatabase>) -> Result<Policy, AccessError> {
-    policy_with(config, database, &mut Making::after(&Made::default()))
-}
-
-/// The same, with sources that are elsewhere as they were made before, if their settings are the same.
-///
-/// # Errors
-/// The first rule that is wrong.
-pub fn policy_with(
-    config: &Config,
-    database: &Arc<RuleDatabase>,
-    making: &mut Making<'_>,
-) -> Result<Policy, AccessError> {
-    let access = &config.access;
-    let hardened = config.gateway.security == Security::Hardened;
-    let mut sources = Vec::new();
-    for name in &access.sources {
-        match name.as_str() {
-            "rules" => {
-                sources.extend(rules_of_settings(config)?);
-                sources.push(rules_of_database(database));
-                sources.extend(rules_of_files(config)?);
-            }
-            "rules.settings" => sources.extend(rules_of_settings(config)?),
-            "rules.database" => sources.push(rules_of_database(database)),
-            "rules.files" => sources.extend(rules_of_files(config)?),
-            other => sources.push(Source::Authority(making.authority(config, other)?)),
-        }
-    }
-    Ok(Policy {
-        sources: sources.into(),
-        no_match: permission(access.no_match),
-        deny_action: match access.deny_action {
-            config::DenyAction::Ignore => DenyAction::Ignore,
-            config::DenyAction::Disconnect => DenyAction::Disconnect,
-        },
-        deny_without_rules: hardened,
-        cache_max: access.cache_max.into(),
-    })
-}
-
-/// The rules of the configuration, if there are any.
-fn rules_of_settings(config: &Config) -> Result<Option<Source>, AccessError> {
-    let rules = &config.access.rules;
-    let compiled = (1..).zip(rules).map(|(number, rule)| own_rule(number, rule)).collect::<Result<_, _>>()?;
-    Ok((!rules.is_empty()).then_some(Source::Rules(Rules::InOrder(compiled))))
-}
-
-/// The rules of the store, even without any: some may come while the gateway runs.
-fn rules_of_database(database: &Arc<RuleDatabase>) -> Source {
-    Source::Rules(Rules::Database(database.clone()))
-}
-
-/// The rules of the files that the configuration names, and those that it has in their form.
-fn rules_of_files(config: &Config) -> Result<Vec<Source>, AccessError> {
-    let access = &config.access;
-    let hardened = config.gateway.security == Security::Hardened;
-    let mut sources = Vec::new();
-    for file in &access.rule_files {
-        let text = read("access.rule_files", &file.path)?;
-        let source: Arc<str> = file.path.display().to_string().into();
-        sources.push(Source::Rules(match file.format {
-            RuleFormat::Emqx => parse_emqx(&text, &source, hardened)?,
-            RuleFormat::Mosquitto => parse_mosquitto(&text, &source)?,
-        }));
-    }
-    if !access.acl_conf.is_empty() {
-        sources.push(Source::Rules(parse_emqx(&access.acl_conf, &ACL_CONF.into(), hardened)?));
-    }
-    Ok(sources)
-}
-
-const fn permission(permission: config::RulePermission) -> Permission {
-    match permission {
-        config::RulePermission::Allow => Permission::Allow,
-        config::RulePermission::Deny => Permission::Deny,
-    }
-}
-
-fn own_rule(number: u32, rule: &AccessRule) -> Result<Rule, RuleError> {
-    let place = Place { source: RULES.into(), line: number };
-    compile(rule, place.clone()).map_err(|cause| RuleError { place, cause })
-}
-
-fn compile(rule: &AccessRule, place: Place) -> Result<Rule, RuleCause> {
-    let mut all = Vec::new();
-    let is = |text: &str| TextCondition::Is(text.into());
-    let certificate = |field| move |text| Condition::Certificate(field, text);
-    type Make<'a> = &'a dyn Fn(TextCondition) -> Condition;
-    let pairs: [(&str, bool, Make<'_>); 8] = [
-        (&rule.username, false, &Condition::Username),
-        (&rule.username_pattern, true, &Condition::Username),
-        (&rule.client_id, false, &Condition::ClientId),
-        (&rule.client_id_pattern, true, &Condition::ClientId),
-        (&rule.certificate, false, &certificate(CertificateField::CommonName)),
-        (&rule.certificate_subject, false, &certificate(CertificateField::Subject)),
-        (&rule.certificate_san, false, &certificate(CertificateField::AlternativeName)),
-        (&rule.listener, false, &Condition::Listener),
-    ];
-    for (text, is_pattern, condition) in pairs {
-        if !text.is_empty() {
-            all.push(condition(if is_pattern { TextCondition::regex(text)? } else { is(text) }));
-        }
-    }
-    if !rule.protocol.is_empty() {
-        all.push(Condition::Protocol(rule.protocol.as_str().into()));
-    }
-    if !rule.attribute.is_empty() {
-        let Some((name, value)) = rule.attribute.split_once('=') else {
-            return Err(RuleCause::Syntax { found: rule.attribute.clone(), expected: "an attribute as name=value" });
-        };
-        all.push(Condition::Attribute(name.into(), is(value)));
-    }
-    if !rule.addresses.is_empty() {
-        all.push(Condition::Address(rule.addresses.clone().into()));
-    }
-    let pattern = |topic: &String| {
-        let pattern = match topic.strip_prefix("eq ") {
-            Some(text) => TopicPattern::exactly(text),
-            None => TopicPattern::filter(topic, Syntax::Braces),
-        };
-        pattern.map_err(|error| RuleCause::Topic { topic: topic.clone(), error })
-    };
-    let topics = rule.topics.iter().map(pattern).collect::<Result<Box<[_]>, _>>()?;
-    let qos = rule.qos.iter().filter(|&&qos| qos <= 2).fold(0, |bits, qos| bits | 1 << qos);
-    let action = match rule.action {
-        config::RuleAction::All => ActionCondition::ALL,
-        config::RuleAction::Publish => ActionCondition::PUBLISH,
-        config::RuleAction::Subscribe => ActionCondition::SUBSCRIBE,
-    };
-    Ok(Rule {
-        permission: permission(rule.permission),
-        who: if all.is_empty() { Condition::All } else { Condition::And(all.into()) },
-        action: ActionCondition {
-            qos: if rule.qos.is_empty() { action.qos } else { qos },
-            retain: match rule.retain {
-                config::RuleRetain::Any => None,
-                config::RuleRetain::Yes => Some(true),
-                config::RuleRetain::No => Some(false),
-            },
-            ..action
-        },
-        topics: Some(topics).filter(|topics| !topics.is_empty()),
-        reach: Reach::Touched,
-        place,
-    })
-}
 
 /// Everything that is wrong with what this makes of a configuration, the first thing of each kind. Files that it names are read; nobody is asked anything. To be
 /// called within a runtime.
@@ -572,8 +289,8 @@ mod tests {
 
     use super::*;
     use crate::access::{
-        Grant, Known, Look,
-        rules::{Action, Who},
+        Grant, Known, Look, Policy,
+        rules::{Action, Permission, Who},
     };
 
     fn config(text: &str) -> Config {

@@ -221,6 +221,7 @@ async fn add(
     let _changing = world.changes.lock().await;
     let order = Order::of(&world, Sources);
     let name = match &*kind {
+        "built_in_database" | "file" if called.is_some() => return Err(ApiError::bad("name: there is one of it")),
         "built_in_database" => DATABASE.to_owned(),
         "file" => FILES.to_owned(),
         kind => format!("{kind}.{}", called.as_deref().unwrap_or(Sources.unnamed())),
@@ -296,15 +297,21 @@ async fn remove(State(world): State<Arc<World>>, Path(id): Path<String>) -> Resu
     let _changing = world.changes.lock().await;
     let order = Order::of(&world, Sources);
     let name = find_in(&order, &id)?;
+    let mut asked: Vec<_> = order.asked.iter().filter(|known| **known != name).cloned().collect();
     let changes = match &*name {
         SETTINGS => return Err(ApiError::bad("they are the setting access.rules, which /configs changes")),
         FILES if count_of(&order, FILES) > 1 => {
             return Err(ApiError::bad(format!("there are several files: {RULE_FILES} of /configs changes them")));
         }
-        FILES => [(ACL_CONF.to_owned(), Some("".into())), (RULE_FILES.to_owned(), Some(json!([])))].into(),
+        FILES => {
+            // Files that there may be later are asked.
+            let place =
+                asked.iter().rposition(|known| known.starts_with("rules.")).map_or(asked.len(), |last| last + 1);
+            asked.insert(place, name);
+            [(ACL_CONF.to_owned(), Some("".into())), (RULE_FILES.to_owned(), Some(json!([])))].into()
+        }
         other => order.without(other),
     };
-    let asked: Vec<_> = order.asked.iter().filter(|known| **known != name).cloned().collect();
     order.keep(&world, &asked, changes).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -669,4 +669,30 @@ mod tests {
         assert!(matches!(origin, Origin::RunTime { line: 2, .. }), "{origin:?}");
         assert_eq!(key, "mqtt.max_qos");
     }
+
+    /// What operators read about it names the same settings.
+    #[test]
+    fn the_table_of_what_counts_at_once_is_true() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let text = fs::read_to_string(file).expect("it is there");
+        let table = text.split_once("These count at once").expect("the table").1;
+        let rows = table.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+        let mut told: Vec<String> = Vec::new();
+        for row in rows {
+            let cell = row.split('|').nth(1).unwrap_or_default();
+            let names: Vec<_> = cell.split('`').skip(1).step_by(2).map(|name| name.trim_end_matches(".*")).collect();
+            let section = names[0];
+            // What is excepted is written without its section.
+            told.extend(names.iter().map(|name| match BUT.contains(&&*format!("{section}.{name}")) {
+                true => format!("{section}.{name}"),
+                false => (*name).to_owned(),
+            }));
+        }
+        let of_listeners = OF_LISTENERS.map(|name| format!("listeners.*.{name}"));
+        let mut known: Vec<String> = AT_ONCE.iter().chain(&BUT).map(|name| (*name).to_owned()).collect();
+        known.extend(of_listeners);
+        told.sort();
+        known.sort();
+        assert_eq!(told, known);
+    }
 }

@@ -112,6 +112,7 @@ async fn the_text_of_a_file_counts_at_once() {
     assert_eq!(setting(&managed, "access.sources").await, json!(["rules.settings", "rules.database"]));
     assert_eq!(managed.admin.delete(&at("file")).await.status, 204);
     assert_eq!(types(&managed).await, ["built_in_database"]);
+    assert_eq!(setting(&managed, "access.sources").await, json!(["rules"]), "files to come are asked");
 
     // A file that is elsewhere.
     let path = folder.path().join("acl.conf");
@@ -266,6 +267,7 @@ async fn what_there_is_not_is_refused_by_its_name() {
         (json!({ "type": "file", "path": "/nowhere/acl.conf" }), "access.rule_files"),
         (json!({ "type": "built_in_database", "max_rules": 7 }), "max_rules"),
         (json!({ "type": "built_in_database", "surprise": 7 }), "surprise"),
+        (json!({ "type": "file", "name": "other", "rules": "{allow, all}." }), "name"),
         (with("password_hash_algorithm", json!({ "name": "plain" })), "password_hash_algorithm"),
         (with("surprise", 1.into()), "surprise"),
         (with("name", "a.b".into()), "name"),

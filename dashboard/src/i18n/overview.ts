@@ -8,6 +8,7 @@ export const overview = {
   "overview.drop_expired": ["{n} messages expired in {secs} seconds before clients took them", "{secs} 秒内有 {n} 条消息在客户端接收前过期"],
   "overview.drop_too_large": ["{n} messages in {secs} seconds were too large for those who subscribe", "{secs} 秒内有 {n} 条消息对订阅者而言过大"],
   "overview.drop_quota": ["{n} messages were refused in {secs} seconds because of quotas", "{secs} 秒内因配额限制拒绝了 {n} 条消息"],
+  "overview.incomplete": ["What is told here is not all: the gateway refuses a part of it", "此处的信息不完整：网关拒绝提供其中一部分"],
   "overview.alarm": ["Alarm: {name}", "告警：{name}"],
   "overview.listener_down": ["The listener {id} is stopped", "监听器 {id} 已停止"],
   "overview.certificate": ["The certificate of {id} ends {when}", "{id} 的证书将于 {when} 到期"],

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { get } from "../api/client";
 import type { Alarm, Listener, Paged } from "../api/types";
-import { useLoad } from "../api/use";
+import { type Loaded, useLoad } from "../api/use";
 import { count, when } from "../format";
 import { type Key, t } from "../i18n";
 import { onAlarm } from "./live";
@@ -20,10 +20,10 @@ export interface Problem {
 }
 
 /** Alarms that are on; none while the gateway has no such interface. */
-export function useAlarms(): Alarm[] {
+export function useAlarms(): Loaded<Paged<Alarm>> {
   const alarms = useLoad("alarms", (signal) => get<Paged<Alarm>>("/alarms", { activated: true, limit: 20 }, signal), EVERY_MS);
   useEffect(() => onAlarm(alarms.reload), [alarms.reload]);
-  return alarms.data?.data ?? [];
+  return alarms;
 }
 
 const ALARMS = {

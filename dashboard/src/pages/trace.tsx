@@ -148,9 +148,9 @@ export default function Traces({ rest, query }: PageProps) {
       },
       { key: "status", head: t("trace.status"), sort: (row) => row.status, cell: (row) => <Tag kind={row.status === "running" ? "good" : "plain"}>{t(`trace.${row.status}`)}</Tag> },
       { key: "time", head: t("trace.time"), cell: (row) => (
-          <>
+          <span>
             <Moment at={row.start_at} /> – <Moment at={row.end_at} />
-          </>
+          </span>
         ) },
       { key: "size", head: t("trace.size"), end: true, cell: (row) => bytes(Object.values(row.log_size).reduce((sum, one) => sum + one, 0)) },
       {

@@ -54,7 +54,7 @@ async function failing(page, check) {
     ["refused", (route) => route.fulfill(REFUSED), "当前角色无权执行此操作"],
     ["down", (route) => route.abort(), "无法连接网关"],
   ]) {
-    for (const hash of ["clients", "retained", "access", "listeners", "settings", "audit"]) {
+    for (const hash of ["overview", "clients", "retained", "access", "listeners", "settings", "audit"]) {
       await visit(page, "playground");
       await settled(page);
       await page.route("**/api/v5/**", answer);

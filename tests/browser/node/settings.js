@@ -24,6 +24,22 @@ await main(async (browser) => {
   await row.getByText("Changed here").waitFor({ state: "detached" });
   assert.equal((await value()).value, true);
 
+  // What has lines keeps them, and one that is wrong is refused beside its field.
+  const ACL = "access.acl_conf";
+  const text = "%% Of the day.\n{deny, all, publish, [\"closed/#\"]}.\n{allow, all}.\n";
+  await page.getByLabel("Search settings").fill(ACL);
+  const lines = page.getByRole("textbox", { name: ACL, exact: true });
+  await lines.fill("{allow, nobody}.");
+  await page.getByRole("button", { name: "Save 1 changes" }).click();
+  await page.locator(".setting").getByText(`${ACL}:1`).waitFor();
+  await lines.fill(text);
+  await page.getByRole("button", { name: "Save 1 changes" }).click();
+  await page.locator(".setting").getByText("Changed here").waitFor();
+  assert.equal(await lines.inputValue(), text);
+  const sources = (await api("GET", "/authorization/sources", undefined, await token())).json.sources;
+  assert.deepEqual(sources.map(({ type, rules_count }) => [type, rules_count]), [["built_in_database", 0], ["file", 2]]);
+  assert.equal(sources[1].rules, text);
+
   // In Chinese nothing is left in English: neither what a setting is for nor what may be written.
   await page.getByRole("button", { name: "中文" }).click();
   const sections = page.getByRole("combobox", { name: "分区" });

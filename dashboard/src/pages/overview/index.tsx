@@ -6,6 +6,7 @@ import type { Current, Listener, NodeInfo, Sample } from "../../api/types";
 import { useLoad } from "../../api/use";
 import { bytes, count, NOTHING, protocolName, short, span, when } from "../../format";
 import { t } from "../../i18n";
+import { sayShortly } from "../../i18n/said";
 import { current, history, mode, tick } from "../../live/live";
 import { type Drops, type Problem, problems, useAlarms, useDrops } from "../../live/problems";
 import { urlOf } from "../../mqtt/address";
@@ -31,7 +32,10 @@ export default function Overview() {
   const [range, setRange] = useState<Range>("live");
   const now = current.value;
   const info = node.data?.[0];
-  const found = problems(listeners.data ?? [], alarms, drops);
+  const found = problems(listeners.data ?? [], alarms.data?.data ?? [], drops);
+  // What is not known is not well.
+  const refused = [node, listeners, alarms].find(({ error }) => error && !error.isMissing && !error.isUnreachable)?.error;
+  if (refused) found.unshift({ kind: "bad", text: t("overview.incomplete"), detail: sayShortly(refused) });
   // Old news is no good news.
   if (now && (mode.value === "off" || node.error?.isUnreachable)) found.unshift({ kind: "bad", text: t("shell.stale") });
   return (

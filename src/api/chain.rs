@@ -212,11 +212,7 @@ async fn add(
         return Err(ApiError::exists("there is such an authenticator, or a source of this name"));
     }
     let changes = settings(&name, &mut body)?;
-    let mut asked = order.asked.clone();
-    if enable {
-        asked.push(name.clone());
-    }
-    order.keep(&world, &asked, changes).await?;
+    order.keep(&world, &order.switched(&name, enable), changes).await?;
     Ok(tell_now(&world, &name))
 }
 
@@ -248,13 +244,7 @@ async fn change(
         ));
     }
     let changes = settings(&name, &mut body)?;
-    let mut asked = order.asked.clone();
-    match (asked.contains(&name), enable) {
-        (true, false) => asked.retain(|known| *known != name),
-        (false, true) => asked.push(name.clone()),
-        _ => {}
-    }
-    order.keep(&world, &asked, changes).await?;
+    order.keep(&world, &order.switched(&name, enable), changes).await?;
     Ok(tell_now(&world, &name))
 }
 
@@ -270,8 +260,7 @@ async fn remove(State(world): State<Arc<World>>, Path(id): Path<String>) -> Resu
     let _changing = world.changes.lock().await;
     let order = Order::of(&world, Authenticators);
     let name = find_in(&order, &id)?;
-    let asked: Vec<_> = order.asked.iter().filter(|known| **known != name).cloned().collect();
-    order.keep(&world, &asked, order.without(&name)).await?;
+    order.keep(&world, &order.switched(&name, false), order.leftovers(&name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

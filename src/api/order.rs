@@ -141,6 +141,18 @@ impl Order {
         }
     }
 
+    /// The order with this one in it, or without it. A new one is asked where EMQX puts it: authenticators last, sources first.
+    pub fn switched(&self, name: &str, enable: bool) -> Vec<String> {
+        let mut asked = self.asked.clone();
+        match (self.is_asked(name), enable) {
+            (true, false) => asked.retain(|known| known != name),
+            (false, true) if self.list == Sources => asked.insert(0, name.to_owned()),
+            (false, true) => asked.push(name.to_owned()),
+            _ => {}
+        }
+        asked
+    }
+
     /// The order with one of them at another place: `front`, `rear`, `before:ID` or `after:ID`.
     pub fn moved(
         &self,
@@ -151,7 +163,7 @@ impl Order {
         if !self.is_asked(name) {
             return Err(ApiError::bad("it is not enabled"));
         }
-        let mut asked: Vec<_> = self.asked.iter().filter(|known| *known != name).cloned().collect();
+        let mut asked = self.switched(name, false);
         let beside = |id: &str| {
             let other = find(id)?;
             let place = asked.iter().position(|known| *known == other);
@@ -180,7 +192,7 @@ impl Order {
     }
 
     /// The changes that leave the settings of one to nobody, unless the other list names it, too.
-    pub fn without(&self, name: &str) -> Changes {
+    pub fn leftovers(&self, name: &str) -> Changes {
         let is_service = KINDS.iter().any(|kind| name.split_once('.').is_some_and(|(of, _)| of == kind.name));
         let goes = is_service && !self.is_asked_otherwise(name);
         goes.then(|| (format!("access.{name}"), None)).into_iter().collect()

@@ -236,13 +236,7 @@ async fn add(
         return Err(ApiError::bad("there is such a source, or an authenticator of this name"));
     }
     let changes = settings(&order, &name, &mut body)?;
-    let mut asked: Vec<_> = order.asked.clone();
-    if enable && !order.is_asked(&name) {
-        asked.insert(0, name);
-    } else if !enable {
-        asked.retain(|known| *known != name);
-    }
-    order.keep(&world, &asked, changes).await?;
+    order.keep(&world, &order.switched(&name, enable), changes).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -275,13 +269,7 @@ async fn change(
         return Err(ApiError::bad("type and name stay what they are"));
     }
     let changes = settings(&order, &name, &mut body)?;
-    let mut asked = order.asked.clone();
-    match (order.is_asked(&name), enable) {
-        (true, false) => asked.retain(|known| *known != name),
-        (false, true) => asked.insert(0, name),
-        _ => {}
-    }
-    order.keep(&world, &asked, changes).await?;
+    order.keep(&world, &order.switched(&name, enable), changes).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -297,7 +285,7 @@ async fn remove(State(world): State<Arc<World>>, Path(id): Path<String>) -> Resu
     let _changing = world.changes.lock().await;
     let order = Order::of(&world, Sources);
     let name = find_in(&order, &id)?;
-    let mut asked: Vec<_> = order.asked.iter().filter(|known| **known != name).cloned().collect();
+    let mut asked = order.switched(&name, false);
     let changes = match &*name {
         SETTINGS => return Err(ApiError::bad("they are the setting access.rules, which /configs changes")),
         FILES if count_of(&order, FILES) > 1 => {
@@ -310,7 +298,7 @@ async fn remove(State(world): State<Arc<World>>, Path(id): Path<String>) -> Resu
             asked.insert(place, name);
             [(ACL_CONF.to_owned(), Some("".into())), (RULE_FILES.to_owned(), Some(json!([])))].into()
         }
-        other => order.without(other),
+        other => order.leftovers(other),
     };
     order.keep(&world, &asked, changes).await?;
     Ok(StatusCode::NO_CONTENT)

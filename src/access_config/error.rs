@@ -1,12 +1,15 @@
 use std::io;
 
-use super::rules::{ACL_CONF, RULES};
-use crate::access::{
-    BanError,
-    passwords::NoRandomness,
-    psk::KeyFileError,
-    rules::RuleError,
-    users::{ImportError, UnknownHashing},
+use super::rules::RULES;
+use crate::{
+    access::{
+        BanError,
+        passwords::NoRandomness,
+        psk::KeyFileError,
+        rules::RuleError,
+        users::{ImportError, UnknownHashing},
+    },
+    config::ACL_CONF,
 };
 
 /// Why access cannot be as it was configured.

@@ -27,7 +27,7 @@ pub use self::{
     error::AccessError,
     making::{Made, Making},
     names::check_mounts,
-    rules::{ACL_CONF, policy, policy_with},
+    rules::{policy, policy_with},
 };
 
 /// Everything that is wrong with what this makes of a configuration, the first thing of each kind. Files that it names are read; nobody is asked anything. To be

@@ -9,13 +9,11 @@ use crate::{
             RuleError, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
     },
-    config::{self, AccessRule, Config, RuleFormat, Security},
+    config::{self, ACL_CONF, AccessRule, Config, RuleFormat, Security},
 };
 
 /// How rules of the configuration name their place.
 pub(super) const RULES: &str = "access.rules";
-/// The same for those in the form of EMQX's file.
-pub const ACL_CONF: &str = "access.acl_conf";
 
 /// What rules say, here and elsewhere.
 ///

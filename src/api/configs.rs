@@ -10,7 +10,7 @@ use super::{
     error::{ApiError, Body},
     world::World,
 };
-use crate::config::{ChangeError, Config, Key, Origin, Problems, Shape, Told};
+use crate::config::{ACL_CONF, ChangeError, Config, Key, Origin, Problems, Shape, Told};
 
 /// Settings in one request.
 const CHANGES_MAX: usize = 1000;
@@ -154,7 +154,7 @@ fn describe(keys: &[Key], parent: &str, defaults: Option<&Value>, into: &mut Vec
                 told.insert("path".into(), path.as_str().into());
                 told.insert("doc".into(), doc(key).into());
                 told.insert("expected".into(), key.expected().into());
-                let kind = if path == crate::access_config::ACL_CONF { "lines" } else { kind_of(expected, *is_secret) };
+                let kind = if path == ACL_CONF { "lines" } else { kind_of(expected, *is_secret) };
                 told.insert("kind".into(), kind.into());
                 if let Some(range) = &key.range {
                     told.insert("min".into(), (*range.start()).into());

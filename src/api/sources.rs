@@ -20,7 +20,7 @@ use crate::{
         Source,
         rules::{RULES_MAX, Rules},
     },
-    access_config::ACL_CONF,
+    config::ACL_CONF,
 };
 
 const SETTINGS: &str = "rules.settings";

@@ -330,6 +330,9 @@ settings! {
     }
 }
 
+/// The setting that has rules in the form of EMQX's file. Rules tell it as their place.
+pub const ACL_CONF: &str = "access.acl_conf";
+
 /// What `sources` may name of the gateway's own rules: all of them, or one part.
 const RULES: [&str; 4] = ["rules", "rules.settings", "rules.database", "rules.files"];
 

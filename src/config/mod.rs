@@ -34,7 +34,7 @@ mod validate;
 mod value;
 
 pub use access::{
-    Access, AccessAttribute, AccessBackoff, AccessBan, AccessFlapping, AccessQuota, AccessRule, AccessUsers,
+    ACL_CONF, Access, AccessAttribute, AccessBackoff, AccessBan, AccessFlapping, AccessQuota, AccessRule, AccessUsers,
     AutoSubscribe, DenyAction, RuleAction, RuleFile, RuleFormat, RulePermission, RuleRetain, TopicRewrite, UsersBy,
 };
 pub use access_databases::{

@@ -13,7 +13,7 @@ export const control = {
   "access.explain": ["Why was this refused?", "为什么被拒绝？"],
   "access.authenticators": ["Who is asked when a client connects", "客户端连接时询问谁"],
   "access.sources": ["Who is asked about topics", "访问主题时询问谁"],
-  "access.asked_in_order": ["They are asked in this order; the first that knows an answer decides. Both lists are settings, and count for who connects from then on.", "按此顺序询问，第一个给出答案的决定结果。两个列表都是配置，对之后的连接生效。"],
+  "access.asked_in_order": ["They are asked in this order; the first that knows an answer decides. Both lists are settings: a change of the first counts for who connects from then on, one of the second also for who is connected.", "按此顺序询问，第一个给出答案的决定结果。两个列表都是配置：更改第一个列表对之后的连接生效，更改第二个列表对已有连接也生效。"],
   "access.everybody": ["Nobody is asked: everybody may connect", "没有认证器：任何人都可以连接"],
   "access.everything": ["No source of rules: the setting below decides", "没有规则来源：由下方设置决定"],
   "access.to_settings": ["To the settings", "前往配置"],

@@ -115,7 +115,7 @@ impl Order {
     }
 
     /// The other list names it, too.
-    pub fn is_asked_otherwise(&self, name: &str) -> bool {
+    fn is_asked_otherwise(&self, name: &str) -> bool {
         self.list.other().names(&self.values).iter().any(|known| known == name)
     }
 

@@ -9,7 +9,7 @@ use crate::{
             RuleError, Rules, Syntax, TextCondition, TopicPattern, parse_emqx, parse_mosquitto,
         },
     },
-    config::{self, ACL_CONF, AccessRule, Config, RuleFormat, Security},
+    config::{self, ACL_CONF, AccessRule, Config, RuleFormat, Security, own_rules},
 };
 
 /// How rules of the configuration name their place.
@@ -37,22 +37,22 @@ pub fn policy_with(
     let mut sources = Vec::new();
     for name in &access.sources {
         match name.as_str() {
-            "rules" => {
+            own_rules::ALL => {
                 sources.extend(rules_of_settings(config)?);
                 sources.push(rules_of_database(database));
                 sources.extend(rules_of_files(config)?);
             }
-            "rules.settings" => sources.extend(rules_of_settings(config)?),
-            "rules.database" => sources.push(rules_of_database(database)),
-            "rules.files" => sources.extend(rules_of_files(config)?),
+            own_rules::OF_SETTINGS => sources.extend(rules_of_settings(config)?),
+            own_rules::OF_DATABASE => sources.push(rules_of_database(database)),
+            own_rules::OF_FILES => sources.extend(rules_of_files(config)?),
             other => sources.push(Source::Authority(making.authority(config, other)?)),
         }
     }
     for (part, there) in [
-        ("rules.settings", !access.rules.is_empty()),
-        ("rules.files", !access.rule_files.is_empty() || !access.acl_conf.is_empty()),
+        (own_rules::OF_SETTINGS, !access.rules.is_empty()),
+        (own_rules::OF_FILES, !access.rule_files.is_empty() || !access.acl_conf.is_empty()),
     ] {
-        if there && !access.sources.iter().any(|name| name == "rules" || name == part) {
+        if there && !access.sources.iter().any(|name| name == own_rules::ALL || name == part) {
             tracing::warn!(part, "there are rules that are not asked, as access.sources names other parts of them");
         }
     }

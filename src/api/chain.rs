@@ -12,7 +12,7 @@ use super::{
     authentication::tell_authenticator,
     backends::{self, Changes, Kind},
     error::{ApiError, Body, Path},
-    order::{List::Authenticators, Order},
+    order::{List::Authenticators, Order, take_enable, take_name, take_text},
     world::World,
 };
 
@@ -57,7 +57,7 @@ fn tell(world: &World, order: &Order, name: &str) -> Value {
     told
 }
 
-/// All of them, or one, as they are now.
+/// One of them, as it is now.
 fn tell_now(world: &World, name: &str) -> Json<Value> {
     Json(tell(world, &Order::of(world, Authenticators), name))
 }
@@ -72,12 +72,7 @@ struct Common {
 
 /// Takes what all have out of a body.
 fn common(body: &mut Map<String, Value>) -> Result<Common, ApiError> {
-    let mut text = |name: &str| match body.remove(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(ApiError::bad(format!("{name}: a text"))),
-    };
-    let (mechanism, backend, name) = (text("mechanism")?, text("backend")?, text("name")?);
+    let (mechanism, backend) = (take_text(body, "mechanism")?, take_text(body, "backend")?);
     let kind = match (mechanism.as_deref(), backend.as_deref()) {
         (Some("password_based"), Some("built_in_database")) => "users",
         (Some("scram"), Some("built_in_database")) => "scram",
@@ -89,28 +84,7 @@ fn common(body: &mut Map<String, Value>) -> Result<Common, ApiError> {
         (None, _) => return Err(ApiError::bad("mechanism: it has to be there")),
         _ => return Err(ApiError::bad("mechanism and backend: there are no such here")),
     };
-    Ok(Common { kind, enable: take_enable(body)?, name: checked_name(name)? })
-}
-
-/// Takes `enable` out of a body; what says nothing is asked.
-pub(super) fn take_enable(body: &mut Map<String, Value>) -> Result<bool, ApiError> {
-    match body.remove("enable") {
-        None => Ok(true),
-        Some(Value::Bool(enable)) => Ok(enable),
-        Some(_) => Err(ApiError::bad("enable: true or false")),
-    }
-}
-
-/// What a service may be called.
-pub(super) fn checked_name(name: Option<String>) -> Result<Option<String>, ApiError> {
-    let is_name = |name: &str| {
-        let good = |char: char| char.is_ascii_alphanumeric() || "_-".contains(char);
-        !name.is_empty() && name.len() <= 64 && name.chars().all(good)
-    };
-    match name {
-        Some(name) if !is_name(&name) => Err(ApiError::bad("name: letters, digits, _ and -")),
-        name => Ok(name),
-    }
+    Ok(Common { kind, enable: take_enable(body)?, name: take_name(body)? })
 }
 
 /// What is told, and can be sent back as it is.

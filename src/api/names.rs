@@ -62,9 +62,8 @@ struct Automatic {
 
 /// The entries of a setting that is a list.
 fn entries(world: &World, key: &str) -> Vec<Value> {
-    let found = world.run_time.tell().into_iter().find(|told| told.key == key).map(|told| told.value);
-    match found {
-        Some(Value::Array(entries)) => entries,
+    match configs::value(world, key) {
+        Value::Array(entries) => entries,
         _ => Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     backends::{Changes, KINDS, Kind},
@@ -10,6 +10,7 @@ use super::{
     error::ApiError,
     world::World,
 };
+use crate::config::own_rules;
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +22,6 @@ pub enum List {
 }
 
 use List::{Authenticators, Sources};
-
-/// What `access.sources` has for all rules of the gateway's own, in one or in parts.
-const RULES: &str = "rules";
-const PARTS: [&str; 3] = ["rules.settings", "rules.database", "rules.files"];
 
 impl List {
     pub const fn key(self) -> &'static str {
@@ -46,7 +43,7 @@ impl List {
     pub const fn unnamed(self) -> &'static str {
         match self {
             Authenticators => "default",
-            Sources => RULES,
+            Sources => "rules",
         }
     }
 
@@ -69,8 +66,8 @@ impl List {
     fn names(self, values: &BTreeMap<String, Value>) -> Vec<String> {
         let list = values.get(self.key()).and_then(Value::as_array).cloned().unwrap_or_default();
         let mut names: Vec<_> = list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
-        if let Some(at) = names.iter().position(|name| self == Sources && name == RULES) {
-            names.splice(at..=at, PARTS.map(str::to_owned));
+        if let Some(at) = names.iter().position(|name| self == Sources && name == own_rules::ALL) {
+            names.splice(at..=at, own_rules::PARTS.map(str::to_owned));
         }
         names
     }
@@ -204,8 +201,8 @@ impl Order {
         changes.retain(|key, value| value.is_some() || self.values.contains_key(key) || self.has_settings(key));
         if asked != self.asked {
             let mut names = asked.to_vec();
-            if let Some(at) = names.windows(PARTS.len()).position(|three| three == PARTS) {
-                names.splice(at..at + PARTS.len(), [RULES.to_owned()]);
+            if let Some(at) = names.windows(own_rules::PARTS.len()).position(|three| three == own_rules::PARTS) {
+                names.splice(at..at + own_rules::PARTS.len(), [own_rules::ALL.to_owned()]);
             }
             changes.insert(self.list.key().to_owned(), Some(json!(names)));
         }
@@ -238,5 +235,34 @@ impl Order {
             "metrics": metrics,
             "node_metrics": of_node("metrics", &metrics),
         })
+    }
+}
+
+/// Takes a text out of a body.
+pub fn take_text(body: &mut Map<String, Value>, name: &str) -> Result<Option<String>, ApiError> {
+    match body.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(ApiError::bad(format!("{name}: a text"))),
+    }
+}
+
+/// Takes `enable` out of a body; what says nothing is asked.
+pub fn take_enable(body: &mut Map<String, Value>) -> Result<bool, ApiError> {
+    match body.remove("enable") {
+        None => Ok(true),
+        Some(Value::Bool(enable)) => Ok(enable),
+        Some(_) => Err(ApiError::bad("enable: true or false")),
+    }
+}
+
+/// Takes out of a body what a service is to be called.
+pub fn take_name(body: &mut Map<String, Value>) -> Result<Option<String>, ApiError> {
+    let good = |char: char| char.is_ascii_alphanumeric() || "_-".contains(char);
+    match take_text(body, "name")? {
+        Some(name) if name.is_empty() || name.len() > 64 || !name.chars().all(good) => {
+            Err(ApiError::bad("name: letters, digits, _ and -"))
+        }
+        name => Ok(name),
     }
 }

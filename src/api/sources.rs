@@ -10,9 +10,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     backends::{self, Changes, Kind},
-    chain::{checked_name, take_enable},
     error::{ApiError, Body, Path},
-    order::{List::Sources, Order},
+    order::{List::Sources, Order, take_enable, take_name, take_text},
     world::World,
 };
 use crate::{
@@ -20,12 +19,12 @@ use crate::{
         Source,
         rules::{RULES_MAX, Rules},
     },
-    config::ACL_CONF,
+    config::{
+        ACL_CONF,
+        own_rules::{self, OF_DATABASE as DATABASE, OF_FILES as FILES, OF_SETTINGS as SETTINGS, PARTS},
+    },
 };
 
-const SETTINGS: &str = "rules.settings";
-const DATABASE: &str = "rules.database";
-const FILES: &str = "rules.files";
 const RULE_FILES: &str = "access.rule_files";
 
 /// What is served here.
@@ -49,9 +48,14 @@ fn find_in(order: &Order, id: &str) -> Result<String, ApiError> {
     match part {
         Some(part) if count_of(order, part) > 0 => Ok(part.to_owned()),
         Some(_) => Err(ApiError::not_found("there is no such source")),
-        None if id.starts_with("rules") => Err(ApiError::not_found("there is no such source")),
+        None if id.starts_with(own_rules::ALL) => Err(ApiError::not_found("there is no such source")),
         None => order.find_service(id),
     }
+}
+
+/// It is a part of the gateway's own rules, and no service.
+fn is_part(name: &str) -> bool {
+    PARTS.contains(&name)
 }
 
 /// How many sources a part of the gateway's own rules is, as far as settings say it.
@@ -73,7 +77,7 @@ fn text_of(order: &Order) -> &str {
 fn names(order: &Order) -> Vec<String> {
     let parts = [DATABASE, FILES, SETTINGS].map(str::to_owned);
     let off = parts.into_iter().filter(|part| !order.is_asked(part));
-    order.all().cloned().chain(off).filter(|name| !name.starts_with("rules.") || count_of(order, name) > 0).collect()
+    order.all().cloned().chain(off).filter(|name| !is_part(name) || count_of(order, name) > 0).collect()
 }
 
 /// What one is: files are told one by one.
@@ -123,13 +127,8 @@ fn tell(world: &World, order: &Order, name: &str) -> Vec<Value> {
 
 /// Takes the type out of a body, and the name that the source gets.
 fn taken(body: &mut Map<String, Value>) -> Result<(String, Option<String>), ApiError> {
-    let mut text = |name: &str| match body.remove(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(ApiError::bad(format!("{name}: a text"))),
-    };
-    let (kind, name) = (text("type")?, text("name")?);
-    Ok((kind.ok_or_else(|| ApiError::bad("type: it has to be there"))?, checked_name(name)?))
+    let kind = take_text(body, "type")?.ok_or_else(|| ApiError::bad("type: it has to be there"))?;
+    Ok((kind, take_name(body)?))
 }
 
 /// The settings of a body.
@@ -155,7 +154,10 @@ fn settings(order: &Order, name: &str, body: &mut Map<String, Value>) -> Result<
             let files = match (&text, &path) {
                 (Some(Value::String(text)), None) if !text.trim().is_empty() => json!([]),
                 // As it was told, whatever its form.
-                (None, Some(path)) if order.values.get(RULE_FILES).is_some_and(|files| files[0]["path"] == *path) => {
+                (None, Some(path))
+                    if path.is_string()
+                        && order.values.get(RULE_FILES).is_some_and(|files| files[0]["path"] == *path) =>
+                {
                     return Ok(Changes::new());
                 }
                 (None, Some(Value::String(path))) if !path.is_empty() => json!([{ "path": path }]),
@@ -293,8 +295,7 @@ async fn remove(State(world): State<Arc<World>>, Path(id): Path<String>) -> Resu
         }
         FILES => {
             // Files that there may be later are asked.
-            let place =
-                asked.iter().rposition(|known| known.starts_with("rules.")).map_or(asked.len(), |last| last + 1);
+            let place = asked.iter().rposition(|known| is_part(known)).map_or(asked.len(), |last| last + 1);
             asked.insert(place, name);
             [(ACL_CONF.to_owned(), Some("".into())), (RULE_FILES.to_owned(), Some(json!([])))].into()
         }
@@ -354,7 +355,7 @@ async fn reorder(State(world): State<Arc<World>>, Body(types): Body<Vec<SourceTy
     let order = Order::of(&world, Sources);
     let mut names: Vec<_> = types.iter().map(|named| find_in(&order, &named.r#type)).collect::<Result<_, _>>()?;
     // Parts without rules are not told, and stay behind the others.
-    let is_empty = |name: &&String| name.starts_with("rules.") && count_of(&order, name) == 0;
+    let is_empty = |name: &&String| is_part(name) && count_of(&order, name) == 0;
     names.extend(order.asked.iter().filter(is_empty).cloned());
     order.keep(&world, &order.in_order(names)?, Changes::new()).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -89,7 +89,7 @@ settings! {
         pending_max: u32 = 10_000, within 1..=1_000_000;
         /// Where it is decided what a client may do, in this order: "rules" are those of the next setting, of the store and of files (each part can have a place of its own instead, as "rules.settings", "rules.database" and "rules.files"; one that is not named is not asked), "http.NAME" is a web server. The first that decides counts; no_match is for
         /// what none decides.
-        sources: Vec<String> = vec!["rules".into()];
+        sources: Vec<String> = vec![own_rules::ALL.into()];
         /// Rules in the order in which they are asked, before those of the files, such as { permission = "allow", username = "bob", action = "subscribe",
         /// topics = ["news/#"] }. The first that is about it decides.
         rules: Vec<AccessRule> = Vec::new();
@@ -333,8 +333,19 @@ settings! {
 /// The setting that has rules in the form of EMQX's file. Rules tell it as their place.
 pub const ACL_CONF: &str = "access.acl_conf";
 
-/// What `sources` may name of the gateway's own rules: all of them, or one part.
-const RULES: [&str; 4] = ["rules", "rules.settings", "rules.database", "rules.files"];
+/// What `access.sources` may name of the gateway's own rules.
+pub mod own_rules {
+    /// All of them: the parts in their order.
+    pub const ALL: &str = "rules";
+    /// Those of `access.rules`.
+    pub const OF_SETTINGS: &str = "rules.settings";
+    /// Those of the store.
+    pub const OF_DATABASE: &str = "rules.database";
+    /// Those of `access.rule_files` and `access.acl_conf`.
+    pub const OF_FILES: &str = "rules.files";
+    /// The parts.
+    pub const PARTS: [&str; 3] = [OF_SETTINGS, OF_DATABASE, OF_FILES];
+}
 
 impl Access {
     /// Everything that `authenticators` may name: what is built in, and each service by its kind and its name.
@@ -348,7 +359,8 @@ impl Access {
 
     /// Everything that `sources` may name.
     pub fn source_names(&self) -> Vec<String> {
-        let mut names: Vec<String> = RULES.map(Into::into).into();
+        let mut names = vec![own_rules::ALL.into()];
+        names.extend(own_rules::PARTS.map(Into::into));
         names.extend(self.http.keys().map(|name| format!("http.{name}")));
         names.extend(self.database_names());
         names
@@ -356,7 +368,8 @@ impl Access {
 
     /// The parts of the gateway's own rules that `sources` names.
     pub(super) fn named_rules(&self) -> impl Iterator<Item = &String> {
-        self.sources.iter().filter(|name| RULES.contains(&name.as_str()))
+        let is_own = |name: &str| name == own_rules::ALL || own_rules::PARTS.contains(&name);
+        self.sources.iter().filter(move |name| is_own(name))
     }
 
     /// There are rules here.

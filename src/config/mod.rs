@@ -14,6 +14,7 @@ mod document;
 mod explain;
 mod file;
 mod gateway;
+mod in_effect;
 mod layers;
 mod listener;
 mod load;
@@ -36,6 +37,7 @@ mod value;
 pub use access::{
     ACL_CONF, Access, AccessAttribute, AccessBackoff, AccessBan, AccessFlapping, AccessQuota, AccessRule, AccessUsers,
     AutoSubscribe, DenyAction, RuleAction, RuleFile, RuleFormat, RulePermission, RuleRetain, TopicRewrite, UsersBy,
+    own_rules,
 };
 pub use access_databases::{
     AccessLdap, AccessMongodb, AccessRedis, AccessSql, DatabaseDown, DatabaseLimits, DatabaseTls, LdapMethod, address,

@@ -16,6 +16,7 @@ use toml::{Table, Value as TomlValue};
 
 use super::{
     Config, Loaded, Origin, Problems, Sources,
+    in_effect::{self, copy, counts_at_once, is_below},
     layers::{self, Dict, Value},
     schema::{self, Key, Shape},
 };
@@ -25,16 +26,6 @@ pub const RUN_TIME_FILE: &str = "settings.toml";
 
 /// What cannot be changed while the gateway runs: where it keeps things, this layer included, and what counts once only.
 const FIXED: [&str; 4] = ["gateway.data_dir", "store", "dashboard.first_password", "dashboard.first_password_file"];
-
-/// What counts at once, some of it for connections to come only. Listeners' own settings do when they are started again, but for [`OF_LISTENERS`];
-/// everything else from the next start on.
-const AT_ONCE: [&str; 8] = ["access", "coap", "delayed", "log.level", "mqtt", "mqttsn", "retained", "shared.strategy"];
-
-/// What of these counts from the next start on: what each delivery is asked about, and what announcements have told.
-const BUT: [&str; 3] = ["mqtt.upgrade_qos", "mqttsn.advertise_interval", "mqttsn.gateway_id"];
-
-/// What of a listener counts at once.
-const OF_LISTENERS: [&str; 2] = ["idle_timeout", "mqtt"];
 
 /// Why a change was not made. Nothing is changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,20 +109,7 @@ impl State {
     /// Others are wanted; those that count at once do. Gives them as a tree.
     fn replace(&mut self, loaded: Arc<Loaded>) -> Dict {
         let after = layers::tree(&loaded.config);
-        let before = self.effective.clone();
-        for key in AT_ONCE {
-            copy(&after, &mut self.effective, key);
-        }
-        for key in BUT {
-            copy(&before, &mut self.effective, key);
-        }
-        for (kind, name, _) in loaded.config.listeners.iter() {
-            let listener = format!("listeners.{kind}.{name}");
-            // One that is new counts when it is started.
-            if layers::value_at(&before, &listener).is_some() {
-                OF_LISTENERS.iter().for_each(|key| copy(&after, &mut self.effective, &format!("{listener}.{key}")));
-            }
-        }
+        in_effect::take(&after, &mut self.effective, &loaded.config);
         self.wanted = loaded;
         after
     }
@@ -387,19 +365,6 @@ fn flatten(
     Ok(())
 }
 
-/// It counts without a start, of the gateway or of a listener.
-fn counts_at_once(key: &str) -> bool {
-    if let Some(of) = key.strip_prefix("listeners.") {
-        return of.splitn(3, '.').nth(2).is_some_and(|rest| is_below(rest, &OF_LISTENERS));
-    }
-    is_below(key, &AT_ONCE) && !is_below(key, &BUT)
-}
-
-/// It is one of these keys, or below one.
-fn is_below(key: &str, keys: &[&str]) -> bool {
-    keys.iter().any(|of| key.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-}
-
 /// This layer is beaten.
 fn is_above(origin: &Origin) -> bool {
     matches!(origin, Origin::Environment(_) | Origin::CommandLine(_))
@@ -433,24 +398,6 @@ fn shown(key: &Key, value: &Value) -> serde_json::Value {
     match key.is_secret() && !is_empty {
         true => super::value::SHOWN.into(),
         false => serde_json::to_value(value).unwrap_or_default(),
-    }
-}
-
-/// Copies a value, or its absence.
-fn copy(from: &Dict, to: &mut Dict, key: &str) {
-    let mut to = to;
-    let mut parts = key.split('.').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_some() {
-            let entry = to.entry(part.to_owned()).or_insert_with(|| Value::from(Dict::new()));
-            let Value::Dict(_, inner) = entry else { return };
-            to = inner;
-            continue;
-        }
-        match layers::value_at(from, key) {
-            Some(value) => to.insert(part.to_owned(), value),
-            None => to.remove(part),
-        };
     }
 }
 
@@ -668,31 +615,5 @@ mod tests {
         let Problem { origin, key, .. } = &problems.0[0];
         assert!(matches!(origin, Origin::RunTime { line: 2, .. }), "{origin:?}");
         assert_eq!(key, "mqtt.max_qos");
-    }
-
-    /// What operators read about it names the same settings.
-    #[test]
-    fn the_table_of_what_counts_at_once_is_true() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-        let text = fs::read_to_string(file).expect("it is there");
-        let table = text.split_once("These count at once").expect("the table").1;
-        let rows = table.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
-        let mut told: Vec<String> = Vec::new();
-        for row in rows {
-            let cell = row.split('|').nth(1).unwrap_or_default();
-            let names: Vec<_> = cell.split('`').skip(1).step_by(2).map(|name| name.trim_end_matches(".*")).collect();
-            let section = names[0];
-            // What is excepted is written without its section.
-            told.extend(names.iter().map(|name| match BUT.contains(&&*format!("{section}.{name}")) {
-                true => format!("{section}.{name}"),
-                false => (*name).to_owned(),
-            }));
-        }
-        let of_listeners = OF_LISTENERS.map(|name| format!("listeners.*.{name}"));
-        let mut known: Vec<String> = AT_ONCE.iter().chain(&BUT).map(|name| (*name).to_owned()).collect();
-        known.extend(of_listeners);
-        told.sort();
-        known.sort();
-        assert_eq!(told, known);
     }
 }

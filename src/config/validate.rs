@@ -9,6 +9,7 @@ use std::{
 use super::{
     ClientAuth, Config, Listener, ListenerKind,
     layers::{Layers, Value},
+    own_rules,
     problem::{Cause, Origin, Problem},
     value::Bind,
 };
@@ -136,7 +137,7 @@ impl Checker<'_> {
         if access.has_rules() && access.named_rules().next().is_none() {
             self.bad("access.sources".into(), &access.sources, "\"rules\" among them, as there are some");
         }
-        if access.named_rules().count() > 1 && access.named_rules().any(|name| name == "rules") {
+        if access.named_rules().count() > 1 && access.named_rules().any(|name| name == own_rules::ALL) {
             self.bad("access.sources".into(), &access.sources, "\"rules\", or its parts by themselves");
         }
     }

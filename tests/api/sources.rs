@@ -263,6 +263,7 @@ async fn what_there_is_not_is_refused_by_its_name() {
         (json!({ "type": "jwt" }), "type"),
         (json!({ "type": "rules" }), "type"),
         (json!({ "type": "file" }), "rules"),
+        (json!({ "type": "file", "path": null }), "path"),
         (json!({ "type": "file", "rules": "{allow" }), "access.acl_conf:1"),
         (json!({ "type": "file", "path": "/nowhere/acl.conf" }), "access.rule_files"),
         (json!({ "type": "built_in_database", "max_rules": 7 }), "max_rules"),

@@ -2,6 +2,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -148,10 +149,12 @@ impl<S: StreamSink> Context<S> {
         shaking: impl Future<Output = Result<(), HandshakeFault>>,
     ) {
         let mut stopping = self.shared.stopping();
+        // Pinned here, so that one that took too long is counted before its peer is let go.
+        let mut shaking = pin!(shaking);
         let result = tokio::select! {
             biased;
             () = stopping.wait() => return,
-            result = tokio::time::timeout(self.shared.limits.handshake_timeout, shaking) => result,
+            result = tokio::time::timeout(self.shared.limits.handshake_timeout, shaking.as_mut()) => result,
         };
         match result {
             Ok(Ok(())) => {}

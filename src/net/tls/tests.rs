@@ -440,7 +440,8 @@ async fn silent_peers_are_counted_and_closed() {
     eventually(|| counters.connections.load(Ordering::Relaxed) == 0).await;
     assert_eq!(counters.handshake_timeouts.load(Ordering::Relaxed), 2);
     assert!(counters.handshake_pauses.load(Ordering::Relaxed) >= 1);
-    assert_eq!(counters.handshakes.load(Ordering::Relaxed), 0);
+    // The place for a handshake is the last to be given back.
+    eventually(|| counters.handshakes.load(Ordering::Relaxed) == 0).await;
 }
 
 #[tokio::test]
@@ -452,10 +453,12 @@ async fn garbling_peers_are_counted_and_closed() {
     let mut garbling = TcpStream::connect(handle.local_address().unwrap()).await.unwrap();
     garbling.write_all(b"hello there").await.unwrap();
     let _ = garbling.read_to_end(&mut Vec::new()).await;
+    // What went wrong is counted on the core's thread after the connection has gone.
     let counters = &handle.shared().counters;
-    eventually(|| counters.connections.load(Ordering::Relaxed) == 0).await;
-    assert_eq!(counters.tls_failures.load(Ordering::Relaxed), 1);
-    assert_eq!(counters.handshakes.load(Ordering::Relaxed), 0);
+    eventually(|| counters.tls_failures.load(Ordering::Relaxed) == 1).await;
+    assert_eq!(counters.connections.load(Ordering::Relaxed), 0);
+    // The place for a handshake is the last to be given back.
+    eventually(|| counters.handshakes.load(Ordering::Relaxed) == 0).await;
 }
 
 #[tokio::test]

@@ -26,7 +26,18 @@ const FORMAT_PREFIX: &str = "thingway store ";
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The lock of a folder, until it is dropped.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Unlocks it: closing the file would not, while a child that was started meanwhile has not yet closed its copy.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 impl Folder {
@@ -48,7 +59,7 @@ impl Folder {
             }
             TryLockError::Error(error) => of(&lock_path)(error),
         })?;
-        let folder = Self { path: path.to_owned(), _lock: lock };
+        let folder = Self { path: path.to_owned(), _lock: Lock(lock) };
         let format = folder.format();
         match fs::read_to_string(&format) {
             Ok(text) => folder.check(&text)?,
@@ -63,11 +74,11 @@ impl Folder {
         path.join(FORMAT_FILE).exists()
     }
 
-    /// Locks an existing one without opening it, until the file is dropped; `None` when a process has it locked.
-    pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
+    /// Locks an existing one without opening it, until what it gives is dropped; `None` when a process has it locked.
+    pub(super) fn lock(path: &Path) -> io::Result<Option<Lock>> {
         let lock = File::options().write(true).open(path.join(LOCK_FILE))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
+            Ok(()) => Ok(Some(Lock(lock))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -140,11 +151,14 @@ mod tests {
         assert!(Folder::lock(folder.path()).expect("a file").is_none());
         let error = Folder::open(folder.path()).expect_err("it is open").to_string();
         assert!(error.ends_with("another process has this store open") && error.contains('/'), "{error}");
+        // As a child has that was started just now.
+        let inherited = first._lock.0.try_clone().expect("a copy");
         drop(first);
         let second = Folder::lock(folder.path()).expect("a file").expect("locked");
         Folder::open(folder.path()).expect_err("it is locked");
         drop(second);
         Folder::open(folder.path()).expect("opened");
+        drop(inherited);
     }
 
     #[test]

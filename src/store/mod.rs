@@ -8,7 +8,6 @@ mod keys;
 pub mod portable;
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -18,6 +17,7 @@ use thingway_store::{Backend, BackendError, Durability, Memory};
 pub use self::{
     commit::{Frozen, Journal, Page, Queued, Settled, Ticket, Wake},
     embedded::Embedded,
+    folder::Lock,
 };
 
 /// What a store is opened with.
@@ -54,10 +54,10 @@ pub fn exists(folder: &Path) -> bool {
     folder::Folder::exists(folder)
 }
 
-/// Locks the store in this folder without opening it, until the file is dropped. `None` when a process has it open.
+/// Locks the store in this folder without opening it, until the lock is dropped. `None` when a process has it open.
 ///
 /// # Errors
 /// When there is none, or its lock cannot be opened.
-pub fn lock(folder: &Path) -> io::Result<Option<File>> {
+pub fn lock(folder: &Path) -> io::Result<Option<Lock>> {
     folder::Folder::lock(folder)
 }

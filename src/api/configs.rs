@@ -8,6 +8,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     error::{ApiError, Body},
+    query::Query,
+    roots,
     world::World,
 };
 use crate::config::{ACL_CONF, ChangeError, Config, Key, Origin, Problems, Shape, Told};
@@ -37,14 +39,18 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
     OpenApiRouter::new().routes(routes!(list, change)).routes(routes!(schema)).routes(routes!(export))
 }
 
-/// Every setting by its dotted key: its value, who set it, whether a change counts, and whether it counts from the next start on.
+/// Every setting by its dotted key: its value, who set it, whether a change counts, and whether it counts from the next start on. With `key` a part of EMQX's tree.
 #[utoipa::path(
     get,
     path = "/configs",
     tag = "settings",
+    params(("key" = Option<String>, Query, description = "mqtt, sys_topics, sysmon or log: those of EMQX's tree that there are, by its names")),
     responses((status = 200, description = "Settings by their keys", body = Value)),
 )]
-pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
+pub async fn list(State(world): State<Arc<World>>, query: Query) -> Result<Json<Value>, ApiError> {
+    if let Some(key) = query.find("key") {
+        return roots::below(&world, key).map(Json);
+    }
     let told = world.run_time.tell().into_iter().map(|told| {
         let source = match &told.origin {
             Origin::Default => "default".to_owned(),
@@ -54,7 +60,7 @@ pub async fn list(State(world): State<Arc<World>>) -> Json<Value> {
         let Told { key, value, settable, pending, .. } = told;
         (key, json!({ "value": value, "source": source, "settable": settable, "pending": pending }))
     });
-    Json(Value::Object(told.collect()))
+    Ok(Json(Value::Object(told.collect())))
 }
 
 /// Changes settings, by their dotted keys; null takes a change of before away. All of them or none.

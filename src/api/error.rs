@@ -39,6 +39,7 @@ const CODES: &[(&str, &str)] = &[
     ("MESSAGE_ID_NOT_FOUND", "Message ID not found"),
     ("MESSAGE_ID_SCHEMA_ERROR", "Message ID is no number"),
     ("NOT_FOUND", "Resource was not found"),
+    ("NO_DEFAULT_VALUE", "There is nothing that could be reset"),
     ("PASSWORD_EXPIRED", "The password has to be changed first"),
     ("RESOURCE_NOT_FOUND", "Resource was not found"),
     ("SERVICE_UNAVAILABLE", "Service unavailable"),

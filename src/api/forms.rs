@@ -1,10 +1,11 @@
-//! Settings of one thing in EMQX's form, where it has a path of its own for them: `/mqtt/retainer`, `/mqtt/delayed`, `/authorization/settings`.
+//! Settings of one thing in EMQX's form, where it has a path of its own for them: `/mqtt/retainer`, `/mqtt/delayed`, `/authorization/settings`;
+//! those of `/configs/{root}` are in `roots`.
 //!
 //! They are the settings that `/configs` changes, by other names.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use serde_json::{Map, Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -13,31 +14,66 @@ use super::{
     error::{ApiError, Body},
     world::World,
 };
-use crate::config::Size;
+use crate::config::{Origin, Period, Size, Told};
 
 /// A field of EMQX's, by its place, and what it is here.
-struct Field {
+pub struct Field {
     /// Its names from the outermost in, with dots between.
     place: &'static str,
     means: Means,
 }
 
-enum Means {
+pub enum Means {
     /// A setting with the same values.
     Setting(&'static str),
+    /// Several settings that have one value there; the first is told.
+    Settings(&'static [&'static str]),
     /// A setting whose "infinity" is written so.
     Endless { key: &'static str, written: &'static str },
+    /// A time, there a whole number of seconds; "0s" is written so.
+    Seconds { key: &'static str, none: &'static str },
+    /// A whole number of percent, there a text with the sign.
+    Percent(&'static str),
+    /// A setting some of whose values have other names there: theirs, ours.
+    Named { key: &'static str, names: &'static [(&'static str, &'static str)] },
     /// A size, whose units are powers of 1,024 though they are called as those of 1,000.
     Size(&'static str),
     /// False when this setting is 0, whatever else is sent for it. True gives it back what it was configured to be.
     Switch(&'static str),
     /// It is always so, and may be sent back.
     Always(Value),
-    /// There is no such thing here. Whatever is sent is left alone.
+    /// There is no such thing here. It is not told, and can be nothing but EMQX's default.
+    Only(Value),
+    /// There is no such thing here, nor below it. Whatever is sent is left alone.
     Unknown,
 }
 
-const fn field(place: &'static str, means: Means) -> Field {
+impl Field {
+    /// The settings that it is.
+    fn keys(&self) -> &[&'static str] {
+        match &self.means {
+            Means::Settings(keys) => keys,
+            Means::Setting(key)
+            | Means::Endless { key, .. }
+            | Means::Seconds { key, .. }
+            | Means::Percent(key)
+            | Means::Named { key, .. }
+            | Means::Size(key)
+            | Means::Switch(key) => std::slice::from_ref(key),
+            Means::Always(_) | Means::Only(_) | Means::Unknown => &[],
+        }
+    }
+
+    /// Whether what is sent at this place is about it.
+    fn is_at(&self, place: &str) -> bool {
+        match (place.strip_prefix(self.place), &self.means) {
+            (Some(rest), Means::Unknown) => rest.is_empty() || rest.starts_with('.'),
+            (rest, _) => rest == Some(""),
+        }
+    }
+}
+
+pub const fn field(place: &'static str, means: Means) -> Field {
     Field { place, means }
 }
 
@@ -84,17 +120,28 @@ pub fn routes() -> OpenApiRouter<Arc<World>> {
 }
 
 /// What is wanted, in EMQX's form.
-fn tell(world: &World, fields: &[Field]) -> Json<Value> {
+pub fn tell(world: &World, fields: &[Field]) -> Json<Value> {
     let values: BTreeMap<_, _> = world.run_time.tell().into_iter().map(|told| (told.key, told.value)).collect();
     let of = |key: &str| values.get(key).cloned().unwrap_or_default();
     let mut told = Value::Object(Map::new());
     for Field { place, means } in fields {
         let value = match means {
             Means::Setting(key) => of(key),
+            Means::Settings(keys) => keys.first().map(|key| of(key)).unwrap_or_default(),
             Means::Endless { key, written } => match of(key) {
                 Value::String(text) if text == "infinity" => number_or_text(written),
                 value => value,
             },
+            Means::Seconds { key, none } => match period(&of(key)) {
+                Some(Period::ZERO) => (*none).into(),
+                Some(period) => period.as_secs_u32().into(),
+                None => of(key),
+            },
+            Means::Percent(key) => format!("{}%", of(key)).into(),
+            Means::Named { key, names } => {
+                let value = of(key);
+                names.iter().find(|(_, ours)| value == *ours).map_or(value, |(theirs, _)| (*theirs).into())
+            }
             Means::Size(key) => match of(key) {
                 Value::String(text) => match (text.strip_suffix("iB"), text.parse::<Size>()) {
                     (Some(short), _) => format!("{short}B").into(),
@@ -105,48 +152,91 @@ fn tell(world: &World, fields: &[Field]) -> Json<Value> {
             },
             Means::Switch(key) => (of(key) != 0).into(),
             Means::Always(value) => value.clone(),
-            Means::Unknown => continue,
+            Means::Only(_) | Means::Unknown => continue,
         };
         *place.split('.').fold(&mut told, |inner, name| &mut inner[name]) = value;
     }
     Json(told)
 }
 
-/// Changes what is sent, all of it or nothing, and tells what is wanted then, with the settings that count from the next start on.
-async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Value>) -> Result<Json<Value>, ApiError> {
+/// Changes what is sent and not so already, all of it or nothing, and tells what is wanted then, with the settings that count from the next start on.
+pub async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Value>) -> Result<Json<Value>, ApiError> {
     let mut sent = BTreeMap::new();
     configs::flatten("", body, &mut sent);
+    let Json(before) = tell(world, fields);
     let mut changes: BTreeMap<String, Option<Value>> = BTreeMap::new();
     let (mut on, mut off) = (Vec::new(), Vec::new());
     for (place, value) in &sent {
-        let value = value.clone().unwrap_or_default();
-        let Some(Field { means, .. }) = fields.iter().find(|field| field.place == place) else {
+        let Some(field) = fields.iter().find(|field| field.is_at(place)) else {
             return Err(ApiError::bad(format!("{place}: there is no such field")));
         };
-        let (key, value) = match means {
-            Means::Setting(key) => (key, Some(value)),
-            Means::Endless { key, written } if value == number_or_text(written) => (key, Some("infinity".into())),
-            Means::Endless { key, .. } => (key, Some(value)),
-            Means::Size(key) => (key, Some(in_powers_of_two(value))),
+        let value = value.clone().unwrap_or_default();
+        if before.pointer(&format!("/{}", place.replace('.', "/"))) == Some(&value) {
+            continue;
+        }
+        let bad = |what: &str| ApiError::bad(format!("{place} {what}"));
+        let value = match &field.means {
+            Means::Setting(_) | Means::Settings(_) => value,
+            Means::Endless { written, .. } if value == number_or_text(written) => "infinity".into(),
+            Means::Endless { .. } => value,
+            Means::Seconds { none, .. } if value == *none => "0s".into(),
+            Means::Seconds { none, .. } => match value.as_u64() {
+                Some(secs) => format!("{secs}s").into(),
+                None => return Err(bad(&format!("is a number of seconds or \"{none}\""))),
+            },
+            Means::Percent(_) => match value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<u8>().ok()) {
+                Some(percent) => percent.into(),
+                None => return Err(bad("is a whole number of percent such as \"80%\"")),
+            },
+            Means::Named { names, .. } => {
+                names.iter().find(|(theirs, _)| value == *theirs).map_or(value, |(_, ours)| (*ours).into())
+            }
+            Means::Size(_) => in_powers_of_two(value),
             Means::Switch(key) => {
                 match value.as_bool() {
                     Some(false) => off.push(*key),
-                    Some(true) if configs::value(world, key) == 0 => on.push(*key),
-                    Some(true) => {}
-                    None => return Err(ApiError::bad(format!("{place} is true or false"))),
+                    Some(true) => on.push(*key),
+                    None => return Err(bad("is true or false")),
                 }
                 continue;
             }
-            Means::Always(always) if value == *always => continue,
-            Means::Always(always) => return Err(ApiError::bad(format!("{place} can be nothing but {always}"))),
+            Means::Only(only) if value == *only => continue,
+            Means::Always(only) | Means::Only(only) => return Err(bad(&format!("can be nothing but {only}"))),
             Means::Unknown => continue,
         };
-        changes.insert((*key).to_owned(), value);
+        changes.extend(field.keys().iter().map(|key| ((*key).to_owned(), Some(value.clone()))));
     }
     for key in on {
         changes.entry(key.to_owned()).or_insert(None);
     }
     changes.extend(off.into_iter().map(|key| (key.to_owned(), Some(0.into()))));
+    make(world, fields, changes).await
+}
+
+/// Takes changes of before away: of the field at this place and of what is below it, or with "" of all.
+///
+/// # Errors
+/// When there is no such field, or it is always the same.
+pub async fn reset(world: &Arc<World>, fields: &[Field], place: &str) -> Result<(), ApiError> {
+    let is_below = |field: &&Field| match field.place.strip_prefix(place) {
+        Some(rest) => place.is_empty() || rest.is_empty() || rest.starts_with('.'),
+        None => false,
+    };
+    let keys: Vec<_> = fields.iter().filter(is_below).flat_map(Field::keys).copied().collect();
+    if keys.is_empty() {
+        let why = format!("{place}: there is no setting that could be reset");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "NO_DEFAULT_VALUE", why));
+    }
+    let is_changed = |told: &Told| matches!(told.origin, Origin::RunTime { .. }) && keys.contains(&told.key.as_str());
+    let changed = world.run_time.tell().into_iter().filter(is_changed);
+    make(world, fields, changed.map(|told| (told.key, None)).collect()).await.map(drop)
+}
+
+async fn make(
+    world: &Arc<World>,
+    fields: &[Field],
+    changes: BTreeMap<String, Option<Value>>,
+) -> Result<Json<Value>, ApiError> {
     let pending = match changes.is_empty() {
         true => Vec::new(),
         false => configs::make(world, changes).await?.1,
@@ -156,6 +246,10 @@ async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Value>)
         told.0["pending"] = json!(pending);
     }
     Ok(told)
+}
+
+fn period(value: &Value) -> Option<Period> {
+    value.as_str()?.parse().ok()
 }
 
 fn number_or_text(text: &str) -> Value {

@@ -37,6 +37,7 @@ mod publish;
 mod query;
 mod rates;
 mod retained;
+mod roots;
 mod rows;
 mod server;
 mod sources;
@@ -94,6 +95,7 @@ fn guarded() -> OpenApiRouter<Arc<World>> {
         .merge(configs::routes())
         .merge(delayed::routes())
         .merge(forms::routes())
+        .merge(roots::routes())
         .merge(names::routes())
         .merge(gateways::routes())
         .merge(observe::routes())

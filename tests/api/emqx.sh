@@ -162,6 +162,21 @@ ask PUT /mqtt/auto_subscribe 200 '[{"topic":"c/${clientid}","qos":1,"rh":0,"rap"
 is 0/qos 1
 ask PUT /mqtt/auto_subscribe 200 '[]'
 
+# Settings, by the names of EMQX's tree.
+ask GET /configs/global_zone 200
+is mqtt/max_packet_size 1MB
+ask PUT /configs/global_zone 200 '{"mqtt":{"max_topic_levels":64,"server_keepalive":"disabled","retry_interval":"infinity","strict_mode":false},"force_gc":{"enable":true}}'
+is mqtt/max_topic_levels 64
+ask GET '/configs?key=mqtt' 200
+is mqtt/max_topic_levels 64
+ask POST '/configs_reset/global_zone?conf_path=mqtt.max_topic_levels' 200
+ask PUT /configs/sysmon 200 '{"os":{"cpu_check_interval":"60s","cpu_high_watermark":"85%","cpu_low_watermark":"60%"}}'
+is os/cpu_high_watermark 85%
+ask POST '/configs_reset/sysmon?conf_path=os' 200
+ask PUT /configs/log 200 '{"console":{"enable":true,"level":"warning","formatter":"text"}}'
+is console/level warning
+ask PUT /configs/sys_topics 200 '{"sys_msg_interval":"1m","sys_heartbeat_interval":"30s"}'
+
 # What helps when something is wrong.
 ask POST /mqtt/topic_metrics 200 '{"topic":"sensors/1"}'
 ask GET /mqtt/topic_metrics/sensors%2F1 200

@@ -249,6 +249,104 @@ async fn listeners_are_made_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn a_part_of_the_tree_is_told_and_changed_by_its_names_in_the_field() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let managed = start(folder.path()).await;
+    let admin = &managed.admin;
+    let told = managed.get("/api/v5/configs/global_zone").await.json();
+    for (name, value) in [
+        ("max_packet_size", json!("1MB")),
+        ("max_qos_allowed", json!(1)),
+        ("server_keepalive", json!("disabled")),
+        ("session_expiry_interval", json!("2h")),
+        ("shared_subscription_strategy", json!("round_robin")),
+        ("retry_interval", json!("infinity")),
+    ] {
+        assert_eq!(told["mqtt"][name], value, "{name}");
+    }
+    assert_eq!(managed.get("/api/v5/configs?key=mqtt").await.json()["mqtt"], told["mqtt"]);
+    // What was told can be sent back, and changes nothing.
+    for root in ["global_zone", "sys_topics", "sysmon", "log"] {
+        let path = format!("/api/v5/configs/{root}");
+        let told = managed.get(&path).await.json();
+        assert_eq!(admin.put(&path, &told).await.json(), told);
+        if root != "global_zone" {
+            assert_eq!(managed.get(&format!("/api/v5/configs?key={root}")).await.json(), json!({ root: told }));
+        }
+    }
+    assert_eq!(managed.get("/api/v5/configs/export").await.text(), "");
+
+    let zone = json!({
+        "mqtt": {
+            "max_packet_size": "2MB", "server_keepalive": 60, "shared_subscription_strategy": "hash_clientid",
+            "max_mqueue_len": 500, "strict_mode": false, "client_attrs_init": [],
+        },
+        "force_gc": { "enable": true, "count": 16000 }, "flapping_detect": { "enable": false, "max_count": 15 },
+    });
+    let told = admin.put("/api/v5/configs/global_zone", &zone).await.json();
+    assert_eq!((&told["mqtt"]["server_keepalive"], &told["mqtt"]["max_mqueue_len"]), (&json!(60), &json!(500)));
+    assert_eq!(told["mqtt"]["shared_subscription_strategy"], "hash_clientid");
+    assert_eq!(told["pending"], json!(["queue.messages_max", "queue.offline_messages_max"]));
+    let settings = managed.get("/api/v5/configs").await.json();
+    assert_eq!(settings["mqtt.max_packet_size"]["value"], "2MiB");
+    assert_eq!(settings["shared.strategy"]["value"], "hash_client_id");
+    let sysmon = json!({ "os": { "cpu_high_watermark": "85%", "mem_check_interval": "60s" }, "vm": { "long_gc": 1 } });
+    assert_eq!(admin.put("/api/v5/configs/sysmon", &sysmon).await.status, 200);
+    let log = json!({ "console": { "level": "warning", "formatter": "text" } });
+    assert_eq!(admin.put("/api/v5/configs/log", &log).await.json()["console"]["level"], "warning");
+    let topics = json!({ "sys_event_messages": { "client_subscribed": true } });
+    assert_eq!(admin.put("/api/v5/configs/sys_topics", &topics).await.status, 200);
+    let settings = managed.get("/api/v5/configs").await.json();
+    for (key, value) in [
+        ("alarms.cpu_high", json!(85)),
+        ("alarms.check_interval", json!("1m")),
+        ("log.level", json!("warn")),
+        ("sys_topics.events.client_subscribed", json!(true)),
+    ] {
+        assert_eq!(settings[key]["value"], value, "{key}");
+    }
+
+    // One field, what is below one, and all of it.
+    let kept = async |key: &str| managed.get("/api/v5/configs").await.json()[key]["source"] == "run time";
+    let reset = async |path: &str| admin.post(&format!("/api/v5/configs_reset/{path}"), &json!({})).await;
+    assert_eq!(reset("global_zone?conf_path=mqtt.max_packet_size").await.status, 200);
+    assert!(!kept("mqtt.max_packet_size").await && kept("shared.strategy").await);
+    assert_eq!(reset("sysmon?conf_path=os").await.status, 200);
+    assert!(!kept("alarms.cpu_high").await && !kept("alarms.check_interval").await);
+    for root in ["global_zone", "log", "sys_topics", "sys_topics"] {
+        assert_eq!(reset(root).await.status, 200, "{root}");
+    }
+    assert_eq!(managed.get("/api/v5/configs/export").await.text(), "");
+    assert_eq!(managed.get("/api/v5/configs/global_zone").await.json()["mqtt"]["max_qos_allowed"], 1);
+
+    for (path, code) in [
+        ("global_zone?conf_path=mqtt.max", "NO_DEFAULT_VALUE"),
+        ("global_zone?conf_path=mqtt.strict_mode", "NO_DEFAULT_VALUE"),
+        ("nonsense", "NOT_FOUND"),
+    ] {
+        assert_eq!(reset(path).await.code(), code, "{path}");
+    }
+    for path in ["configs/nonsense", "configs?key=nonsense", "configs?key=global_zone"] {
+        assert_eq!(managed.get(&format!("/api/v5/{path}")).await.status, 404, "{path}");
+    }
+    for (root, wrong) in [
+        ("global_zone", json!({ "mqtt": { "strict_mode": true } })),
+        ("global_zone", json!({ "mqtt": { "max_packet_size": "1 potato" } })),
+        ("global_zone", json!({ "mqtt": { "server_keepalive": "1m", "max_topic_levels": 3 } })),
+        ("global_zone", json!({ "mqtt": { "nonsense": 1, "max_topic_levels": 3 } })),
+        ("global_zone", json!({ "mqtt": 1 })),
+        ("global_zone", json!({ "flapping_detect": { "enable": true } })),
+        ("sysmon", json!({ "os": { "cpu_high_watermark": 0.8 } })),
+        ("sysmon", json!({ "os": { "cpu_high_watermark": "200%" } })),
+        ("sys_topics", json!({ "sys_msg_interval": null })),
+        ("log", json!({ "console": { "enable": false } })),
+    ] {
+        assert_eq!(admin.put(&format!("/api/v5/configs/{root}"), &wrong).await.status, 400, "{wrong}");
+    }
+    assert_eq!(managed.get("/api/v5/configs/export").await.text(), "");
+}
+
+#[tokio::test]
 async fn protocols_settings_count_for_connections_to_come() {
     let folder = tempfile::tempdir().expect("a folder");
     let managed = start(folder.path()).await;

@@ -23,6 +23,7 @@ export const CHINESE: Readonly<Record<string, string>> = {
   MESSAGE_ID_NOT_FOUND: "没有这条消息",
   MESSAGE_ID_SCHEMA_ERROR: "消息 ID 格式错误",
   NOT_FOUND: "未找到",
+  NO_DEFAULT_VALUE: "没有可以重置的设置",
   PASSWORD_EXPIRED: "必须先修改密码",
   RESOURCE_NOT_FOUND: "未找到资源",
   SERVICE_UNAVAILABLE: "服务暂时不可用",

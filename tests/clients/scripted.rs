@@ -3,6 +3,7 @@
 //! Everything is written out byte by byte, in both directions: MQTT-SN 1.2, section 5, and RFC 7252, section 3.
 
 use std::{
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     time::Duration,
 };
@@ -30,9 +31,17 @@ impl Peer {
 
     fn receive(&self) -> Vec<u8> {
         let mut buffer = vec![0; 2048];
-        let count = self.0.recv(&mut buffer).unwrap_or_else(|error| panic!("no datagram: {error}"));
-        buffer.truncate(count);
-        buffer
+        loop {
+            match self.0.recv(&mut buffer) {
+                Ok(count) => {
+                    buffer.truncate(count);
+                    return buffer;
+                }
+                // As after the process was stopped and went on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("no datagram: {error}"),
+            }
+        }
     }
 
     /// Sends one datagram and insists on the next that comes.

@@ -163,6 +163,7 @@ pub fn tell(world: &World, fields: &[Field]) -> Json<Value> {
 pub async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Value>) -> Result<Json<Value>, ApiError> {
     let mut sent = BTreeMap::new();
     configs::flatten("", body, &mut sent);
+    let _changing = world.changes.lock().await;
     let Json(before) = tell(world, fields);
     let mut changes: BTreeMap<String, Option<Value>> = BTreeMap::new();
     let (mut on, mut off) = (Vec::new(), Vec::new());
@@ -210,7 +211,15 @@ pub async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Val
         changes.entry(key.to_owned()).or_insert(None);
     }
     changes.extend(off.into_iter().map(|key| (key.to_owned(), Some(0.into()))));
-    make(world, fields, changes).await
+    let pending = match changes.is_empty() {
+        true => Vec::new(),
+        false => configs::make_in_turn(world, changes).await?.1,
+    };
+    let mut told = tell(world, fields);
+    if !pending.is_empty() {
+        told.0["pending"] = json!(pending);
+    }
+    Ok(told)
 }
 
 /// Takes changes of before away: of the field at this place and of what is below it, or with "" of all.
@@ -227,25 +236,13 @@ pub async fn reset(world: &Arc<World>, fields: &[Field], place: &str) -> Result<
         let why = format!("{place}: there is no setting that could be reset");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "NO_DEFAULT_VALUE", why));
     }
+    let _changing = world.changes.lock().await;
     let is_changed = |told: &Told| matches!(told.origin, Origin::RunTime { .. }) && keys.contains(&told.key.as_str());
     let changed = world.run_time.tell().into_iter().filter(is_changed);
-    make(world, fields, changed.map(|told| (told.key, None)).collect()).await.map(drop)
-}
-
-async fn make(
-    world: &Arc<World>,
-    fields: &[Field],
-    changes: BTreeMap<String, Option<Value>>,
-) -> Result<Json<Value>, ApiError> {
-    let pending = match changes.is_empty() {
-        true => Vec::new(),
-        false => configs::make(world, changes).await?.1,
-    };
-    let mut told = tell(world, fields);
-    if !pending.is_empty() {
-        told.0["pending"] = json!(pending);
+    match changed.map(|told| (told.key, None)).collect::<BTreeMap<_, _>>() {
+        changes if changes.is_empty() => Ok(()),
+        changes => configs::make_in_turn(world, changes).await.map(drop),
     }
-    Ok(told)
 }
 
 fn period(value: &Value) -> Option<Period> {

@@ -165,7 +165,11 @@ ask PUT /mqtt/auto_subscribe 200 '[]'
 # Settings, by the names of EMQX's tree.
 ask GET /configs/global_zone 200
 is mqtt/max_packet_size 1MB
-ask PUT /configs/global_zone 200 '{"mqtt":{"max_topic_levels":64,"server_keepalive":"disabled","retry_interval":"infinity","strict_mode":false},"force_gc":{"enable":true}}'
+# All that EMQX has there, with its defaults.
+ask PUT /configs/global_zone 200 '{"durable_sessions":{"enable":false,"batch_size":100},"flapping_detect":{"ban_time":"5m","enable":false,"max_count":15,"window_time":"1m"},"force_gc":{"enable":true,"count":16000,"bytes":"16MB"},"force_shutdown":{"enable":true,"max_mailbox_size":1000,"max_heap_size":"32MB"},"mqtt":{"await_rel_timeout":"300s","client_attrs_init":[],"clientid_override":"disabled","exclusive_subscription":false,"idle_timeout":"15s","ignore_loop_deliver":false,"keepalive_check_interval":"30s","keepalive_multiplier":1.5,"max_awaiting_rel":100,"max_clientid_len":65535,"max_inflight":32,"max_mqueue_len":1000,"max_packet_size":"1MB","max_qos_allowed":2,"max_subscriptions":"infinity","max_topic_alias":65535,"max_topic_levels":128,"message_expiry_interval":"infinity","mqueue_default_priority":"lowest","mqueue_priorities":"disabled","mqueue_store_qos0":true,"peer_cert_as_clientid":"disabled","peer_cert_as_username":"disabled","response_information":"","retain_available":true,"retry_interval":"infinity","server_keepalive":"disabled","session_expiry_interval":"2h","shared_subscription":true,"shared_subscription_initial_sticky_pick":"random","shared_subscription_strategy":"round_robin","strict_mode":false,"upgrade_qos":false,"use_username_as_clientid":false,"wildcard_subscription":true}}'
+is mqtt/max_inflight 32
+ask POST /configs_reset/global_zone 200
+ask PUT /configs/global_zone 200 '{"mqtt":{"max_topic_levels":64}}'
 is mqtt/max_topic_levels 64
 ask GET '/configs?key=mqtt' 200
 is mqtt/max_topic_levels 64

@@ -14,7 +14,7 @@ use super::{
     error::{ApiError, Body},
     world::World,
 };
-use crate::config::{Origin, Period, Size, Told};
+use crate::config::{Origin, Period, Size, Told, is_below};
 
 /// A field of EMQX's, by its place, and what it is here.
 pub struct Field {
@@ -66,9 +66,9 @@ impl Field {
 
     /// Whether what is sent at this place is about it.
     fn is_at(&self, place: &str) -> bool {
-        match (place.strip_prefix(self.place), &self.means) {
-            (Some(rest), Means::Unknown) => rest.is_empty() || rest.starts_with('.'),
-            (rest, _) => rest == Some(""),
+        match self.means {
+            Means::Unknown => is_below(place, &[self.place]),
+            _ => place == self.place,
         }
     }
 }
@@ -227,11 +227,8 @@ pub async fn change(world: &Arc<World>, fields: &[Field], body: &Map<String, Val
 /// # Errors
 /// When there is no such field, or it is always the same.
 pub async fn reset(world: &Arc<World>, fields: &[Field], place: &str) -> Result<(), ApiError> {
-    let is_below = |field: &&Field| match field.place.strip_prefix(place) {
-        Some(rest) => place.is_empty() || rest.is_empty() || rest.starts_with('.'),
-        None => false,
-    };
-    let keys: Vec<_> = fields.iter().filter(is_below).flat_map(Field::keys).copied().collect();
+    let is_meant = |field: &&Field| place.is_empty() || is_below(field.place, &[place]);
+    let keys: Vec<_> = fields.iter().filter(is_meant).flat_map(Field::keys).copied().collect();
     if keys.is_empty() {
         let why = format!("{place}: there is no setting that could be reset");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "NO_DEFAULT_VALUE", why));

@@ -116,19 +116,24 @@ fn log() -> Vec<Field> {
 }
 
 fn find(root: &str) -> Result<Vec<Field>, ApiError> {
-    fields(root).ok_or_else(|| ApiError::not_found(format!("{root}: there is no such part of the settings")))
+    fields(root).ok_or_else(|| no_such(root))
+}
+
+fn no_such(part: &str) -> ApiError {
+    ApiError::not_found(format!("{part}: there is no such part of the settings"))
 }
 
 /// What is below one key of EMQX's tree: `/configs?key=mqtt`.
 pub fn below(world: &World, key: &str) -> Result<Value, ApiError> {
-    if let Some(fields) = fields(key).filter(|_| key != ZONE) {
-        return Ok(json!({ key: forms::tell(world, &fields).0 }));
-    }
-    let Json(mut zone) = forms::tell(world, &zone());
-    match zone.as_object_mut().and_then(|zone| zone.remove(key)) {
-        Some(told) => Ok(json!({ key: told })),
-        None => Err(ApiError::not_found(format!("{key}: there is no such part of the settings"))),
-    }
+    let told = match key {
+        // Its parts are EMQX's roots.
+        ZONE => None,
+        _ => match fields(key) {
+            Some(fields) => Some(forms::tell(world, &fields).0),
+            None => forms::tell(world, &zone()).0.get(key).cloned(),
+        },
+    };
+    told.map(|told| json!({ key: told })).ok_or_else(|| no_such(key))
 }
 
 /// What is served here.

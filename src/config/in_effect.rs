@@ -42,7 +42,7 @@ pub(super) fn counts_at_once(key: &str) -> bool {
 }
 
 /// It is one of these keys, or below one.
-pub(super) fn is_below(key: &str, keys: &[&str]) -> bool {
+pub fn is_below(key: &str, keys: &[&str]) -> bool {
     keys.iter().any(|of| key.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 

@@ -51,6 +51,7 @@ pub use delayed::Delayed;
 pub use document::document;
 pub use explain::{explain, similar_key};
 pub use gateway::{Gateway, Security};
+pub use in_effect::is_below;
 pub use listener::{
     CertificatePair, ClientAuth, ClientRate, CrlExpired, Listener, ListenerKind, ListenerProtocol, Listeners, Quic,
     Tcp, Tls, TlsIdentity, TlsVersion, Udp, Unix, WebSocket,
